@@ -1,0 +1,1 @@
+"""Bricks of both branches. This package imports nothing of ours but itself."""

@@ -1,0 +1,82 @@
+"""The bricks that all blocks are made of. Activations are (N, C, H, W)."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Norm = Callable[[int], nn.Module]
+Activation = Callable[[], nn.Module]
+
+
+def batch_norm(affine: bool = True) -> Norm:
+    """A builder of batch norms: ``batch_norm(affine)(channels)``. Cells are searched without scale and shift."""
+    return partial(nn.BatchNorm2d, affine=affine)
+
+
+def conv_bn(  # noqa: PLR0913 - a convolution has that many numbers
+    c_in: int,
+    c_out: int,
+    kernel: int = 1,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    norm: Norm = nn.BatchNorm2d,
+    activation: Activation | None = None,
+) -> nn.Sequential:
+    """Convolution with "same" padding and no bias, batch norm, activation (none: linear)."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+        norm(c_out),
+    ]
+    return nn.Sequential(*layers, *([activation()] if activation else []))
+
+
+def depthwise_bn(
+    channels: int, kernel: int = 3, *, stride: int = 1, norm: Norm = nn.BatchNorm2d, activation: Activation | None = None
+) -> nn.Sequential:
+    """Depthwise convolution, one filter a channel, batch norm, activation."""
+    return conv_bn(channels, channels, kernel, stride=stride, groups=channels, norm=norm, activation=activation)
+
+
+def pad_to_even(x: Tensor) -> Tensor:
+    """Zero rows and columns at the bottom and right until height and width are even."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else x
+
+
+class Zero(nn.Module):
+    """The operation ``none``: zeros of the output's shape, so that an edge can be worth nothing."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class FactorizedReduce(nn.Module):
+    """Halves the map without losing every second pixel: two strided 1×1 convolutions, one shifted by (1, 1).
+
+    ReLU → [1×1 stride 2 on x, 1×1 stride 2 on x shifted] → concat → BN (Liu et al., DARTS, ICLR 2019).
+    Odd maps are padded by one zero row or column.
+    """
+
+    def __init__(self, c_in: int, c_out: int, *, affine: bool = True) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.conv_even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.conv_odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.norm = batch_norm(affine)(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = pad_to_even(self.relu(x))
+        return self.norm(torch.cat([self.conv_even(x), self.conv_odd(x[:, :, 1:, 1:])], dim=1))
+
+
+def relu_conv_bn(c_in: int, c_out: int, *, affine: bool = True) -> nn.Sequential:
+    """ReLU → 1×1 → BN: what brings a cell's inputs to its own width."""
+    return nn.Sequential(nn.ReLU(), *conv_bn(c_in, c_out, norm=batch_norm(affine)))

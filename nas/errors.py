@@ -1,0 +1,26 @@
+"""What a command says to its user: one line and exit status 2, or "interrupted" and 128 + the signal's number."""
+
+
+class UsageError(ValueError):
+    """A user's mistake: the message names the value, the rule and the place, in one line."""
+
+
+class Interrupted(Exception):
+    """Work stopped on a signal, after everything was saved.
+
+    Args:
+        signal: number of the signal (2 for Ctrl-C, 15 for a polite kill).
+        advice: what the user can type to go on.
+    """
+
+    def __init__(self, signal: int, advice: str) -> None:
+        super().__init__(advice)
+        self.signal = signal
+
+
+def nearest(name: str, names: "list[str]") -> str:
+    """Ends a message about an unknown ``name``: the closest of ``names``, or all of them."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, names, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
