@@ -1,0 +1,191 @@
+"""The one skeleton of cell networks: stem, cells, head. What fills the cells is passed in.
+
+A cell hands each of its states to that state's fan-out, which returns what leaves the state towards the nodes that read
+it. The reference supernet, the merged one and a found network differ only in their fan-outs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nas.blocks.layers import FactorizedReduce, conv_bn, relu_conv_bn
+from nas.errors import UsageError
+
+Weights = Mapping[str, Tensor]
+"""Per cell kind the mixing weights, (edges, operations); empty for a found network."""
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What fills a cell.
+
+    Args:
+        fan_outs: for states 0, 1, … a module: (state, mixing weights) → list of (node, contribution). A cell with k nodes
+            has k + 1 of them, as nothing reads the last node.
+        concat: the states whose concatenation is the cell's output.
+    """
+
+    fan_outs: Sequence[nn.Module]
+    concat: Sequence[int]
+
+
+Fill = Callable[[str, int], Filling]
+"""``fill(kind, channels)``: kind is "normal" or "reduce"; in a reduce cell, states 0 and 1 are read at stride 2."""
+
+
+def stride_of(kind: str, state: int) -> int:
+    """In a reduction cell the edges from the two inputs have stride 2, all others stride 1."""
+    return 2 if kind == "reduce" and state < 2 else 1
+
+
+class Cell(nn.Module):
+    """Preprocesses the two inputs, sums the nodes, concatenates.
+
+    Args:
+        inputs: two modules that bring the outputs of the last two cells to this cell's channels and size.
+        filling: its fan-outs and concatenated states.
+    """
+
+    def __init__(self, inputs: Sequence[nn.Module], filling: Filling) -> None:
+        super().__init__()
+        self.inputs = nn.ModuleList(inputs)
+        self.fan_outs = nn.ModuleList(filling.fan_outs)
+        self.concat = tuple(filling.concat)
+
+    def forward(self, before_last: Tensor, last: Tensor, weights: Tensor | None = None) -> Tensor:
+        """(N, C₋₂, H₋₂, W₋₂), (N, C₋₁, H, W) → (N, len(concat)·C, H/stride, W/stride)."""
+        states = [self.inputs[0](before_last), self.inputs[1](last)]
+        sums: dict[int, Tensor] = {}
+        for index, fan_out in enumerate(self.fan_outs):
+            for node, contribution in fan_out(states[index], weights):
+                sums[node] = sums[node] + contribution if node in sums else contribution
+            if index >= 1:  # node index-1 reads states up to this one: it is complete
+                states.append(sums.pop(index - 1))
+        return torch.cat([states[index] for index in self.concat], dim=1)
+
+
+class CellNetwork(nn.Module):
+    """Stem → cells (reductions at one and two thirds of the depth, where channels double) → pooling → classifier.
+
+    Args:
+        fill: fills each cell.
+        channels: C of the first cells.
+        cells: L.
+        classes: number of logits.
+        stem: "cifar" (3×3 to 3C) or "imagenet" (three strided convolutions, 1/8 of the resolution).
+        affine: whether the cells' batch norms scale and shift.
+        auxiliary: a second classifier at two thirds of the depth, in training mode only.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        fill: Fill,
+        *,
+        channels: int,
+        cells: int,
+        classes: int,
+        stem: str = "cifar",
+        affine: bool = True,
+        auxiliary: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stem, widths, reduced = _stem(stem, channels)
+        self.cells = nn.ModuleList()
+        self.kinds = ["reduce" if index in {cells // 3, 2 * cells // 3} else "normal" for index in range(cells)]
+        for kind in self.kinds:
+            channels *= 2 if kind == "reduce" else 1
+            older = FactorizedReduce(widths[0], channels, affine=affine)
+            inputs = [
+                older if reduced else relu_conv_bn(widths[0], channels, affine=affine),
+                relu_conv_bn(widths[1], channels, affine=affine),
+            ]
+            filling = fill(kind, channels)
+            self.cells.append(Cell(inputs, filling))
+            widths, reduced = (widths[1], len(filling.concat) * channels), kind == "reduce"
+            if len(self.cells) - 1 == 2 * cells // 3:
+                auxiliary_width = widths[1]
+        self.auxiliary = auxiliary_head(auxiliary_width, classes, stem) if auxiliary else None
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(widths[1], classes)
+
+    def forward(self, images: Tensor, weights: Weights | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """(N, 3, H, W) → logits (N, classes); with an auxiliary head in training mode (logits, auxiliary logits)."""
+        before_last, last = self.stem(images)
+        auxiliary = None
+        for index, (kind, cell) in enumerate(zip(self.kinds, self.cells, strict=True)):
+            before_last, last = last, cell(before_last, last, weights[kind] if weights else None)
+            if self.auxiliary is not None and self.training and index == 2 * len(self.cells) // 3:
+                auxiliary = self.auxiliary(last)
+        logits: Tensor = self.classifier(self.pool(last).flatten(1))
+        return logits if auxiliary is None else (logits, auxiliary)
+
+
+class CifarStem(nn.Sequential):
+    """3×3 to 3C and batch norm; both inputs of the first cell."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(*conv_bn(3, 3 * channels, 3))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        out = super().forward(images)
+        return out, out
+
+
+class ImagenetStem(nn.Module):
+    """Three 3×3 convolutions of stride 2 to C; the first cell reads the second and the third."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = conv_bn(3, channels // 2, 3, stride=2, activation=nn.ReLU)
+        self.quarter = nn.Sequential(half, conv_bn(channels // 2, channels, 3, stride=2))
+        self.eighth = nn.Sequential(nn.ReLU(), conv_bn(channels, channels, 3, stride=2))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        quarter = self.quarter(images)
+        return quarter, self.eighth(quarter)
+
+
+def _stem(name: str, channels: int) -> tuple[nn.Module, tuple[int, int], bool]:
+    """The stem, the widths of its two outputs, and whether the older one is twice as large."""
+    if name == "cifar":
+        return CifarStem(channels), (3 * channels, 3 * channels), False
+    if name == "imagenet":
+        return ImagenetStem(channels), (channels, channels), True
+    raise UsageError(f'stem "{name}": it must be cifar or imagenet')
+
+
+def auxiliary_head(channels: int, classes: int, stem: str) -> nn.Sequential:
+    """DARTS' second classifier: pool to 2×2 → 1×1 to 128 → 2×2 to 768 → linear.
+
+    The pooling is 5×5 with stride 3 (2 for the ImageNet stem) on the maps of the paper, and adaptive on smaller ones.
+    Like the published code, the ImageNet form has no batch norm after the last convolution.
+    """
+    last_norm = [nn.BatchNorm2d(768)] if stem == "cifar" else []
+    return nn.Sequential(
+        nn.ReLU(),
+        AuxiliaryPool(3 if stem == "cifar" else 2),
+        *conv_bn(channels, 128, activation=nn.ReLU),
+        nn.Conv2d(128, 768, 2, bias=False),
+        *last_norm,
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(768, classes),
+    )
+
+
+class AuxiliaryPool(nn.Module):
+    """Average pooling 5×5; on maps under 8×8 (7×7 at stride 2), which it would shrink below 2×2, adaptive to 2×2."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if min(x.shape[-2:]) < 5 + self.stride:
+            return nn.functional.adaptive_avg_pool2d(x, 2)
+        return nn.functional.avg_pool2d(x, 5, self.stride, count_include_pad=False)
+
+

@@ -1,0 +1,123 @@
+"""The supernet: every edge a softmax-weighted mix of all operations of the space (Liu et al., DARTS, Eq. 2)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from nas.blocks import OPS
+from nas.cells.genotype import KINDS, Cell, Genotype
+from nas.cells.network import CellNetwork, Filling, stride_of
+from nas.space import CellSpace
+
+
+def edge_index(node: int, state: int) -> int:
+    """Row of the edge state → node in the alphas: edges are ordered by node, then state."""
+    return node * (node + 3) // 2 + state
+
+
+class MixedFanOut(nn.Module):
+    """All that leaves one state, one module per edge and operation: the readable text, and the oracle of every test.
+
+    Args:
+        space: its nodes and operations.
+        state: index of the state.
+        channels: C.
+        stride: of all its edges.
+    """
+
+    def __init__(self, space: CellSpace, state: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.state = state
+        self.readers = range(max(0, state - 1), space.nodes)
+        self.edges = nn.ModuleDict(
+            {
+                str(node): nn.ModuleList(OPS[op](channels, stride, False, **settings) for op, settings in space.ops.items())
+                for node in self.readers
+            }
+        )
+
+    def forward(self, state: Tensor, weights: Tensor) -> list[tuple[int, Tensor]]:
+        """State (N, C, H, W) and the cell's mixing weights (edges, operations) → (node, contribution) pairs."""
+        return [(node, self.mix(node, state, weights[edge_index(node, self.state)])) for node in self.readers]
+
+    def mix(self, node: int, state: Tensor, weights: Tensor) -> Tensor:
+        """Σ_o weight_o · o(state) over the operations of one edge."""
+        operations = self.edges[str(node)]
+        return torch.stack([w * op(state) for w, op in zip(weights, operations, strict=True)]).sum(0)
+
+
+FanOut = Callable[[CellSpace, int, int, int], nn.Module]
+
+
+class Supernet(nn.Module):
+    """The searched network and its alphas: one parameter per cell kind, (edges, operations), shared by its cells.
+
+    Args:
+        space: what is searched.
+        channels: C of the first cells.
+        cells: L.
+        classes: number of logits.
+        fan_out: the engine: builds ``fan_out(space, state, channels, stride)``.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self, space: CellSpace, *, channels: int = 16, cells: int = 8, classes: int = 10, fan_out: FanOut = MixedFanOut
+    ) -> None:
+        super().__init__()
+        self.space = space
+        edges = (space.edges, len(space.ops))
+        self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(edges)) for kind in KINDS})
+
+        def fill(kind: str, width: int) -> Filling:
+            states = range(space.nodes + 1)
+            fan_outs = [fan_out(space, state, width, stride_of(kind, state)) for state in states]
+            return Filling(fan_outs, range(2, space.nodes + 2))
+
+        self.network = CellNetwork(fill, channels=channels, cells=cells, classes=classes, affine=False)
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """All parameters but the alphas."""
+        return list(self.network.parameters())
+
+    def mixing(self) -> dict[str, Tensor]:
+        """Softmax of the alphas over the operations, ``none`` included."""
+        return {kind: alpha.softmax(dim=-1) for kind, alpha in self.alphas.items()}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) → logits (N, classes)."""
+        logits: Tensor = self.network(images, self.mixing())
+        return logits
+
+    def genotype(self) -> Genotype:
+        """The cell the alphas stand for now."""
+        return derive(self.space, {kind: weights.detach() for kind, weights in self.mixing().items()})
+
+
+def derive(space: CellSpace, weights: dict[str, Tensor]) -> Genotype:
+    """The discrete cell: per node the two strongest edges, each by its best operation other than ``none`` (§2.4).
+
+    Ties go to the lower state, then to the earlier operation of the space.
+
+    Args:
+        weights: per cell kind the strengths, (edges, operations).
+    """
+    names = list(space.ops)
+    allowed = [index for index, name in enumerate(names) if name != "none"]
+
+    def cell(strengths: list[list[float]]) -> Cell:
+        nodes = []
+        for node in range(space.nodes):
+            best = []
+            for state in range(node + 2):
+                row = strengths[edge_index(node, state)]
+                operation = max(allowed, key=lambda index: row[index])
+                best.append((row[operation], names[operation], state))
+            best.sort(key=lambda edge: -edge[0])
+            nodes.append(tuple((name, state) for _, name, state in best[:2]))
+        return Cell(tuple(nodes), tuple(range(2, space.nodes + 2)))
+
+    normal, reduce = (cell(weights[kind].tolist()) for kind in KINDS)
+    genotype = Genotype(normal, reduce, space=space.name)
+    return Genotype(normal, reduce, space.settings_of(genotype.operations), space.name)

@@ -1,0 +1,192 @@
+"""Search spaces: TOML files, read strictly.
+
+A cell space lists the candidate operations of every edge (``kind = "cell"``); a fragment lists operations to add to one
+(``kind = "ops"``). ``darts+sandglass:t=6`` is darts.toml plus the operations of sandglass.toml, with t set to 6.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.blocks import OPS, default_settings
+from nas.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class CellSpace:
+    """What a cell search chooses from.
+
+    Args:
+        name: as the user wrote it, ``darts+sandglass``.
+        about: one sentence.
+        nodes: intermediate nodes of a cell.
+        ops: candidate operations in order, each with its complete settings.
+    """
+
+    name: str
+    about: str
+    nodes: int
+    ops: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.nodes <= 16:
+            raise UsageError(f"space {self.name}: nodes = {self.nodes}: a cell has 1 to 16 nodes")
+        if not any(name != "none" for name in self.ops):
+            raise UsageError(f"space {self.name}: it needs at least one operation other than none")
+
+    @property
+    def edges(self) -> int:
+        """Edges of a cell: node j reads j + 2 states."""
+        return sum(node + 2 for node in range(self.nodes))
+
+    def settings_of(self, operations: list[str]) -> dict[str, dict[str, Any]]:
+        """The settings of those of ``operations`` that have any, as a genotype keeps them."""
+        return {name: dict(self.ops[name]) for name in operations if self.ops.get(name)}
+
+    def to_toml(self) -> str:
+        """The resolved space as a TOML document that :func:`load` reads back to an equal space."""
+        inline = [
+            f"{json.dumps(name)} = {{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in settings.items())} }}"
+            for name, settings in self.ops.items()
+        ]
+        head = ['kind = "cell"', f"name = {json.dumps(self.name)}", f"about = {json.dumps(self.about)}"]
+        return "\n".join([*head, f"nodes = {self.nodes}", "", "[ops]", *inline, ""])
+
+
+def load(text: str) -> CellSpace:
+    """The cell space called ``darts``, ``darts+ir+sandglass:t=6,identity=1/2`` or ``path/to/space.toml``.
+
+    Raises:
+        UsageError: unknown names (with the nearest ones), malformed TOML, settings out of range.
+    """
+    base, *additions = [text] if Path(text).is_file() else text.split("+")
+    document, where = _read(base, "cell")
+    ops = _operations(document["ops"], _settings(base), where)
+    for addition in additions:
+        fragment, where = _read(addition, "ops")
+        ops |= _operations(fragment["ops"], _settings(addition), where)
+    return CellSpace(document.get("name", _stem(text)), document["about"], document["nodes"], ops)
+
+
+def names(kind: str) -> list[str]:
+    """The spaces of that kind that come with the package."""
+    found = (path for path in shipped().iterdir() if path.suffix == ".toml")
+    return sorted(path.stem for path in found if f'kind = "{kind}"' in path.read_text())
+
+
+def shipped() -> Path:
+    """The folder of the spaces that come with the package (beside it, in a source checkout)."""
+    package = Path(str(resources.files("nas")))
+    inside = package / "search_spaces"
+    return inside if inside.is_dir() else package.parent / "search_spaces"
+
+
+def _stem(text: str) -> str:
+    return Path(text).stem if text.endswith(".toml") else text
+
+
+def _path(part: str) -> Path:
+    name = part.partition(":")[0]
+    return Path(name) if name.endswith(".toml") else shipped() / f"{name}.toml"
+
+
+KEYS = {"cell": {"kind", "about", "nodes", "ops"}, "ops": {"kind", "about", "ops"}}
+TYPES: dict[str, type] = {"kind": str, "name": str, "about": str, "nodes": int, "ops": dict}
+
+
+def _read(part: str, kind: str) -> tuple[dict[str, Any], str]:
+    path = _path(part) if not Path(part).is_file() else Path(part)
+    if not path.is_file():
+        name = part.partition(":")[0]
+        raise UsageError(f'unknown space "{name}": {nearest(name, names(kind))}')
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"space {path}: malformed TOML: {error}") from None
+    if document.get("kind") != kind:
+        wanted = {"cell": 'a cell space (kind = "cell")', "ops": 'operations to add (kind = "ops")'}[kind]
+        raise UsageError(f'space {path}: kind = "{document.get("kind")}", but here {wanted} must stand')
+    if wrong := KEYS[kind] - set(document) or set(document) - KEYS[kind] - {"name"}:
+        key = sorted(wrong)[0]
+        raise UsageError(f'space {path}: {"unknown" if key in document else "missing"} key "{key}"')
+    for key, value in document.items():
+        if not isinstance(value, TYPES[key]) or isinstance(value, bool):
+            raise UsageError(f"space {path}: {key} must be of type {TYPES[key].__name__}")
+    return document, str(path)
+
+
+def _settings(part: str) -> dict[str, Any]:
+    if Path(part).is_file():
+        return {}
+    settings: dict[str, Any] = {}
+    for item in filter(None, part.partition(":")[2].split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f'"{item}" in space "{part}": settings are written name=value')
+        settings[key] = _number(value)
+    return settings
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _operations(entries: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    unused = set(overrides)
+    ops = {}
+    for name, settings in entries.items():
+        if not isinstance(settings, dict):
+            raise UsageError(f"{where}: operation {name} must be a table of settings, such as {{}} or {{ t = 2 }}")
+        known = default_settings(name) if name in OPS else {}
+        chosen = {key: value for key, value in overrides.items() if key in known}
+        unused -= set(chosen)
+        ops[name] = complete(name, {**settings, **chosen}, where)
+    if unused:
+        raise UsageError(f'{where}: no operation here has a setting "{sorted(unused)[0]}"')
+    return ops
+
+
+def complete(name: str, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """An operation's complete settings, checked by building it once.
+
+    Raises:
+        UsageError: an unknown operation or setting, a value of the wrong type or out of range.
+    """
+    if name not in OPS:
+        raise UsageError(f'{where}: unknown operation "{name}": {nearest(name, list(OPS))}')
+    defaults = default_settings(name)
+    if unknown := sorted(set(settings) - set(defaults)):
+        raise UsageError(f'{where}: {name} has no setting "{unknown[0]}": {nearest(unknown[0], list(defaults))}')
+    complete = {**defaults, **settings}
+    if "identity" in complete:
+        complete["identity"] = _fraction(complete["identity"], f"{where}: {name}")
+    try:
+        with torch.device("meta"):
+            OPS[name](16, 1, False, **complete)
+            OPS[name](16, 2, True, **complete)
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError, RuntimeError) as error:
+        said = ", ".join(f"{key}={value}" for key, value in complete.items())
+        raise UsageError(f"{where}: {name} ({said}) cannot be built: {str(error).splitlines()[0]}") from None
+    return complete
+
+
+def _fraction(value: Any, where: str) -> str:
+    try:
+        fraction = Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f'{where}: identity = "{value}": it must be a fraction such as 1/3 or 0.5') from None
+    if not 0 <= fraction <= 1:
+        raise UsageError(f"{where}: identity = {value}: it must lie between 0 and 1")
+    return str(fraction)
