@@ -1,24 +1,11 @@
 """The found network: the skeleton filled with the chosen operations on the chosen edges."""
 
-import torch
 from torch import Tensor, nn
 
 from nas.blocks import OPS
+from nas.blocks.drop_path import DropPath
 from nas.cells.genotype import Genotype
 from nas.cells.network import CellNetwork, Filling, stride_of
-
-
-class DropPath(nn.Module):
-    """Drops a whole path for some images of a batch (Larsson et al., FractalNet, 2017), with masks drawn outside.
-
-    The masks are given per image, so that a batch spread over several workers is treated as one.
-    """
-
-    mask: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) times the mask (N, 1, 1, 1), which is 0 or 1 / (1 − probability)."""
-        return x if self.mask is None or not self.training else x * self.mask
 
 
 class ChosenFanOut(nn.Module):
@@ -63,16 +50,3 @@ def found_network(  # noqa: PLR0913
 
     return CellNetwork(fill, channels=channels, cells=cells, classes=classes, stem=stem, auxiliary=auxiliary)
 
-
-def draw_paths(network: nn.Module, probability: float, batch: int, generator: torch.Generator) -> Tensor:
-    """Masks of one step for all paths of a network, (paths, batch), to be handed to :func:`set_paths`."""
-    paths = sum(isinstance(module, DropPath) for module in network.modules())
-    kept = torch.rand(paths, batch, generator=generator) >= probability
-    return kept / (1 - probability)
-
-
-def set_paths(network: nn.Module, masks: Tensor | None) -> None:
-    """Gives each path its mask of the coming step; None: nothing is dropped."""
-    paths = [module for module in network.modules() if isinstance(module, DropPath)]
-    for index, path in enumerate(paths):
-        path.mask = None if masks is None else masks[index].view(-1, 1, 1, 1)

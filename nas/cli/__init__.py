@@ -1,0 +1,66 @@
+"""The command line: one file a command; each parses, calls one function, prints."""
+
+import sys
+import warnings
+from typing import Any
+
+import typer
+
+from nas.errors import Interrupted, UsageError
+
+
+def app() -> typer.Typer:
+    """All commands."""
+    from nas.cli import cost, evaluate, retrain, runs, search, show
+
+    commands = typer.Typer(
+        help="Search cells and tune mobile networks under MAdd budgets, retrain them, count what they cost.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for command in (search.search, show.show, retrain.retrain, evaluate.evaluate, runs.runs, cost.cost):
+        commands.command()(command)
+    return commands
+
+
+def main() -> None:
+    """The ``nas`` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a command line and returns its exit status: 0, 2 (user's mistake), 128 + signal; a bug of ours raises."""
+    warnings.showwarning = _one_line
+    try:
+        status = app()(arguments, standalone_mode=False)
+    except UsageError as error:
+        return _fail(" ".join(str(error).split()))
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return 128 + stopped.signal
+    except Exception as error:
+        return _fail_of_typer(error)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str) -> int:
+    print(f"nas: {message}", file=sys.stderr)
+    return 2
+
+
+def _fail_of_typer(error: Exception) -> int:
+    """Typer's own exceptions, known by what they offer: they have moved between packages."""
+    if type(error).__name__ == "Abort":
+        return 130
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error)
+        return 0
+    if hasattr(error, "format_message"):
+        return _fail(f"{' '.join(error.format_message().split())} (nas --help)")
+    raise error
+
+
+def _one_line(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)

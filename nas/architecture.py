@@ -1,0 +1,161 @@
+"""One JSON document for a network from either branch, and the module it stands for.
+
+It is all that retraining, evaluation, cost counting and export read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas.cells.found import found_network
+from nas.cells.genotype import Genotype, from_document, read
+from nas.errors import UsageError
+from nas.files import read_json, read_text
+from nas.space import complete
+
+FORMAT = "nas/architecture/1"
+COMMON = ("format", "kind", "input", "classes", "stem")
+BODY = {"cell": ("genotype", "channels", "cells", "auxiliary"), "macro": ("network", "settings", "rows")}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network.
+
+    Args:
+        kind: "cell" or "macro".
+        input: (channels, height, width) of one image.
+        classes: number of logits.
+        stem: "cifar" or "imagenet".
+        body: a cell's genotype, channels, cells, auxiliary; a macro network's name, settings and stage rows.
+    """
+
+    kind: str
+    input: tuple[int, int, int]
+    classes: int
+    stem: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document ``nas/architecture/1``."""
+        head = {"format": FORMAT, "kind": self.kind, "input": list(self.input), "classes": self.classes}
+        return {**head, "stem": self.stem, **self.body}
+
+    @property
+    def genotype(self) -> Genotype | None:
+        """The found cell, if this network has one."""
+        return from_document(self.body["genotype"]) if self.kind == "cell" else None
+
+    def changed(self, **body: Any) -> "Architecture":
+        """A copy with some of the body's values changed; None changes nothing.
+
+        Raises:
+            UsageError: this kind has no such value.
+        """
+        changes = {key: value for key, value in body.items() if value is not None}
+        if wrong := set(changes) - set(self.body):
+            raise UsageError(f"--{sorted(wrong)[0]}: a {self.kind} architecture has no such size")
+        return replace(self, body={**self.body, **changes})
+
+    def build(self) -> nn.Module:
+        """The module: images (N, *input) → logits (N, classes); with an auxiliary head in training (logits, auxiliary)."""
+        if self.kind == "macro":
+            from nas.macro import networks
+
+            return networks.from_document(self.document())
+        genotype = self.genotype
+        assert genotype is not None
+        return found_network(
+            genotype,
+            channels=self.body["channels"],
+            cells=self.body["cells"],
+            classes=self.classes,
+            stem=self.stem,
+            auxiliary=self.body["auxiliary"],
+        )
+
+    def build_meta(self) -> nn.Module:
+        """The module without its weights, for counting."""
+        with torch.device("meta"):
+            return self.build()
+
+
+def of_genotype(  # noqa: PLR0913
+    genotype: Genotype,
+    *,
+    channels: int = 36,
+    cells: int = 20,
+    input: tuple[int, int, int] = (3, 32, 32),
+    classes: int = 10,
+    auxiliary: bool = False,
+    stem: str = "cifar",
+) -> Architecture:
+    """A found cell as a network; the defaults are the DARTS paper's for CIFAR-10."""
+    genotype = check_operations(genotype)
+    body = {"genotype": genotype.document(), "channels": channels, "cells": cells, "auxiliary": auxiliary}
+    return Architecture("cell", input, classes, stem, body)
+
+
+def check_operations(genotype: Genotype, where: str = "genotype") -> Genotype:
+    """The genotype with its operations' settings complete.
+
+    Raises:
+        UsageError: an unknown operation, or settings out of range.
+    """
+    ops = {name: complete(name, genotype.ops.get(name, {}), where) for name in genotype.operations}
+    return replace(genotype, ops={name: settings for name, settings in ops.items() if settings})
+
+
+def from_json(document: Any, where: str = "architecture") -> Architecture:
+    """Reads a JSON document.
+
+    Raises:
+        UsageError: wrong format, a missing or unknown key, a value of the wrong type or out of range.
+    """
+    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("kind") not in BODY:
+        raise UsageError(f'{where}: not an architecture: "format" must be "{FORMAT}" and "kind" cell or macro')
+    kind = document["kind"]
+    if wrong := set(document) ^ {*COMMON, *BODY[kind]}:
+        key = sorted(wrong)[0]
+        raise UsageError(f'{where}: {"unknown" if key in document else "missing"} key "{key}"')
+    shape = document["input"]
+    if not isinstance(shape, list) or len(shape) != 3 or not all(_count(side) for side in shape):
+        raise UsageError(f'{where}: "input" must be three positive whole numbers, [3, 32, 32]')
+    if not _count(document["classes"]) or document["classes"] < 2:
+        raise UsageError(f'{where}: "classes" = {document["classes"]!r}: it must be a whole number from 2')
+    if document["stem"] not in ("cifar", "imagenet"):
+        raise UsageError(f'{where}: "stem" = {document["stem"]!r}: it must be cifar or imagenet')
+    body = {key: document[key] for key in BODY[kind]}
+    if kind == "cell":
+        body = _cell_body(body, where)
+    return Architecture(kind, (shape[0], shape[1], shape[2]), document["classes"], document["stem"], body)
+
+
+def _cell_body(body: dict[str, Any], where: str) -> dict[str, Any]:
+    for key in ("channels", "cells"):
+        if not _count(body[key]):
+            raise UsageError(f'{where}: "{key}" = {body[key]!r}: it must be a positive whole number')
+    if not isinstance(body["auxiliary"], bool):
+        raise UsageError(f'{where}: "auxiliary" = {body["auxiliary"]!r}: it must be true or false')
+    genotype = check_operations(from_document(body["genotype"], where), where)
+    return {**body, "genotype": genotype.document()}
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def read_architecture(path: Path) -> Architecture:
+    """The architecture in a file: architecture.json itself, or a genotype (as its CIFAR-10 paper network).
+
+    Raises:
+        UsageError: neither.
+    """
+    text = read_text(path)
+    if f'"{FORMAT}"' in text:
+        return from_json(read_json(path), str(path))
+    return of_genotype(read(text, str(path)))

@@ -1,0 +1,145 @@
+"""The search loop: alphas on one half of the training images, weights on the other."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas import data
+from nas.cells.bilevel import Batch, Learner, Loss
+from nas.cells.genotype import Genotype
+from nas.cells.supernet import Supernet
+from nas.data.batches import Augmentation, Stream
+from nas.data.dataset import Dataset
+from nas.execution import Execution, mixed
+from nas.preflight import announce, measure
+from nas.rng import generator
+from nas.run import Run
+from nas.settings import SearchSettings
+from nas.space import CellSpace
+from nas.train.evaluate import correct, evaluate
+from nas.train.schedule import cosine, set_rate
+from nas.train.session import Session
+
+
+def search(run: Run, settings: SearchSettings, space: CellSpace, execution: Execution, preset: str = "") -> Supernet:
+    """Searches, or goes on searching, in a run folder: log.jsonl, checkpoints, and at the end genotype.json.
+
+    Returns:
+        the supernet after its last epoch.
+
+    Raises:
+        UsageError: data or settings that cannot be used.
+        Interrupted: on a signal, saved.
+    """
+    device = execution.start()
+    dataset = load_data(settings, execution, device)
+    train, valid = dataset.divided(len(dataset.train) // 2, settings.seed)
+    augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device)
+    weights_stream = Stream(train, augmentation, settings.batch, settings.seed)
+    alphas_stream = Stream(valid, augmentation, settings.batch, settings.seed, "alpha-order", "alpha-augment")
+    supernet = build(settings, space, len(dataset.classes)).to(device=device, memory_format=torch.channels_last)
+    learner = make_learner(supernet, settings, device)
+    parts = {"supernet": supernet, "weights": learner.weight_optimizer, "alphas": learner.alpha_optimizer}
+    title = f"search {space.name} s{settings.seed}"
+    session = Session(run, parts, epochs=settings.epochs, steps=weights_stream.steps, title=title)
+    if session.epoch < settings.epochs:
+        estimate = measure(trial_step(supernet, settings, dataset, device), settings.batch, device)
+        announce(estimate, epochs=settings.epochs, steps=weights_stream.steps, device=device, preset=preset)
+    with session:
+        for epoch in session.epochs():
+            set_rate(learner.weight_optimizer, cosine(epoch / settings.epochs, settings.lr, settings.lr_min))
+            supernet.train()
+            for step in session.steps():
+                batch = weights_stream.at(step)
+                if epoch >= settings.alphas_from:
+                    learner.step_alphas(batch, alphas_stream.at(step))
+                loss, logits = learner.step_weights(batch)
+                session.add(loss=loss, correct=correct(logits, batch[1]))
+            end_epoch(session, supernet, evaluate(supernet, valid, augmentation), settings.batch)
+    run.write("genotype.json", supernet.genotype().document())
+    return supernet
+
+
+def load_data(settings: SearchSettings, execution: Execution, device: str) -> Dataset:
+    """The training images of a search, limited (and, as a control, with shuffled labels)."""
+    root, size = execution.data_root, settings.image_size
+    dataset = data.load(settings.data, root=root, image_size=size, device=device).limited(settings.limit, settings.seed)
+    return dataset.shuffled(settings.seed) if settings.shuffle_labels else dataset
+
+
+def build(settings: SearchSettings, space: CellSpace, classes: int) -> Supernet:
+    """A supernet with the weights and alphas that belong to the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(generator(settings.seed, "init").initial_seed())
+        return Supernet(space, channels=settings.channels, cells=settings.cells, classes=classes)
+
+
+def make_learner(supernet: Supernet, settings: SearchSettings, device: str) -> Learner:
+    """The supernet's bilevel learner, in the precision of the settings."""
+    return Learner(supernet.weights, list(supernet.alphas.parameters()), loss_of(supernet, settings, device), settings)
+
+
+def loss_of(supernet: Supernet, settings: SearchSettings, device: str) -> Loss:
+    """Batch → (mean cross-entropy, logits)."""
+
+    def loss(batch: Batch) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        with mixed(settings.precision, device):
+            logits = supernet(images)
+        return F.cross_entropy(logits.float(), labels), logits
+
+    return loss
+
+
+def trial_step(
+    supernet: Supernet, settings: SearchSettings, dataset: Dataset, device: str
+) -> Callable[[int], None]:
+    """A whole step on a copy of the supernet and random images: it changes nothing."""
+    copied = copy.deepcopy(supernet)
+    learner = make_learner(copied, settings, device)
+
+    def step(images: int) -> None:
+        stream = generator(0, "extra")
+        labels = torch.randint(len(dataset.classes), (images,), generator=stream).to(device)
+        batch = (torch.randn(images, *dataset.shape, generator=stream).to(device), labels)
+        learner.step_alphas(batch, batch)
+        learner.step_weights(batch)
+
+    return step
+
+
+def end_epoch(session: Session, supernet: Supernet, valid: tuple[float, float], batch: int) -> None:
+    """Logs losses, accuracies, alphas, their entropy, the genotype so far and its share of skips."""
+    sums, images = session.sums(), session.per_epoch * batch
+    genotype = supernet.genotype()
+    entropy = alpha_entropy(supernet)
+    values: dict[str, Any] = {
+        "train_loss": sums["loss"] / session.per_epoch,
+        "train_accuracy": sums["correct"] / images,
+        "valid_loss": valid[0],
+        "valid_accuracy": valid[1],
+        "alphas": {kind: alpha.tolist() for kind, alpha in supernet.alphas.items()},
+        "entropy": entropy,
+        "skip_share": skip_share(genotype),
+        "genotype": genotype.document(),
+    }
+    line = f"train {values['train_accuracy']:.1%}  valid {valid[1]:.1%}  entropy {entropy:.3f}"
+    session.end_epoch(values, f"{line}  skips {values['skip_share']:.0%}")
+
+
+@torch.no_grad()
+def alpha_entropy(supernet: Supernet) -> float:
+    """Mean entropy in nats of the mixing weights of an edge, over all edges of both cells; ln(operations) at the start."""
+    weights = torch.cat([*supernet.mixing().values()]).double()
+    return float(-(weights * weights.clamp_min(1e-30).log()).sum(-1).mean())
+
+
+def skip_share(genotype: Genotype) -> float:
+    """Share of the chosen edges that are skip connections: the sign of a collapsing search."""
+    names = [name for cell in genotype.cells.values() for pairs in cell.nodes for name, _ in pairs]
+    return names.count("skip_connect") / len(names)
+

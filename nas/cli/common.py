@@ -1,0 +1,128 @@
+"""What the commands share: options made from settings, and output."""
+
+import inspect
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import typer
+
+from nas.errors import UsageError
+
+if TYPE_CHECKING:
+    from nas.execution import Execution
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+Runs = Annotated[Path | None, typer.Option(help="Folder of run folders (default: NAS_RUNS, else ./runs).")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data (default: NAS_DATA, else ~/.cache/nas).")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda (default: a GPU where there is one).")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads (default: torch's choice).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Ops = Annotated[Path | None, typer.Option(help="A Python file with operations of your own: OPS = {name: builder}.")]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings; options win over it.")]
+Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2.")]
+
+
+def with_settings(kind: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """Gives a command one option per field of a settings class; it receives them as keyword arguments, None if not given."""
+
+    def decorate(command: Command) -> Command:
+        own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        hints = get_type_hints(kind)
+        added = [_option(field, hints[field.name]) for field in fields(kind) if field.name not in without]
+        signature = inspect.Signature([*own, *added])
+        command.__signature__ = signature  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        return command
+
+    return decorate
+
+
+def _option(field: Any, hint: Any) -> inspect.Parameter:
+    info = field.default  # pydantic's FieldInfo
+    default = getattr(info, "default", info)
+    described = f"{info.description} (paper: {default})" if default is not None else info.description
+    name = f"--{field.name.replace('_', '-')}"
+    flags = f"{name}/--no-{name[2:]}" if _plain(hint) is bool else name
+    annotation = Annotated[_plain(hint) | None, typer.Option(flags, help=described, show_default=False)]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _plain(hint: Any) -> Any:
+    """The type an option's text is read as: Literal[1, 2] → int, int | None → int."""
+    if get_origin(hint) is Literal:
+        return type(get_args(hint)[0])
+    if isinstance(hint, UnionType):
+        return next(kind for kind in get_args(hint) if kind is not type(None))
+    return hint
+
+
+def read_settings(path: Path | None) -> dict[str, Any]:
+    """The fields in a settings file; none without a file.
+
+    Raises:
+        UsageError: unreadable or malformed.
+    """
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"--settings {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def execution(device: str | None, threads: int | None, data_root: Path | None) -> "Execution":
+    """The options as one object.
+
+    Raises:
+        UsageError: a data folder that does not exist.
+    """
+    from nas.execution import Execution
+
+    if data_root is not None and not data_root.is_dir():
+        raise UsageError(f"--data-root {data_root}: there is no such folder")
+    return Execution(device or "", threads, data_root)
+
+
+def parse_seeds(text: str | None) -> list[int] | None:
+    """``0,1,2`` as numbers.
+
+    Raises:
+        UsageError: not such a list.
+    """
+    if text is None:
+        return None
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f'--seeds "{text}": it must be whole numbers with commas between, such as 0,1,2') from None
+    if any(not 0 <= seed < 2**31 for seed in seeds):
+        raise UsageError(f"--seeds {text}: seeds are whole numbers from 0 to 2147483647")
+    return seeds
+
+
+def refuse_with_resume(given: Mapping[str, Any]) -> None:
+    """--resume takes its settings from the run.
+
+    Raises:
+        UsageError: another option was given.
+    """
+    if extra := [name for name, value in given.items() if value is not None]:
+        option = extra[0].replace("_", "-")
+        raise UsageError(f"--resume takes its settings from the run: --{option} cannot be given with it")
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr, so that stdout holds results alone."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(document: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(document, indent=1))

@@ -1,0 +1,129 @@
+"""CIFAR-10 and CIFAR-100 from their official python layout, read without running code from the files."""
+
+import hashlib
+import io
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.data.dataset import Dataset, Split
+from nas.errors import UsageError
+
+LAYOUT: dict[str, dict[str, Any]] = {
+    "cifar10": {
+        "folder": "cifar-10-batches-py",
+        "train": [f"data_batch_{number}" for number in range(1, 6)],
+        "test": ["test_batch"],
+        "meta": ("batches.meta", b"label_names"),
+        "labels": b"labels",
+    },
+    "cifar100": {
+        "folder": "cifar-100-python",
+        "train": ["train"],
+        "test": ["test"],
+        "meta": ("meta", b"fine_label_names"),
+        "labels": b"fine_labels",
+    },
+}
+MEAN_STD = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
+
+
+class CifarUnpickler(pickle.Unpickler):
+    """Builds numpy arrays and nothing else: any other class or function in the file is refused."""
+
+    ALLOWED = frozenset({"numpy.ndarray", "numpy.dtype", "multiarray._reconstruct", "_codecs.encode"})
+
+    def find_class(self, module: str, name: str) -> Any:
+        short = "multiarray" if module.endswith("multiarray") and module.startswith("numpy.") else module
+        if f"{short}.{name}" not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which CIFAR files do not")
+        module = "numpy._core.multiarray" if short == "multiarray" else module
+        return super().find_class(module, name)
+
+
+def load(name: str, root: Path) -> Dataset:
+    """Reads ``root/cifar-10-batches-py`` (or cifar-100-python); torchvision downloads it when it is not there.
+
+    Raises:
+        UsageError: absent and no network, a missing or damaged file.
+    """
+    layout = LAYOUT[name]
+    folder = root / layout["folder"] if root.name != layout["folder"] else root
+    if not folder.is_dir():
+        _download(name, root)
+    else:
+        _check(name, folder)
+    meta_file, key = layout["meta"]
+    classes = [_text(label) for label in _unpickle(folder / meta_file)[key]]
+    train, test = (_split(folder, layout[part], layout["labels"], len(classes)) for part in ("train", "test"))
+    mean, std = MEAN_STD[name]
+    return Dataset(name, tuple(classes), train, test, mean, std)
+
+
+def _download(name: str, root: Path) -> None:
+    from torchvision import datasets
+
+    kind = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        kind(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"data {name} is not in {root} and could not be downloaded ({said}); give its folder by --data-root or NAS_DATA"
+        ) from None
+
+
+def _check(name: str, folder: Path) -> None:
+    """Warns where files are not the official ones; they are read all the same."""
+    from torchvision import datasets
+
+    official = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
+    sums = dict([*official.train_list, *official.test_list])
+    wrong = [file for file, md5 in sums.items() if (folder / file).is_file() and _md5(folder / file) != md5]
+    if wrong:
+        warnings.warn(f"data {name}: {len(wrong)} files in {folder} differ from the official MD5 sums", stacklevel=2)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _unpickle(path: Path) -> dict[bytes, Any]:
+    try:
+        record = CifarUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+    except FileNotFoundError:
+        raise UsageError(f"data: {path} is missing") from None
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, AttributeError, ImportError, IndexError,
+            OverflowError, MemoryError, OSError) as error:
+        raise UsageError(f"data: {path} is damaged or not a CIFAR file: {error or type(error).__name__}") from None
+    if not isinstance(record, dict):
+        raise UsageError(f"data: {path} is not a CIFAR file: it holds no table")
+    return record
+
+
+def _split(folder: Path, files: list[str], key: bytes, classes: int) -> Split:
+    images, labels = [], []
+    for file in files:
+        record = _unpickle(folder / file)
+        data, targets = record.get(b"data"), record.get(key)
+        well_formed = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (3072,)
+        if not well_formed or not isinstance(targets, list) or len(targets) != len(data):
+            raise UsageError(f"data: {folder / file} does not hold images of 3,072 bytes with a label each")
+        if not all(isinstance(target, int) and 0 <= target < classes for target in targets):
+            raise UsageError(f"data: {folder / file} has labels outside 0 to {classes - 1}")
+        images.append(torch.from_numpy(data.reshape(-1, 3, 32, 32).copy()))
+        labels += targets
+    return Split(torch.cat(images), torch.tensor(labels))
+
+
+def _text(label: bytes | str) -> str:
+    return label.decode() if isinstance(label, bytes) else label

@@ -1,0 +1,104 @@
+"""A labelled image data set, whole, as uint8 tensors."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nas.errors import UsageError
+from nas.rng import generator
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels.
+
+    Args:
+        images: uint8 (n, 3, H, W), on the device or memory-mapped on the CPU.
+        labels: int64 (n,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> "Split":
+        """The images at these indices, in their order."""
+        indices = indices.to(self.images.device)
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test images and what their augmentation needs.
+
+    Args:
+        name: cifar10, cifar100, digits, or a folder's path.
+        classes: class names in label order.
+        train, test: the two splits.
+        mean, std: per channel, of the training images in [0, 1].
+        padding: pixels of zero around an image before a random crop of its size.
+        flip: whether mirrored images are as good.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    padding: int = 4
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise UsageError(f"data {self.name}: {len(self.classes)} class; at least two are needed to learn anything")
+        if not len(self.train) or not len(self.test):
+            raise UsageError(f"data {self.name}: {len(self.train)} training and {len(self.test)} test images")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(3, H, W) of one image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    def limited(self, limit: int | None, seed: int) -> "Dataset":
+        """Only so many of the training images, drawn by the seed."""
+        if limit is None:
+            return self
+        if limit > len(self.train):
+            raise UsageError(f"--limit {limit}: data {self.name} has only {len(self.train)} training images")
+        order = torch.randperm(len(self.train), generator=generator(seed, "split", 0))
+        return replace(self, train=self.train.take(order[:limit]))
+
+    def shuffled(self, seed: int) -> "Dataset":
+        """The same images under random labels: the control in which nothing can be learnt."""
+        order = torch.randperm(len(self.train), generator=generator(seed, "labels"))
+        return replace(self, train=Split(self.train.images, self.train.labels[order.to(self.train.labels.device)]))
+
+    def divided(self, held_out: int, seed: int) -> tuple[Split, Split]:
+        """The training images in two: (the rest, ``held_out`` of them), drawn by the seed.
+
+        Raises:
+            UsageError: nothing would remain.
+        """
+        if held_out >= len(self.train):
+            raise UsageError(f"{held_out} images cannot be held out of {len(self.train)} training images")
+        order = torch.randperm(len(self.train), generator=generator(seed, "split", 1))
+        rest = self.train.take(order[held_out:])
+        return rest, self.train.take(order[:held_out]) if held_out else self.train.take(order[:0])
+
+
+def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation per channel of uint8 images (n, 3, H, W), in [0, 1], over at most 50,000 images."""
+    total, square, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0
+    for chunk in images[:50_000].split(1000):
+        scaled = chunk.double() / 255
+        total += scaled.sum((0, 2, 3)).cpu()
+        square += scaled.square().sum((0, 2, 3)).cpu()
+        count += scaled[:, 0].numel()
+    mean = total / count
+    std = (square / count - mean.square()).clamp_min(1e-6).sqrt()
+    return tuple(mean.tolist()), tuple(std.tolist())

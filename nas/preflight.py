@@ -1,0 +1,112 @@
+"""Before the first epoch: one measured step says how long it will take and how much memory it needs."""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nas.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one step costs.
+
+    Args:
+        seconds: of one step at the full batch.
+        peak_bytes: memory of the process (of the device, on a GPU) at its highest.
+    """
+
+    seconds: float
+    peak_bytes: int
+
+
+def measure(step: Callable[[int], None], batch: int, device: str) -> Estimate:
+    """Runs ``step(images)`` on small batches and extends time and memory linearly to ``batch``.
+
+    Args:
+        step: does what a step does, on a copy that may be thrown away.
+
+    Raises:
+        UsageError: it will not fit; the message names a batch that does.
+    """
+    small = max(2, min(batch // 8, 16))
+    used = []
+    for count in (small, 2 * small):
+        step(count)
+        used.append(_peak(device))
+    per_image = max(0, used[1] - used[0]) // small
+    started = time.perf_counter()
+    step(2 * small)
+    _wait(device)
+    seconds = (time.perf_counter() - started) * batch / (2 * small)
+    need = used[1] + per_image * max(0, batch - 2 * small)
+    free = used[1] + _free(device)
+    if need > free and per_image:
+        fits = 2 * small + (free - used[1]) // per_image
+        raise UsageError(
+            f"--batch {batch} needs about {need / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free: "
+            f"--batch {max(2, fits // 8 * 8)} fits"
+        )
+    return Estimate(seconds, need)
+
+
+def announce(estimate: Estimate, *, epochs: int, steps: int, device: str, preset: str) -> None:
+    """Prints the estimate on stderr; on a CPU, where that is long, with a way out."""
+    total = estimate.seconds * epochs * steps
+    line = (
+        f"about {estimate.seconds:.2g} s a step, {steps} steps an epoch: {epochs} epochs take about {span(total)}; "
+        f"peak memory about {estimate.peak_bytes / 2**30:.1f} GiB"
+    )
+    if device == "cpu" and total > 3600 and preset != "quick":
+        line += "; --preset quick takes minutes"
+    print(line, file=sys.stderr, flush=True)
+
+
+def span(seconds: float) -> str:
+    """A time a person can read: 40 s, 12 min, 5.5 h, 3.2 days."""
+    for unit, length in (("days", 86400 * 2), ("h", 7200), ("min", 120)):
+        if seconds >= length:
+            return f"{seconds / {'days': 86400, 'h': 3600, 'min': 60}[unit]:.3g} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _peak(device: str) -> int:
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _free(device: str) -> int:
+    """Memory still to be had; without limit where the system does not say."""
+    if device != "cpu":
+        return torch.cuda.mem_get_info(device)[0]
+    known = [_meminfo(), _cgroup()]
+    return min((value for value in known if value is not None), default=2**62)
+
+
+def _meminfo() -> int | None:
+    path = Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    if found:
+        return found[0]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+
+
+def _cgroup() -> int | None:
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if not limit.is_file() or not used.is_file() or (text := limit.read_text().strip()) == "max":
+        return None
+    return max(0, int(text) - int(used.read_text()))
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)

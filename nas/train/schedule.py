@@ -1,0 +1,46 @@
+"""Learning rate and other courses as functions of progress, so that resuming needs no scheduler's state."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn, optim
+
+from nas.settings import SearchSettings, TrainSettings
+
+
+def cosine(progress: float, first: float, last: float) -> float:
+    """From ``first`` at 0 to ``last`` at 1 along half a cosine (Loshchilov and Hutter, SGDR, 2017)."""
+    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def learning_rate(settings: TrainSettings, epoch: int, part: float) -> float:
+    """The rate at ``part`` of the way through an epoch.
+
+    "cosine" changes each epoch, as the paper's; "one-cycle" each step: up linearly for 30 % of the training, then down to
+    zero linearly (Smith and Topin, 2018).
+    """
+    now = epoch + part
+    if settings.schedule == "one-cycle":
+        peak = 0.3 * settings.epochs
+        height = now / peak if now < peak else (settings.epochs - now) / (settings.epochs - peak)
+        return settings.lr_min + (settings.lr - settings.lr_min) * max(height, 0.01)
+    rise = min(1.0, (now + 1e-9) / settings.warmup_epochs) if settings.warmup_epochs else 1.0
+    return rise * cosine(epoch / settings.epochs, settings.lr, settings.lr_min)
+
+
+def sgd(parameters: Iterable[nn.Parameter], settings: SearchSettings | TrainSettings, **changes: Any) -> optim.SGD:
+    """SGD with momentum and weight decay as the settings say."""
+    return optim.SGD(
+        parameters,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        **changes,
+    )
+
+
+def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
