@@ -70,10 +70,11 @@ class Learner:
         """∇α L_val(w − ξ·step(w, α), α), ξ the weights' current learning rate, momentum and decay included (Eq. 7)."""
         rate = self.weight_optimizer.param_groups[0]["lr"]
         kept = [weight.detach().clone() for weight in self.weights]
+        directions = self._direction(train)
         with torch.no_grad():
-            for weight, direction in zip(self.weights, self._direction(train), strict=True):
+            for weight, direction in zip(self.weights, directions, strict=True):
                 weight -= rate * direction
-        gradients = torch.autograd.grad(self.loss(valid)[0], [*self.alphas, *self.weights])
+        gradients = gradients_of(self.loss(valid)[0], [*self.alphas, *self.weights])
         direct, vector = gradients[: len(self.alphas)], gradients[len(self.alphas) :]
         self._restore(kept)
         implicit = self.hessian_vector(train, vector)
@@ -88,13 +89,13 @@ class Learner:
             with torch.no_grad():
                 for weight, base, part in zip(self.weights, kept, vector, strict=True):
                     weight.copy_(base + sign * epsilon * part)
-            sides.append(torch.autograd.grad(self.loss(train)[0], self.alphas))
+            sides.append(gradients_of(self.loss(train)[0], self.alphas))
         self._restore(kept)
         return [(plus - minus) / (2 * epsilon) for plus, minus in zip(*sides, strict=True)]
 
     def _direction(self, train: Batch) -> list[Tensor]:
         """What SGD would subtract, before the learning rate: momentum · buffer + gradient + decay · weight."""
-        gradients = torch.autograd.grad(self.loss(train)[0], self.weights)
+        gradients = gradients_of(self.loss(train)[0], self.weights)
         directions = []
         for weight, gradient in zip(self.weights, gradients, strict=True):
             buffer = self.weight_optimizer.state[weight].get("momentum_buffer")
@@ -106,3 +107,8 @@ class Learner:
         with torch.no_grad():
             for weight, value in zip(self.weights, kept, strict=True):
                 weight.copy_(value)
+
+
+def gradients_of(loss: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor, ...]:
+    """Gradients; zeros for what the loss does not depend on (a network of reduction cells alone has no normal cell)."""
+    return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)

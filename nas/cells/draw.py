@@ -12,7 +12,7 @@ from os import PathLike
 from typing import IO, TYPE_CHECKING, Any
 
 from nas.cells.genotype import Cell, Genotype
-from nas.cells.graph import KINDS, TITLES, kind_of, short, state_names
+from nas.cells.graph import FAMILIES, TITLES, family_of, short, state_names
 from nas.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 _CONCAT, _INPUT, _NODE, _OUTPUT = "#B4B4B4", "#E9F2DF", "#E6EEF8", "#FBF1D6"
 
-# Lengths in inches, but for the font's size.
-_FONT = 8.0
+_FONT = 8.0  # points; all other lengths are inches
 _LANE, _FIRST, _TRACK = 0.25, 0.46, 0.32  # between lanes; line of states to first lane; to the concat track below
 _HALF, _WIDTH, _PORT = 0.17, 0.38, 0.12  # half the height of a state's box; a node's least width; between edges at it
 _PAD, _FAN, _TURN = 0.22, 0.3, 0.16  # beside a label; from an input to its lanes; radius of a turn
@@ -34,6 +33,8 @@ _STYLE: dict[Any, Any] = {
     "mathtext.fontset": "dejavusans",
     "text.usetex": False,
     "savefig.bbox": "standard",
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
     "svg.fonttype": "path",  # as text it would be set in whatever font the viewer has
     "svg.hashsalt": "nas",
 }
@@ -48,7 +49,7 @@ class Edge:
     """An edge and its lane: 1, 2, … upwards above the states, −1, −2, … below, 0 straight to the next node."""
 
     label: str
-    kind: str
+    family: str
     source: int
     target: int
     lane: int = 0
@@ -62,7 +63,7 @@ class Edge:
 def route(cell: Cell, ops: Settings) -> list[Edge]:
     """The edges of a cell with their lanes: what the first input sends runs above, what the second sends below."""
     pairs = [(pair, target) for target, pairs in enumerate(cell.nodes, start=2) for pair in pairs]
-    edges = [Edge(short(op, ops.get(op)), kind_of(op), source, target) for (op, source), target in pairs]
+    edges = [Edge(short(op, ops.get(op)), family_of(op), source, target) for (op, source), target in pairs]
     direct = {edge.target: index for index, edge in enumerate(edges) if 2 <= edge.source == edge.target - 1}
     spans = {index: edge.span for index, edge in enumerate(edges) if index not in direct.values()}
     sides = _sides(spans, {index: 1 - 2 * edges[index].source for index in spans if edges[index].source < 2})
@@ -100,7 +101,7 @@ def _sides(spans: Mapping[int, Span], fixed: Mapping[int, int]) -> dict[int, int
 
 
 class _Plan:
-    """Where the boxes, ports and lanes of one cell are; the line of states is at height 0. It needs its ``columns`` set."""
+    """Where the boxes, ports and lanes of one cell are; the line of states has height 0. ``columns`` is set later."""
 
     def __init__(self, kind: str, cell: Cell, ops: Settings) -> None:
         self.kind, self.cell, self.edges, self.names = kind, cell, route(cell, ops), state_names(cell)
@@ -195,11 +196,11 @@ def _inches(text: str) -> float:
     from matplotlib.textpath import TextPath
 
     font: Any = {"family": _STYLE["font.family"], "size": _FONT}
-    return float(TextPath((0, 0), text.replace("$", "S"), prop=font).get_extents().width) / 72
+    return float(TextPath((0, 0), text.replace("$", "S"), prop=font).vertices[:, 0].max(initial=0.0)) / 72
 
 
 def figure(genotype: Genotype) -> "Figure":
-    """Both cells, the normal one above, with a legend of the kinds of operation in them."""
+    """Both cells, the normal one above, with a legend of the families of operations in them."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -208,11 +209,11 @@ def figure(genotype: Genotype) -> "Figure":
     gaps = [max(column) for column in zip_longest(*(plan.gaps for plan in plans), fillvalue=0.0)]
     fan = max(plan.fan for plan in plans)
     columns = [_MARGIN + sum(widths[:i]) + widths[i] / 2 + sum(gaps[: i + 1]) + fan * (i > 0) for i in range(len(gaps))]
-    kinds = [kind for kind in KINDS if any(edge.kind == kind for plan in plans for edge in plan.edges)]
+    families = [name for name in FAMILIES if any(edge.family == name for plan in plans for edge in plan.edges)]
     notes = _notes(genotype)
     width = max([columns[-1] + widths[-1] / 2, 4.0, *map(_inches, notes)]) + _MARGIN
-    ncols = min(max(1, int(width / 1.7)), len(kinds) + 1)
-    rows = -(-(len(kinds) + 1) // ncols)
+    ncols = min(max(1, int(width / 1.7)), len(families) + 1)
+    rows = -(-(len(families) + 1) // ncols)
     y = height = sum(plan.top - plan.bottom + _TITLE + _GAP for plan in plans) + (rows + len(notes)) * _ROW + _MARGIN
     with matplotlib.rc_context(_STYLE):
         result = Figure(figsize=(width, height), facecolor="white")
@@ -222,7 +223,7 @@ def figure(genotype: Genotype) -> "Figure":
             y -= bounds[1] - bounds[0]
             place = (0, y / height, 1, (bounds[1] - bounds[0]) / height)
             _draw_cell(result.add_axes(place, xlim=(0, width), ylim=bounds), plan)
-        _draw_legend(result, kinds, notes, ncols)
+        _draw_legend(result, families, notes, ncols)
     return result
 
 
@@ -241,7 +242,7 @@ def _draw_cell(axes: "Axes", plan: _Plan) -> None:
     for state in plan.cell.concat:
         axes.add_patch(FancyArrowPatch(path=plan.concat_line(state), color=_CONCAT, lw=0.9, zorder=1, **arrow))
     for index, edge in enumerate(plan.edges):
-        line, colour, name = plan.line(edge), KINDS[edge.kind][0], f"{plan.kind}/%s-{index}"
+        line, colour, name = plan.line(edge), FAMILIES[edge.family][0], f"{plan.kind}/%s-{index}"
         between = edge.source > 1
         if between:  # over the lines from the inputs, with a white seam, so that no crossing looks like a junction
             axes.add_patch(PathPatch(line, fill=False, ec="white", lw=3.6, zorder=3))
@@ -260,13 +261,13 @@ def _draw_cell(axes: "Axes", plan: _Plan) -> None:
         axes.text((left + right) / 2, y, text, size=_FONT + 1, ha="center", va="center", zorder=6)
 
 
-def _draw_legend(result: "Figure", kinds: Sequence[str], notes: Sequence[str], ncols: int) -> None:
+def _draw_legend(result: "Figure", families: Sequence[str], notes: Sequence[str], ncols: int) -> None:
     from matplotlib.lines import Line2D
 
     height = result.get_figheight()
     for row, note in enumerate(reversed(notes)):
         result.text(0.5, (_MARGIN + row * _ROW) / height, note, color="#555555", ha="center", parse_math=False)
-    lines = [Line2D([], [], color=KINDS[kind][0], lw=1.6, label=kind) for kind in kinds]
+    lines = [Line2D([], [], color=FAMILIES[name][0], lw=1.6, label=name) for name in families]
     lines.append(Line2D([], [], color=_CONCAT, lw=1.2, label="concatenation"))
     place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, len(notes) * _ROW / height)}
     result.legend(handles=lines, ncols=ncols, frameon=False, handlelength=1.5, **place)

@@ -11,15 +11,14 @@ from typing import Any
 
 import networkx
 
-from nas.cells import genotype as genotypes
-from nas.cells.genotype import Cell, Genotype
+from nas.cells.genotype import KINDS, Cell, Genotype
 from nas.errors import UsageError, nearest
 
 FORMAT = "nas/graph/1"
 CONCAT = "concat"
 TITLES = {"normal": "Normal cell", "reduce": "Reduction cell"}
 
-KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
+FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "separable convolution": ("#0B62A8", ("sep_conv",)),
     "dilated convolution": ("#7A3E9D", ("dil_conv",)),
     "convolution": ("#7A5A00", ("conv_",)),
@@ -29,7 +28,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "none": ("#777777", ("none",)),
     "user's operation": ("#B0206C", ("",)),
 }
-"""The kinds of operation in the order of the legend: colour, and how the operations' names begin."""
+"""The families of operations in the order of the legend: colour, and how the operations' names begin."""
 
 _RESERVED = {"op", "rank", "id", "key", "source", "target"}
 _SHAPES = {"input": "box", "node": "circle", "output": "box"}
@@ -40,15 +39,15 @@ def state_names(cell: Cell) -> list[str]:
     return ["c_{k-2}", "c_{k-1}", *map(str, range(len(cell.nodes))), "c_{k}"]
 
 
-def kind_of(operation: str) -> str:
-    """The kind of an operation, a key of ``KINDS``; one of unknown name is the user's own."""
-    return next(kind for kind, (_, beginnings) in KINDS.items() if operation.startswith(beginnings))
+def family_of(operation: str) -> str:
+    """The family of an operation, a key of ``FAMILIES``; one of unknown name is the user's own."""
+    return next(name for name, (_, beginnings) in FAMILIES.items() if operation.startswith(beginnings))
 
 
 def short(operation: str, settings: Mapping[str, Any] | None = None) -> str:
     """What stands on an edge, ``sandglass 3×3 t=2``: of the settings those of one letter, the others go into a note."""
     name = "skip" if operation == "skip_connect" else operation.replace("inverted_residual", "inv. residual")
-    name = re.sub(r"(?<=\d)x(?=\d)", "×", name.replace("_", " "))
+    name = re.sub(r"(?<=\d)x(?=\d)", "×", name.replace("_", " ")).strip() or operation
     return " ".join([*name.split(), *(f"{key}={value}" for key, value in (settings or {}).items() if len(key) == 1)])
 
 
@@ -87,8 +86,10 @@ def from_graph(graph: networkx.MultiDiGraph) -> Genotype:
         raise UsageError(f'not a graph of a genotype: its attribute "format" must be "{FORMAT}"')
     try:
         ops: dict[str, dict[str, Any]] = json.loads(graph.graph.get("ops", "{}"))
-        normal, reduce = (_cell(graph, kind, ops) for kind in genotypes.KINDS)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        normal, reduce = (_cell(graph, kind, ops) for kind in KINDS)
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"not a graph of a genotype: {type(error).__name__}: {error}") from None
     return Genotype(normal, reduce, ops, str(graph.graph.get("space", "")))
 
@@ -158,17 +159,17 @@ def _deep(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def _dot(graph: networkx.MultiDiGraph) -> str:
     """Graphviz text: from left to right, a cluster a cell."""
     lines = ["digraph genotype {", "  rankdir=LR;", '  node [fontname="Helvetica"];', '  edge [fontname="Helvetica"];']
-    for kind in genotypes.KINDS:
+    for kind in KINDS:
         lines += [f"  subgraph {_quoted(f'cluster_{kind}')} {{", f"    label={_quoted(TITLES[kind])};"]
         for name, data in graph.nodes(data=True):
             if data["cell"] == kind:
-                label = {"label": name.removeprefix(f"{kind}/"), "shape": _SHAPES[data["role"]]}
-                lines.append(f"    {_quoted(name)} {_listed(label)};")
+                look = {"label": name.removeprefix(f"{kind}/"), "shape": _SHAPES[data["role"]]}
+                lines.append(f"    {_quoted(name)} {_listed(look)};")
         lines.append("  }")
     for source, target, data in graph.edges(data=True):
-        style = {"op": data["op"], "rank": data["rank"], "color": "gray"}
+        style: dict[str, Any] = {"op": data["op"], "rank": data["rank"], "color": "gray"}
         if graph.nodes[target]["role"] != "output":
-            colour, label = KINDS[kind_of(data["op"])][0], short(data["op"], _deep(data))
+            colour, label = FAMILIES[family_of(data["op"])][0], short(data["op"], _deep(data))
             style |= {"label": label, "color": colour, "fontcolor": colour}
         lines.append(f"  {_quoted(source)} -> {_quoted(target)} {_listed(style)};")
     return "\n".join([*lines, "}"]) + "\n"

@@ -1,0 +1,53 @@
+"""Every operation of the registry, at both strides, with and without affine batch norm."""
+
+import pytest
+import torch
+from torch import nn
+
+from nas.blocks import OPS, default_settings
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9)])
+@pytest.mark.parametrize("channels", [4, 7])
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", OPS)
+def test_shape_and_gradients(name: str, stride: int, affine: bool, channels: int, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    operation = OPS[name](channels, stride, affine, **default_settings(name))
+    x = torch.randn(3, channels, *size, requires_grad=True)
+    out = operation(x)
+    assert out.shape == (3, channels, -(-size[0] // stride), -(-size[1] // stride))
+    assert out.isfinite().all()
+    (out * torch.randn_like(out)).sum().backward()
+    for parameter_name, parameter in operation.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
+        assert parameter.grad.abs().sum() > 0, parameter_name
+    if name != "none":
+        assert x.grad is not None and x.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_does_not_change_its_input(name: str) -> None:
+    x = torch.randn(2, 6, 8, 8)
+    kept = x.clone()
+    OPS[name](6, 1, False)(x)
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("name", [name for name in OPS if name not in ("none", "skip_connect")])
+def test_affine_is_what_scales(name: str) -> None:
+    norms = [module for module in OPS[name](8, 1, False).modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms and not any(norm.affine for norm in norms)
+
+
+def weights(name: str, channels: int) -> int:
+    return sum(parameter.numel() for parameter in OPS[name](channels, 1, False).parameters())
+
+
+def test_weights_of_the_mobile_blocks() -> None:
+    """Counts at C → C, t = 2, r = 1, without affine."""
+    c = 12
+    assert weights("sandglass_3x3", c) == c * c + 18 * c
+    assert weights("inverted_residual_3x3", c) == 4 * c * c + 18 * c
+    assert weights("asymmetric_3x3", c) == 4 * c * c + 27 * c

@@ -1,0 +1,105 @@
+"""Parameters and multiply-adds of the published cell networks, to the last one."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.architecture import of_genotype
+from nas.blocks.drop_path import draw_paths, set_paths
+from nas.cells.found import found_network
+from nas.cells.genotype import from_text
+from nas.cells.supernet import Supernet
+from nas.cost import count
+from nas.space import load
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+LINES = (GOLDEN / "genotypes.txt").read_text().splitlines()
+PUBLISHED = {line.split(" ")[0]: from_text(line) for line in LINES if not line.startswith("#")}
+ROWS = [row for row in csv.DictReader((GOLDEN / "costs.csv").open()) if row["family"] in ("DARTS", "PC-DARTS")]
+NETWORKS = [row for row in ROWS if row["variant"].split(" ")[0] in PUBLISHED]
+SEARCHED = [row for row in csv.DictReader((GOLDEN / "costs.csv").open()) if row["variant"].startswith("search network")]
+
+
+def size(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("row", NETWORKS, ids=lambda row: row["variant"])
+def test_published_networks(row: dict[str, str]) -> None:
+    name, data = row["variant"].split(" ")[:2]
+    cifar = data == "CIFAR-10"
+    extra = json.loads(row["extra"])
+    architecture = of_genotype(
+        PUBLISHED[name],
+        channels=extra["C"],
+        cells=extra["L"],
+        input=(3, 32, 32) if cifar else (3, 224, 224),
+        classes=10 if cifar else 1000,
+        stem="cifar" if cifar else "imagenet",
+    )
+    cost = count(architecture.build_meta(), architecture.input)
+    assert (cost.params, cost.madds) == (int(row["params"]), int(row["madds"]))
+    if "params_with_auxiliary" in extra:
+        assert size(architecture.changed(auxiliary=True).build_meta()) == extra["params_with_auxiliary"]
+
+
+SPACES = {"inverted residual": "ir", "sandglass": "sandglass"}
+
+
+@pytest.mark.parametrize("row", SEARCHED, ids=lambda row: row["variant"])
+def test_search_networks(row: dict[str, str]) -> None:
+    if row["family"] == "PC-DARTS" or "floor" in row["variant"]:
+        pytest.skip("another network: partial channels, or the official hidden-width floor")
+    space = "darts"
+    if ":" in row["variant"]:
+        block, _, t = row["variant"].partition(": ")[2].rpartition(" t=")
+        space = f"darts+{SPACES[block]}:t={t}"
+    with torch.device("meta"):
+        supernet = Supernet(load(space))
+    assert size(supernet.network) == int(row["params"])
+    assert sum(alpha.numel() for alpha in supernet.alphas.values()) == json.loads(row["extra"]).get("architecture_parameters")
+    cost = count(supernet, (3, 32, 32))
+    assert cost.madds == int(row["madds"])
+
+
+def test_substituted_sandglass() -> None:
+    """DARTS_V2 with every separable convolution 3×3 a sandglass: the hypothetical rows of MobileNeXt's Table 9."""
+    text = (GOLDEN / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
+    genotype = from_text(text.replace("sep_conv_3x3", "sandglass_3x3"))
+    architecture = of_genotype(genotype)
+    cost = count(architecture.build_meta(), architecture.input)
+    assert (cost.params, cost.madds) == (2_555_542, 408_919_680)
+
+
+def test_auxiliary_logits_in_training_only() -> None:
+    network = found_network(PUBLISHED["DARTS_V2"], channels=4, cells=3, auxiliary=True)
+    images = torch.randn(2, 3, 32, 32)
+    logits, auxiliary = network(images)
+    assert logits.shape == auxiliary.shape == (2, 10)
+    assert network.eval()(images).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("side", [16, 17, 33])
+def test_any_image_size(name: str, side: int) -> None:
+    network = found_network(PUBLISHED[name], channels=4, cells=4, auxiliary=True)
+    logits, auxiliary = network(torch.randn(2, 3, side, side + 3))
+    (logits.sum() + auxiliary.sum()).backward()
+    assert logits.isfinite().all()
+
+
+def test_dropped_paths() -> None:
+    network = found_network(PUBLISHED["DARTS_V2"], channels=4, cells=3)
+    masks = draw_paths(network, 0.5, 64, torch.Generator().manual_seed(0))
+    skips = sum(name == "skip_connect" for pairs in PUBLISHED["DARTS_V2"].normal.nodes for name, _ in pairs)
+    assert len(masks) == 3 * 8 - 1 * skips - 2 * 3  # identities of one normal and two reduction cells are never dropped
+    assert set(masks.unique().tolist()) == {0.0, 2.0}
+    images = torch.randn(64, 3, 16, 16)
+    network.train()
+    plain = network(images)
+    set_paths(network, masks)
+    assert not torch.allclose(network(images), plain)
+    set_paths(network, None)

@@ -1,0 +1,86 @@
+"""The reference supernet and the derivation of a genotype from alphas."""
+
+import pytest
+import torch
+
+from nas.blocks import OPS
+from nas.cells.genotype import KINDS
+from nas.cells.supernet import MixedFanOut, Supernet, derive, edge_index
+from nas.errors import UsageError
+from nas.space import CellSpace, load
+
+THREE = CellSpace("three", "", 2, {"none": {}, "skip_connect": {}, "sep_conv_3x3": {}})
+
+
+def test_edges_are_ordered_by_node_then_state() -> None:
+    rows = [edge_index(node, state) for node in range(4) for state in range(node + 2)]
+    assert rows == list(range(14))
+
+
+def test_derivation_by_hand() -> None:
+    """Node 1 has edges from states 0, 1, 2; ``none`` wins everywhere but is never chosen."""
+    strengths = torch.tensor(
+        [
+            [0.8, 0.1, 0.1],  # node 0 ← 0: a tie between operations: the earlier one
+            [0.6, 0.1, 0.3],  # node 0 ← 1: stronger, written first
+            [0.7, 0.2, 0.1],  # node 1 ← 0
+            [0.1, 0.1, 0.2],  # node 1 ← 1: ties with state 0: the lower state is kept, and first
+            [0.1, 0.3, 0.6],  # node 1 ← 2
+        ]
+    )
+    genotype = derive(THREE, {"normal": strengths, "reduce": torch.full((5, 3), 1 / 3)})
+    assert genotype.normal.nodes == (
+        (("sep_conv_3x3", 1), ("skip_connect", 0)),
+        (("sep_conv_3x3", 2), ("skip_connect", 0)),
+    )
+    assert genotype.reduce.nodes[1] == (("skip_connect", 0), ("skip_connect", 1))
+    assert genotype.normal.concat == (2, 3)
+
+
+def test_settings_travel_with_the_genotype() -> None:
+    space = load("darts+sandglass:t=3,identity=0.5")
+    weights = torch.zeros(14, 9)
+    weights[:, 8] = 1
+    genotype = derive(space, dict.fromkeys(KINDS, weights))
+    assert genotype.operations == ["sandglass_3x3"]
+    assert genotype.ops == {"sandglass_3x3": {"t": 3, "identity": "1/2"}}
+
+
+def test_mixture_is_the_weighted_sum() -> None:
+    torch.manual_seed(0)
+    fan_out = MixedFanOut(THREE, 0, 4, 1)
+    state, weights = torch.randn(2, 4, 8, 8), torch.rand(5, 3)
+    contributions = dict(fan_out(state, weights))
+    for node in (0, 1):
+        operations = fan_out.edges[str(node)]
+        row = weights[edge_index(node, 0)]
+        expected = row[1] * state + row[2] * operations[2](state)
+        assert torch.allclose(contributions[node], expected, atol=1e-6)
+
+
+def test_alphas_are_shared_and_small() -> None:
+    supernet = Supernet(load("darts"), channels=4, cells=4)
+    assert [name for name, _ in supernet.alphas.items()] == list(KINDS)
+    assert supernet.alphas["normal"].shape == (14, 8)
+    assert 0 < supernet.alphas["normal"].std() < 2e-3
+    assert not {id(w) for w in supernet.weights} & {id(a) for a in supernet.alphas.values()}
+
+
+@pytest.mark.parametrize("text", ["darts", "darts+ir+sandglass+harmonious+asymmetric+pruned"])
+def test_every_alpha_gets_a_gradient(text: str) -> None:
+    torch.manual_seed(0)
+    supernet = Supernet(load(text), channels=4, cells=3)
+    supernet(torch.randn(2, 3, 16, 16)).square().sum().backward()
+    for alpha in supernet.alphas.values():
+        assert alpha.grad is not None and alpha.grad.isfinite().all() and (alpha.grad != 0).all()
+
+
+def test_a_users_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPS, "mine", lambda channels, stride, affine: OPS["conv_3x3"](channels, stride, affine))
+    space = CellSpace("mine", "", 2, {"none": {}, "mine": {}})
+    assert Supernet(space, channels=4, cells=2).genotype().operations == ["mine"]
+
+
+def test_a_space_of_nothing() -> None:
+    with pytest.raises(UsageError, match="at least one operation"):
+        CellSpace("nothing", "", 2, {"none": {}})

@@ -1,0 +1,56 @@
+"""What many tests need: few threads, a small CIFAR-10 in the official layout, the command line in this process."""
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nas import cli
+
+torch.set_num_threads(1)
+
+
+def write_cifar(root: Path, images: int = 20, classes: int = 10) -> Path:
+    """CIFAR-10's six files with a few made-up images: each class is a grey level, so that there is something to learn."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    stream = np.random.default_rng(0)
+    for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
+        labels = [int(label) for label in stream.integers(0, classes, images)]
+        noise = stream.integers(0, 60, (images, 3072))
+        pixels = (noise + 19 * np.array(labels)[:, None]).astype(np.uint8)
+        (folder / name).write_bytes(pickle.dumps({b"data": pixels, b"labels": labels}, protocol=2))
+    names = [f"class {label}".encode() for label in range(10)]
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, protocol=2))
+    return root
+
+
+@pytest.fixture(scope="session")
+def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cifar(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def nas(
+    tmp_path: Path, cifar: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """``nas("search", …)`` → (exit status, stdout, stderr), in a folder of its own with the small data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NAS_DATA", str(cifar))
+    monkeypatch.delenv("NAS_RUNS", raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = cli.run(list(arguments))
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,204 @@
+"""Data sets: real layouts, damaged files, streams that depend on (seed, step) alone."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nas import data
+from nas.data.batches import Augmentation, Stream, plain_batches
+from nas.data.dataset import Dataset, Split
+from nas.errors import UsageError
+from tests.conftest import write_cifar
+
+pytestmark = pytest.mark.filterwarnings("ignore:data cifar10. . files .* differ from the official MD5")
+
+
+def test_cifar(cifar: Path) -> None:
+    dataset = data.load("cifar10", root=cifar)
+    assert dataset.shape == (3, 32, 32) and len(dataset.classes) == 10
+    assert (len(dataset.train), len(dataset.test)) == (100, 20)
+    assert dataset.train.images.dtype == torch.uint8
+
+
+def test_cifar_warns_of_other_sums(cifar: Path) -> None:
+    with pytest.warns(UserWarning, match="MD5"):
+        data.load("cifar10", root=cifar)
+
+
+def test_cifar100(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    for name in ("train", "test"):
+        record = {b"data": np.zeros((4, 3072), np.uint8), b"fine_labels": [0, 1, 99, 3], b"coarse_labels": [0, 0, 0, 0]}
+        (folder / name).write_bytes(pickle.dumps(record, protocol=2))
+    names = {b"fine_label_names": [f"c{label}".encode() for label in range(100)]}
+    (folder / "meta").write_bytes(pickle.dumps(names, protocol=2))
+    with pytest.warns(UserWarning, match="MD5"):
+        dataset = data.load("cifar100", root=tmp_path)
+    assert len(dataset.classes) == 100 and dataset.train.labels.tolist() == [0, 1, 99, 3]
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch harmed",)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02", b"not a pickle", pickle.dumps([1]), pickle.dumps(Harmful())])
+def test_damaged_cifar(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = write_cifar(tmp_path / "data")
+    (root / "cifar-10-batches-py" / "data_batch_3").write_bytes(content)
+    with pytest.raises(UsageError, match="data_batch_3") as error:
+        data.load("cifar10", root=root)
+    assert "\n" not in str(error.value) and not (tmp_path / "harmed").exists()
+
+
+def test_truncated_and_missing_cifar(tmp_path: Path) -> None:
+    root = write_cifar(tmp_path)
+    path = root / "cifar-10-batches-py" / "test_batch"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UsageError, match="test_batch"):
+        data.load("cifar10", root=root)
+    path.unlink()
+    with pytest.raises(UsageError, match="missing"):
+        data.load("cifar10", root=root)
+
+
+def test_labels_out_of_range(tmp_path: Path) -> None:
+    root = write_cifar(tmp_path)
+    path = root / "cifar-10-batches-py" / "test_batch"
+    record = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps({**record, b"labels": [10] * 20}))
+    with pytest.raises(UsageError, match="labels outside"):
+        data.load("cifar10", root=root)
+
+
+def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision import datasets
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(datasets, "CIFAR10", fail)
+    with pytest.raises(UsageError, match="could not be downloaded.*NAS_DATA"):
+        data.load("cifar10", root=tmp_path)
+
+
+def test_digits() -> None:
+    dataset = data.load("digits")
+    assert dataset.shape == (3, 16, 16) and (len(dataset.train), len(dataset.test)) == (1437, 360)
+    assert torch.equal(dataset.test.labels, data.load("digits").test.labels)
+    assert dataset.test.labels.bincount().min() > 30
+    assert (dataset.padding, dataset.flip) == (2, False)
+
+
+def write_folder(root: Path, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
+    for part in ("train", "test"):
+        for index, name in enumerate(classes):
+            (root / part / name).mkdir(parents=True)
+            for number in range(3):
+                pixels = np.full((20 + number, 30, 3), 100 * index + number, np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{number}.png")
+    return root
+
+
+def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = write_folder(tmp_path / "pets")
+    dataset = data.load(str(root), image_size=24)
+    assert dataset.shape == (3, 24, 24) and dataset.classes == ("cat", "dog")
+    assert dataset.train.images[3].unique().tolist() == [100]
+    assert data.load(str(root)).shape == (3, 20, 20)
+
+
+def test_folders_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(UsageError, match="at least two"):
+        data.load(str(write_folder(tmp_path / "one", ("cat",))))
+    with pytest.raises(UsageError, match="train/CLASS"):
+        data.load(str(tmp_path))
+    with pytest.raises(UsageError, match="neither a folder"):
+        data.load("cifar11")
+    root = write_folder(tmp_path / "broken")
+    (root / "train" / "cat" / "0.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"0\.png"):
+        data.load(str(root))
+
+
+def made_up(images: int = 40) -> Dataset:
+    stream = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (images, 3, 12, 12), generator=stream, dtype=torch.uint8)
+    split = Split(pixels, torch.arange(images) % 4)
+    return Dataset("made up", tuple("abcd"), split, split, (0.5,) * 3, (0.25,) * 3)
+
+
+def test_stream_is_a_function_of_the_step() -> None:
+    dataset = made_up()
+    augmentation = Augmentation.of(dataset, cutout=True, device="cpu")
+    one, two = (Stream(dataset.train, augmentation, 8, seed=3) for _ in range(2))
+    assert one.steps == 5
+    expected = [one.at(step) for step in range(12)]
+    for step in (11, 3, 7, 0):
+        images, labels = two.at(step)
+        assert torch.equal(images, expected[step][0]) and torch.equal(labels, expected[step][1])
+    other = Stream(dataset.train, augmentation, 8, seed=4)
+    assert not torch.equal(other.at(0)[0], expected[0][0])
+
+
+def test_each_pass_sees_each_image_once() -> None:
+    dataset = made_up()
+    split = Split(dataset.train.images, torch.arange(40))
+    stream = Stream(split, Augmentation.of(dataset, cutout=False, device="cpu"), 8, seed=0)
+    for start in (0, 5):
+        seen = torch.cat([stream.at(start + step)[1] for step in range(5)])
+        assert sorted(seen.tolist()) == list(range(40))
+
+
+def test_batch_larger_than_the_data() -> None:
+    dataset = made_up()
+    with pytest.raises(UsageError, match="--batch 41"):
+        Stream(dataset.train, Augmentation.of(dataset, cutout=False, device="cpu"), 41, seed=0)
+
+
+def test_augmentation_by_hand() -> None:
+    """Each image by plain indexing: pad, crop, flip, cut out."""
+    dataset = made_up(8)
+    augmentation = Augmentation.of(dataset, cutout=True, device="cpu")
+    drawn = augmentation.draw(8, (12, 12), torch.Generator().manual_seed(1))
+    found = augmentation.apply(dataset.train.images, drawn)
+    plain = (dataset.train.images.float() / 255 - 0.5) / 0.25
+    for image, numbers, result in zip(plain, drawn.tolist(), found, strict=True):
+        row, column, flip, centre_row, centre_column = numbers
+        padded = torch.zeros(3, 20, 20)
+        padded[:, 4:16, 4:16] = image
+        crop = padded[:, row : row + 12, column : column + 12].clone()
+        crop = crop.flip(2) if flip else crop
+        crop[:, max(0, centre_row - 3) : centre_row + 3, max(0, centre_column - 3) : centre_column + 3] = 0
+        assert torch.allclose(result, crop, atol=1e-6)
+    assert drawn[:, 2].unique().tolist() == [0, 1]
+
+
+def test_plain_batches() -> None:
+    dataset = made_up()
+    augmentation = Augmentation.of(dataset, cutout=True, device="cpu")
+    labels = torch.cat([labels for _, labels in plain_batches(dataset.test, augmentation, 16)])
+    assert torch.equal(labels, dataset.test.labels)
+
+
+def test_limits_and_halves() -> None:
+    dataset = made_up()
+    assert len(dataset.limited(12, 0).train) == 12
+    with pytest.raises(UsageError, match="--limit 41"):
+        dataset.limited(41, 0)
+    rest, held_out = dataset.divided(10, 0)
+    assert (len(rest), len(held_out)) == (30, 10)
+    with pytest.raises(UsageError, match="held out"):
+        dataset.divided(40, 0)
+    shuffled = dataset.shuffled(0)
+    assert not torch.equal(shuffled.train.labels, dataset.train.labels)
+    assert torch.equal(shuffled.train.labels.bincount(), dataset.train.labels.bincount())

@@ -1,0 +1,87 @@
+"""Space files and the + notation."""
+
+from pathlib import Path
+
+import pytest
+
+from nas import space
+from nas.errors import UsageError
+
+FRAGMENTS = ["ir", "sandglass", "harmonious", "asymmetric", "pruned"]
+
+
+def test_shipped_spaces() -> None:
+    assert "darts" in space.names("cell")
+    assert set(FRAGMENTS) <= set(space.names("ops"))
+
+
+@pytest.mark.parametrize("addition", FRAGMENTS)
+def test_additions(addition: str, tmp_path: Path) -> None:
+    found = space.load(f"darts+{addition}")
+    assert len(found.ops) == 9 and list(found.ops)[:8] == list(space.load("darts").ops)
+    path = tmp_path / "space.toml"
+    path.write_text(found.to_toml())
+    assert space.load(str(path)) == found
+
+
+def test_settings() -> None:
+    ops = space.load("darts+sandglass:t=6,identity=0.5+ir:t=3").ops
+    assert ops["sandglass_3x3"] == {"t": 6, "identity": "1/2"}
+    assert ops["inverted_residual_3x3"] == {"t": 3, "identity": "1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dart", "did you mean darts"),
+        ("darts+sandglas", "did you mean sandglass"),
+        ("darts+", "unknown space"),
+        ("", "unknown space"),
+        ("darts+darts", "operations to add"),
+        ("sandglass", "a cell space"),
+        ("darts+sandglass:t=0", "t=0"),
+        ("darts+sandglass:t=-1", "t=-1"),
+        ("darts+sandglass:t=nan", "nan"),
+        ("darts+sandglass:t=many", "cannot be built"),
+        ("darts+sandglass:q=2", 'setting "q"'),
+        ("darts+sandglass:t", "name=value"),
+        ("darts+sandglass:identity=2", "between 0 and 1"),
+        ("darts+sandglass:identity=a/b", "fraction"),
+        ("darts+asymmetric:r=0.3", "r="),
+        ("darts+asymmetric:r=5", "r="),
+        ("no/such.toml", "unknown space"),
+    ],
+)
+def test_refused(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        space.load(text)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('kind = "cell"\nabout = ', "malformed"),
+        ('kind = "cell"\nabout = "x"\nnodes = 4\n', "missing"),
+        ('kind = "cell"\nabout = "x"\nnodes = "4"\n[ops]\nskip_connect = {}\n', "nodes"),
+        ('kind = "cell"\nabout = "x"\nnodes = 4\nextra = 1\n[ops]\nskip_connect = {}\n', "extra"),
+        ('kind = "cell"\nabout = "x"\nnodes = 0\n[ops]\nskip_connect = {}\n', "nodes"),
+        ('kind = "cell"\nabout = "x"\nnodes = 4\n[ops]\nskip_conect = {}\n', "did you mean skip_connect"),
+        ('kind = "cell"\nabout = "x"\nnodes = 4\n[ops]\nskip_connect = 3\n', "table"),
+        ('kind = "cell"\nabout = "x"\nnodes = 4\n[ops]\nnone = {}\n', "at least one"),
+    ],
+)
+def test_refused_files(content: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    with pytest.raises(UsageError) as error:
+        space.load(str(path))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_users_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('kind = "cell"\nabout = "two operations"\nnodes = 2\n[ops]\nskip_connect = {}\nconv_3x3 = {}\n')
+    found = space.load(str(path))
+    assert (found.nodes, list(found.ops), found.name) == (2, ["skip_connect", "conv_3x3"], "mine")
+    assert list(space.load(f"{path}+sandglass").ops)[-1] == "sandglass_3x3"
