@@ -1,7 +1,9 @@
 """The bricks that all blocks are made of. Activations are (N, C, H, W)."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
+from math import floor
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +37,12 @@ def conv_bn(  # noqa: PLR0913 - a convolution has that many numbers
 
 
 def depthwise_bn(
-    channels: int, kernel: int = 3, *, stride: int = 1, norm: Norm = nn.BatchNorm2d, activation: Activation | None = None
+    channels: int,
+    kernel: int = 3,
+    *,
+    stride: int = 1,
+    norm: Norm = nn.BatchNorm2d,
+    activation: Activation | None = None,
 ) -> nn.Sequential:
     """Depthwise convolution, one filter a channel, batch norm, activation."""
     return conv_bn(channels, channels, kernel, stride=stride, groups=channels, norm=norm, activation=activation)
@@ -80,3 +87,40 @@ class FactorizedReduce(nn.Module):
 def relu_conv_bn(c_in: int, c_out: int, *, affine: bool = True) -> nn.Sequential:
     """ReLU → 1×1 → BN: what brings a cell's inputs to its own width."""
     return nn.Sequential(nn.ReLU(), *conv_bn(c_in, c_out, norm=batch_norm(affine)))
+
+
+def shortcut_channels(c_in: int, c_out: int, stride: int, identity: Fraction) -> int:
+    """How many channels a block's shortcut carries: the first ⌊C·identity⌋ if its ends have one shape, else 0.
+
+    The identity tensor multiplier of Zhou et al., MobileNeXt, ECCV 2020, §3.3; a fraction, as 1/3 of 96 is 32 and
+    0.333… of 96 is 31.
+
+    Raises:
+        ValueError: the multiplier is not between 0 and 1.
+    """
+    if not 0 <= identity <= 1:
+        raise ValueError(f"identity={identity}: the identity multiplier must lie between 0 and 1")
+    return floor(c_in * identity) if stride == 1 and c_in == c_out else 0
+
+
+def add_first(y: Tensor, x: Tensor, channels: int, *, in_place: bool = False) -> Tensor:
+    """``y`` with the first ``channels`` channels of ``x`` added to its own; all (N, C, H, W).
+
+    ``in_place`` spares the copy of the other channels, which is what makes a small multiplier fast. It writes into
+    ``y``: safe where ``y`` is fresh from a convolution or batch norm, whose gradient does not need it.
+    """
+    if channels == 0:
+        return y
+    if channels == x.shape[1] == y.shape[1]:
+        return x + y
+    if in_place:
+        y.narrow(1, 0, channels).add_(x.narrow(1, 0, channels))
+        return y
+    return torch.cat([y[:, :channels] + x[:, :channels], y[:, channels:]], dim=1)
+
+
+def check_at_least_one(**sizes: int) -> None:
+    """Raises ValueError naming the first of ``sizes`` that is below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size}: it must be at least 1")
