@@ -4,6 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from math import floor
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ def batch_norm(affine: bool = True) -> Norm:
     return partial(nn.BatchNorm2d, affine=affine)
 
 
-def conv_bn(  # noqa: PLR0913 - a convolution has that many numbers
+def conv_bn(
     c_in: int,
     c_out: int,
     kernel: int = 1,
@@ -27,25 +28,23 @@ def conv_bn(  # noqa: PLR0913 - a convolution has that many numbers
     groups: int = 1,
     norm: Norm = nn.BatchNorm2d,
     activation: Activation | None = None,
+    tf_padding: bool = False,
 ) -> nn.Sequential:
-    """Convolution with "same" padding and no bias, batch norm, activation (none: linear)."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-        norm(c_out),
-    ]
+    """Convolution with "same" padding and no bias, batch norm, activation (none: linear).
+
+    ``tf_padding``: at stride 2 pad as TensorFlow does at even sizes, one row and column less at the top and left.
+    """
+    shifted = tf_padding and stride == 2
+    before, after = (kernel - 2) // 2, (kernel - 1) // 2
+    layers: list[nn.Module] = [nn.ZeroPad2d((before, after, before, after))] if shifted else []
+    padding = 0 if shifted else kernel // 2
+    layers += [nn.Conv2d(c_in, c_out, kernel, stride, padding=padding, groups=groups, bias=False), norm(c_out)]
     return nn.Sequential(*layers, *([activation()] if activation else []))
 
 
-def depthwise_bn(
-    channels: int,
-    kernel: int = 3,
-    *,
-    stride: int = 1,
-    norm: Norm = nn.BatchNorm2d,
-    activation: Activation | None = None,
-) -> nn.Sequential:
-    """Depthwise convolution, one filter a channel, batch norm, activation."""
-    return conv_bn(channels, channels, kernel, stride=stride, groups=channels, norm=norm, activation=activation)
+def depthwise_bn(channels: int, kernel: int = 3, **rest: Any) -> nn.Sequential:
+    """Depthwise convolution, one filter a channel, batch norm, activation; ``rest`` as in :func:`conv_bn`."""
+    return conv_bn(channels, channels, kernel, groups=channels, **rest)
 
 
 def pad_to_even(x: Tensor) -> Tensor:

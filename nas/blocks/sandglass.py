@@ -32,6 +32,7 @@ class Sandglass(nn.Module):
         linear: no activation after the reduction and the last depthwise convolution (§4.4).
         groups: of both 1×1 convolutions (2 in the published network with squeeze-and-excitation, b1).
         squeeze: builds what stands after the last depthwise convolution, before the shortcut, see SqueezeExcite.
+        tf_padding: of the last depthwise convolution at stride 2, see conv_bn.
 
     Raises:
         ValueError: a size below 1, an identity multiplier outside 0 to 1, a stride and nothing to bear it.
@@ -52,6 +53,7 @@ class Sandglass(nn.Module):
         linear: bool = True,
         groups: int = 1,
         squeeze: Squeeze | None = None,
+        tf_padding: bool = False,
     ) -> None:
         super().__init__()
         check_at_least_one(c_in=c_in, c_out=c_out, hidden=hidden)
@@ -68,7 +70,7 @@ class Sandglass(nn.Module):
         layers.append(conv_bn(c_in, hidden, groups=groups, norm=norm, activation=end))
         layers.append(conv_bn(hidden, c_out, groups=groups, norm=norm, activation=activation))
         if depthwise in ("both", "last"):
-            layers.append(depthwise_bn(c_out, kernel, stride=stride, norm=norm, activation=end))
+            layers.append(depthwise_bn(c_out, kernel, stride=stride, norm=norm, activation=end, tf_padding=tf_padding))
         if squeeze:
             layers.append(squeeze(c_out))
         self.layers = nn.Sequential(*layers)
