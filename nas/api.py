@@ -60,24 +60,11 @@ def search(  # noqa: PLR0913
         UsageError: settings, space or data that cannot be used.
         Interrupted: on a signal, saved.
     """
-    used = plugins.register(ops) if ops else None
+    size = {name: getattr(final, name) or SIZES[preset][name] for name in ("channels", "cells")}
+    told = {**tell("search", settings, preset, seeds, ops, execution), "final": size}
     space = load_space(settings.space)
     check_data(settings, execution)
-    size = {name: getattr(final, name) or SIZES[preset][name] for name in ("channels", "cells")}
-    told = {
-        "command": "search",
-        "settings": plain(settings),
-        "execution": described(execution),
-        "preset": preset,
-        "final": size,
-        "ops": used,
-    }
-    if seeds is None:
-        run = create(runs_root(runs), f"search-{settings.space}-s{settings.seed}", told)
-    else:
-        seeds = checked_seeds(seeds)
-        label = "_".join(map(str, seeds))
-        run = create(runs_root(runs), f"search-{settings.space}-s{label}", {**told, "seeds": seeds})
+    run = create(runs_root(runs), label("search", space.name, told), told)
     run.write("space.toml", space.to_toml())
     return proceed(run, execution)
 
@@ -106,23 +93,12 @@ def retrain(  # noqa: PLR0913
     Raises:
         UsageError, Interrupted: as :func:`search`.
     """
-    used = plugins.register(ops) if ops else None
+    told = {**tell("retrain", settings, preset, seeds, ops, execution), "source": source}
     shape, classes = check_data(settings, execution)
     fitted = replace(architecture, input=shape, classes=classes)
     if fitted.kind == "cell":
         fitted = fitted.changed(auxiliary=settings.auxiliary > 0)
-    told = {
-        "command": "retrain",
-        "settings": plain(settings),
-        "execution": described(execution),
-        "preset": preset,
-        "source": source,
-        "ops": used,
-    }
-    if seeds is not None:
-        told["seeds"] = checked_seeds(seeds)
-    label = "_".join(map(str, told.get("seeds", [settings.seed])))
-    run = create(runs_root(runs), f"retrain-{settings.data.rpartition('/')[2]}-s{label}", told)
+    run = create(runs_root(runs), label("retrain", Path(settings.data).name, told), told)
     run.write("architecture.json", fitted.document())
     return proceed(run, execution)
 
@@ -318,22 +294,39 @@ def check_data(settings: SearchSettings | TrainSettings, execution: Execution) -
     return dataset.shape, len(dataset.classes)
 
 
+def tell(  # noqa: PLR0913
+    command: str,
+    settings: SearchSettings | TrainSettings,
+    preset: str,
+    seeds: Sequence[int] | None,
+    ops: Path | None,
+    execution: Execution,
+) -> dict[str, Any]:
+    """What settings.json remembers of a command.
+
+    Raises:
+        UsageError: seeds, device, threads or a file of operations that cannot be used.
+    """
+    told: dict[str, Any] = {"command": command, "settings": plain(settings), "execution": described(execution)}
+    told |= {"preset": preset, "ops": plugins.register(ops) if ops else None}
+    if seeds is None:
+        return told
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UsageError(f"--seeds {','.join(map(str, seeds))}: name at least one, each once")
+    return {**told, "seeds": list(seeds)}
+
+
 def described(execution: Execution) -> dict[str, Any]:
-    """How a run is executed, for settings.json: the actual device and threads."""
+    """How a run is executed: the actual device and threads."""
     device = execution.start()
     root = str(execution.data_root.resolve()) if execution.data_root else None
     return {"device": device, "threads": torch.get_num_threads(), "data_root": root}
 
 
-def checked_seeds(seeds: Sequence[int]) -> list[int]:
-    """Seeds as a list.
-
-    Raises:
-        UsageError: none, or one twice.
-    """
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise UsageError(f"--seeds {','.join(map(str, seeds))}: name at least one, each once")
-    return list(seeds)
+def label(command: str, subject: str, told: dict[str, Any]) -> str:
+    """The name of a run's folder after its time: search-darts-s0."""
+    seeds = told.get("seeds") or [told["settings"]["seed"]]
+    return f"{command}-{subject}-s{'_'.join(map(str, seeds))}"
 
 
 def genotype_of(target: str, runs: Path | None = None) -> Genotype:

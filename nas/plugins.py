@@ -9,6 +9,9 @@ from nas.blocks import OPS
 from nas.errors import UsageError
 
 
+_registered: set[str] = set()
+
+
 def register(path: Path) -> dict[str, Any]:
     """Runs a file and adds its ``OPS`` (name → builder, as in :mod:`nas.blocks`) to the registry.
 
@@ -27,9 +30,10 @@ def register(path: Path) -> dict[str, Any]:
         raise UsageError(f"--ops {path}: it fails: {type(error).__name__}: {error}") from error
     if not isinstance(operations, dict) or not operations or not all(map(callable, operations.values())):
         raise UsageError(f"--ops {path}: it must define OPS = {{name: builder}}, builder(channels, stride, affine)")
-    if taken := [name for name in operations if name in OPS and OPS[name] is not operations[name]]:
+    if taken := [name for name in operations if name in OPS and name not in _registered]:
         raise UsageError(f"--ops {path}: {taken[0]} is already an operation; choose another name")
     OPS.update(operations)
+    _registered.update(operations)
     return {"path": str(path.resolve()), "sha256": digest}
 
 

@@ -34,7 +34,7 @@ def test_arrows(path: Path) -> None:
     own = f"nas.{package}"
     for name in imported(path):
         if name.startswith("nas.cli"):
-            assert package == "cli", f"{path}: nothing imports the command line"
+            assert package in ("cli", "__main__.py"), f"{path}: nothing imports the command line"
         for forbidden in FORBIDDEN.get(package, ()):
             assert not name.startswith(forbidden) or name.startswith(own), f"{path} imports {name}"
 

@@ -49,9 +49,26 @@ def _option(field: Any, hint: Any) -> inspect.Parameter:
     default = getattr(info, "default", info)
     described = f"{info.description} (paper: {default})" if default is not None else info.description
     name = f"--{field.name.replace('_', '-')}"
-    flags = f"{name}/--no-{name[2:]}" if _plain(hint) is bool else name
-    annotation = Annotated[_plain(hint) | None, typer.Option(flags, help=described, show_default=False)]
+    kind = _plain(hint)
+    flags = f"{name}/--no-{name[2:]}" if kind is bool else name
+    reader = {"parser": _reader(kind), "metavar": NUMBERS[kind].upper()} if kind in NUMBERS else {}
+    annotation = Annotated[kind | None, typer.Option(flags, help=described, show_default=False, **reader)]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+NUMBERS: dict[type, str] = {int: "whole number", float: "number"}
+
+
+def _reader(kind: type) -> Callable[[str], Any]:
+    """Reads a number; its error names the value, which typer's own does not."""
+
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise typer.BadParameter(f'"{text}" is not a {NUMBERS[kind]}') from None
+
+    return read
 
 
 def _plain(hint: Any) -> Any:

@@ -65,11 +65,9 @@ class Dataset:
         return channels, height, width
 
     def limited(self, limit: int | None, seed: int) -> "Dataset":
-        """Only so many of the training images, drawn by the seed."""
-        if limit is None:
+        """At most so many of the training images, drawn by the seed."""
+        if limit is None or limit >= len(self.train):
             return self
-        if limit > len(self.train):
-            raise UsageError(f"--limit {limit}: data {self.name} has only {len(self.train)} training images")
         order = torch.randperm(len(self.train), generator=generator(seed, "split", 0))
         return replace(self, train=self.train.take(order[:limit]))
 

@@ -19,12 +19,14 @@ def test_shape_and_gradients(name: str, stride: int, affine: bool, channels: int
     out = operation(x)
     assert out.shape == (3, channels, -(-size[0] // stride), -(-size[1] // stride))
     assert out.isfinite().all()
+    if name == "none":
+        assert not out.any()
+        return
     (out * torch.randn_like(out)).sum().backward()
     for parameter_name, parameter in operation.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
         assert parameter.grad.abs().sum() > 0, parameter_name
-    if name != "none":
-        assert x.grad is not None and x.grad.abs().sum() > 0
+    assert x.grad is not None and x.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("name", OPS)

@@ -15,7 +15,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
-from test_graph import PUBLISHED, random_genotype, tricky
+from tests.cells.test_graph import PUBLISHED, random_genotype, tricky
 
 from nas.cells.draw import draw, figure, route
 from nas.cells.genotype import Cell, Genotype

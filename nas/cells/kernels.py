@@ -1,0 +1,253 @@
+"""What the merged engine computes by hand: a segment of an operation, and the weighted sum of batch-normalised maps.
+
+Both keep only the map that enters them for the backward pass and compute the rest again. Activations are (N, C, H, W) in
+channels-last memory. Gradients of weights are skipped where the weights do not ask for them, as in the alpha step.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+LAST = torch.channels_last
+ATEN = torch.ops.aten
+
+
+class Geometry(NamedTuple):
+    """A convolution without its weight."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+
+class Statistics(NamedTuple):
+    """Of a batch norm: per channel mean, (biased) variance and 1/√(variance + ε)."""
+
+    mean: Tensor
+    var: Tensor
+    invstd: Tensor
+    eps: float
+    training: bool
+
+
+def statistics(norms: Sequence[nn.BatchNorm2d], y: Tensor) -> Statistics:
+    """Those of ``y`` in training, where each norm's running statistics are updated too; else the running ones.
+
+    Args:
+        norms: each of its part of the channels of ``y``, or all of the whole ``y``.
+    """
+    eps, training = norms[0].eps, norms[0].training
+    if training:
+        running = torch.zeros(2, y.shape[1], dtype=norms[0].running_mean.dtype, device=y.device)  # type: ignore[union-attr]
+        mean, var = ATEN.batch_norm_update_stats(y, running[0], running[1], 1.0)
+        _update(norms, running)
+    else:
+        copies = y.shape[1] // norms[0].num_features
+        mean = torch.cat([norm.running_mean for norm in norms[:copies]])  # type: ignore[misc]
+        var = torch.cat([norm.running_var for norm in norms[:copies]])  # type: ignore[misc]
+    return Statistics(mean, var, torch.rsqrt(var + eps), eps, training)
+
+
+@torch.no_grad()
+def _update(norms: Sequence[nn.BatchNorm2d], batch: Tensor) -> None:
+    """Moves all running statistics towards the batch's mean and unbiased variance, (2, channels)."""
+    parts = batch.split(norms[0].num_features, dim=1)
+    parts = parts if len(parts) == len(norms) else parts * len(norms)
+    momentum = norms[0].momentum or 0.0
+    torch._foreach_lerp_([norm.running_mean for norm in norms], [part[0] for part in parts], momentum)
+    torch._foreach_lerp_([norm.running_var for norm in norms], [part[1] for part in parts], momentum)
+    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+
+
+class Segment(torch.autograd.Function):
+    """What stands between two batch norms: [batch norm → activation] → convolution [→ convolution].
+
+    ``Segment.apply(y, statistics or None, activation or None, geometries, *weights)``. A depthwise or grouped convolution
+    that finds fewer channels than it reads takes them again and again: several edges read one state.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        y: Tensor,
+        stats: Statistics | None,
+        activation: type[nn.Module] | None,
+        geometries: Sequence[Geometry],
+        *weights: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(y, *weights)
+        ctx.stats, ctx.activation, ctx.geometries = stats, activation, geometries
+        x = activate(y, stats, activation)
+        for geometry, weight in zip(geometries, weights, strict=True):
+            x = convolve(x, geometry, weight)
+        return x
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        y, *weights = ctx.saved_tensors
+        stats, wanted = ctx.stats, ctx.needs_input_grad
+        grad = grad.contiguous(memory_format=LAST)
+        inputs = [activate(y, stats, ctx.activation)]
+        for geometry, weight in zip(ctx.geometries[:-1], weights[:-1], strict=True):
+            inputs.append(convolve(inputs[-1], geometry, weight) if any(wanted[4:]) else inputs[-1])
+        weight_grads: list[Tensor | None] = [None] * len(weights)
+        for index in reversed(range(len(weights))):
+            x, geometry, weight = inputs.pop(), ctx.geometries[index], weights[index]
+            if wanted[4 + index]:
+                weight_grads[index] = weight_gradient(grad, x, geometry, weight)
+            if index > 0 or wanted[0]:
+                grad = input_gradient(grad, x, geometry, weight)
+        return (
+            (_enter_backward(grad, y, x, stats, ctx.activation) if wanted[0] else None),
+            None,
+            None,
+            None,
+            *weight_grads,
+        )
+
+
+def activate(y: Tensor, stats: Statistics | None, activation: type[nn.Module] | None) -> Tensor:
+    """[Batch norm →] activation, as a new tensor (without either: ``y`` itself)."""
+    x = y if stats is None else _normalise(y, stats)
+    if activation is None:
+        return x
+    if stats is None:
+        x = x.clone()
+    return x.clamp_(0, 6) if activation is nn.ReLU6 else x.relu_()
+
+
+def _normalise(y: Tensor, stats: Statistics) -> Tensor:
+    return F.batch_norm(y, stats.mean, stats.var, eps=stats.eps)
+
+
+def _enter_backward(
+    grad: Tensor, y: Tensor, x: Tensor, stats: Statistics | None, activation: type[nn.Module] | None
+) -> Tensor:
+    """Gradient through :func:`activate`; ``x`` is its result."""
+    if activation is nn.ReLU6:
+        grad = ATEN.hardtanh_backward(grad, x, 0, 6)
+    elif activation is nn.ReLU:
+        grad = ATEN.threshold_backward(grad, x, 0)
+    return grad if stats is None else norm_backward(grad, y, None, stats, (True, False))[0]
+
+
+def norm_backward(
+    grad: Tensor, y: Tensor, weight: Tensor | None, stats: Statistics, wanted: tuple[bool, bool]
+) -> tuple[Tensor, Tensor]:
+    """Gradients of weight · (y − mean) / σ with respect to ``y`` and to the weight, (channels,)."""
+    mean, var, invstd, eps, training = stats
+    mask = [*wanted, False]
+    found = ATEN.native_batch_norm_backward(grad, y, weight, mean, var, mean, invstd, training, eps, mask)
+    return found[0], found[1]
+
+
+def convolve(x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
+    return F.conv2d(spread(x, geometry, weight), weight, None, *geometry)
+
+
+def spread(x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
+    """``x`` with its channels repeated until the convolution has as many as it reads."""
+    n, c, h, w = x.shape
+    times = geometry.groups * weight.shape[1] // c
+    if times == 1:
+        return x
+    return x.permute(0, 2, 3, 1).unsqueeze(3).expand(n, h, w, times, c).reshape(n, h, w, times * c).permute(0, 3, 1, 2)
+
+
+def input_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
+    """Gradient of :func:`convolve` with respect to ``x``; of ``x`` only the shape is used."""
+    n, c, h, w = x.shape
+    wide = geometry.groups * weight.shape[1]
+    if weight.shape[1] == 1 and geometry.groups == weight.shape[0] and set(geometry.stride) == {1}:
+        # Depthwise with "same" padding: the flipped kernel, forward, which is faster than the backward kernel.
+        out = F.conv2d(grad, weight.flip(2, 3), None, *geometry)
+    else:
+        blank = x if wide == c else torch.empty((n, wide, h, w), dtype=x.dtype, device=x.device, memory_format=LAST)
+        out = _convolution_backward(grad, blank, geometry, weight, 0)
+    return out if wide == c else out.permute(0, 2, 3, 1).view(n, h, w, wide // c, c).sum(3).permute(0, 3, 1, 2)
+
+
+def weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
+    """Gradient of :func:`convolve` with respect to its weight."""
+    depthwise = weight.shape[1] == 1 and geometry.groups == weight.shape[0]
+    unit = set(geometry.stride) == {1} and set(geometry.dilation) == {1}
+    if depthwise and unit and weight.shape[3] > 3 and x.device.type == "cpu":
+        return depthwise_weight_gradient(grad, x, geometry, weight)
+    return _convolution_backward(grad, spread(x, geometry, weight), geometry, weight, 1)
+
+
+def _convolution_backward(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor, which: int) -> Tensor:
+    stride, padding, dilation, groups = geometry
+    mask = [which == 0, which == 1, False]
+    found: list[Tensor] = ATEN.convolution_backward(
+        grad, x, weight, None, stride, padding, dilation, False, [0, 0], groups, mask
+    )
+    return found[which]
+
+
+def depthwise_weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
+    """A wide depthwise kernel's gradient in overlapping strips of 3 columns, for which oneDNN has a fast kernel.
+
+    A strip that starts j columns to the right is the same gradient with ``x`` read j pixels later: in zero-padded
+    channels-last memory a view at another offset. ``grad`` has zeros where a view reads past its row.
+    """
+    n, c, h, w = x.shape
+    columns, (down, across) = weight.shape[3], geometry.padding
+    height, width = h + 2 * down, w + 2 * across
+    memory = x.new_zeros(n * height * width * c + columns * c)
+    framed = memory[: n * height * width * c].view(n, height, width, c)
+    framed[:, down : down + h, across : across + w] = x.permute(0, 2, 3, 1)
+    wide = grad.new_zeros(n, h, width - 2, c)
+    out = torch.empty_like(weight)
+    strip = Geometry((1, 1), (0, 0), (1, 1), c)
+    for part in range(0, weight.shape[0], c):
+        wide[:, :, :w] = grad[:, part : part + c].permute(0, 2, 3, 1)
+        for first in sorted({*range(0, columns - 3, 3), columns - 3}):
+            view = memory.as_strided((n, c, height, width), (height * width * c, 1, width * c, c), first * c)
+            blank = out[part : part + c, :, :, first : first + 3]
+            blank.copy_(_convolution_backward(wide.permute(0, 3, 1, 2), view, strip, blank, 1))
+    return out
+
+
+class Mix(torch.autograd.Function):
+    """Σ_t weight_t · batch_norm(y_t): one affine map a term, nothing kept but the terms.
+
+    ``Mix.apply(weights, statistics, *terms)``: weights (terms, edges); each term (N, edges·C, H, W) → (N, edges·C, H, W).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, stats: Sequence[Statistics], *terms: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(weights, *terms)
+        ctx.stats = stats
+        scales = [row * each.invstd for row, each in zip(_per_channel(weights, terms), stats, strict=True)]
+        shift = -sum(scale * each.mean for scale, each in zip(scales, stats, strict=True))
+        dtype, shape = terms[0].dtype, (1, -1, 1, 1)
+        out = torch.addcmul(shift.to(dtype).view(shape), terms[0], scales[0].to(dtype).view(shape))
+        for term, scale in zip(terms[1:], scales[1:], strict=True):
+            out.addcmul_(term, scale.to(dtype).view(shape))
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weights, *terms = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=LAST)
+        found = [
+            norm_backward(grad, term, row, stats, (True, ctx.needs_input_grad[0]))
+            for term, row, stats in zip(terms, _per_channel(weights, terms), ctx.stats, strict=True)
+        ]
+        weights_grad = None
+        if ctx.needs_input_grad[0]:
+            weights_grad = torch.stack([of_weight.view(weights.shape[1], -1).sum(1) for _, of_weight in found])
+        return weights_grad, None, *[of_term for of_term, _ in found]
+
+
+def _per_channel(weights: Tensor, terms: Sequence[Tensor]) -> Tensor:
+    """(terms, edges) → (terms, edges·C)."""
+    return weights.repeat_interleave(terms[0].shape[1] // weights.shape[1], dim=1)

@@ -1,0 +1,363 @@
+"""The merged engine: all that leaves one state at once; the parameters and the mathematics of MixedFanOut.
+
+What the edges of a state have in common is computed once: ReLU, both poolings and their batch norms. Convolutions of one
+operation on several edges are one convolution, its channels edge after edge. Operations are merged by their structure,
+which :func:`add_operation` reads from the modules; one that it does not know runs edge by edge.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.blocks.asymmetric import Reuse
+from nas.blocks.harmonious import Harmonious
+from nas.blocks.inverted_residual import InvertedResidual
+from nas.blocks.layers import FactorizedReduce, Zero, pad_to_even
+from nas.blocks.sandglass import Sandglass
+from nas.cells.kernels import LAST, Geometry, Mix, Segment, Statistics, statistics
+from nas.cells.supernet import MixedFanOut, edge_index
+from nas.space import CellSpace
+
+log = logging.getLogger(__name__)
+
+Modules = Sequence[nn.Module]
+"""The same module of each edge."""
+
+
+class MergedFanOut(MixedFanOut):
+    """MixedFanOut's modules, so that a checkpoint fits both engines, run together."""
+
+    def __init__(self, space: CellSpace, state: int, channels: int, stride: int) -> None:
+        super().__init__(space, state, channels, stride)
+        self.operations = tuple(space.ops)
+
+    def forward(self, state: Tensor, weights: Tensor) -> list[tuple[int, Tensor]]:
+        """State (N, C, H, W) and the cell's mixing weights (edges, operations) → (node, contribution) pairs."""
+        kind = state.device.type
+        if torch.is_autocast_enabled(kind):
+            state = state.to(torch.get_autocast_dtype(kind))
+        terms = Terms(State(state.contiguous(memory_format=LAST)), len(self.readers))
+        rows = weights[[edge_index(node, self.state) for node in self.readers]]
+        for name, modules, row in zip(self.operations, zip(*self.edges.values(), strict=True), rows.T, strict=True):
+            if not add_operation(terms, modules, row):
+                tell_unmerged(name)
+                terms.separate += [(edge, row[edge] * module(state)) for edge, module in enumerate(modules)]
+        return [(self.readers[edge], part) for edge, part in terms.contributions()]
+
+
+@cache
+def tell_unmerged(operation: str) -> None:
+    """Says once that an operation has no merge rule."""
+    log.warning("operation %s has no merge rule: it runs edge by edge, correct but slower", operation)
+
+
+class State:
+    """A state and what several operations derive from it, computed once."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+        self.derived: dict[str, Tensor] = {}
+
+    def get(self, form: str) -> Tensor:
+        """``x``; ``relu``; ``even``: every second pixel of the relu; ``grids``: its four half-resolution grids."""
+        if form == "x":
+            return self.x
+        if form not in self.derived:
+            make = {"relu": lambda: F.relu(self.x), "even": self._even, "grids": lambda: to_grids(self.get("relu"))}
+            self.derived[form] = make[form]()
+        return self.derived[form]
+
+    def _even(self) -> Tensor:
+        return self.get("relu")[:, :, ::2, ::2].contiguous(memory_format=LAST)
+
+
+def to_grids(x: Tensor) -> Tensor:
+    """(N, C, 2H, 2W) → (4N, C, H, W): a dilation of 2 there is one of 1 here."""
+    n, c, h, w = x.shape
+    grids = x.permute(0, 2, 3, 1).reshape(n, h // 2, 2, w // 2, 2, c).permute(2, 4, 0, 1, 3, 5)
+    return grids.reshape(4 * n, h // 2, w // 2, c).permute(0, 3, 1, 2)
+
+
+def from_grids(grids: Tensor) -> Tensor:
+    """The inverse of :func:`to_grids`."""
+    n, c, h, w = grids.shape
+    x = grids.permute(0, 2, 3, 1).view(2, 2, n // 4, h, w, c).permute(2, 3, 0, 4, 1, 5)
+    return x.reshape(n // 4, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+
+
+Normed = tuple[Tensor, Statistics, Tensor]
+"""A map (N, edges·C, H, W), the statistics of its batch norms, its mixing weights (edges,)."""
+
+
+@dataclass
+class Terms:
+    """What the nodes receive from a state, sorted by how it is summed.
+
+    Args:
+        state: what all operations read.
+        edges: how many nodes read it.
+        common: maps that are the same for all edges, with their weights (edges,).
+        normed: maps that differ, still to be batch-normalised.
+        gridded: such maps on four half-resolution grids.
+        separate: finished (edge, contribution) pairs.
+    """
+
+    state: State
+    edges: int
+    common: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    normed: list[Normed] = field(default_factory=list)
+    gridded: list[Normed] = field(default_factory=list)
+    separate: list[tuple[int, Tensor]] = field(default_factory=list)
+
+    def add_common(self, x: Tensor, row: Tensor) -> None:
+        for index, (known, weights) in enumerate(self.common):
+            if known is x:
+                self.common[index] = (x, weights + row)
+                return
+        self.common.append((x, row))
+
+    def contributions(self) -> list[tuple[int, Tensor]]:
+        """(edge, contribution) pairs, one or several an edge."""
+        found = list(self.separate)
+        if self.normed or self.gridded:
+            mixed = [mix(self.normed)] if self.normed else []
+            mixed += [from_grids(mix(self.gridded))] if self.gridded else []
+            found += enumerate(sum(mixed[1:], mixed[0]).chunk(self.edges, dim=1))
+        if self.common:
+            found += enumerate(combine(self.common))
+        return found
+
+
+def mix(terms: Sequence[Normed]) -> Tensor:
+    """Σ weight · batch norm, (N, edges·C, H, W)."""
+    maps, stats, rows = zip(*terms, strict=True)
+    mixed: Tensor = Mix.apply(torch.stack(rows), stats, *maps)  # type: ignore[no-untyped-call]
+    return mixed
+
+
+def combine(terms: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Per edge the weighted sum of common maps: all edges are one matrix product."""
+    maps, rows = zip(*terms, strict=True)
+    n, c, h, w = maps[0].shape
+    flat = torch.stack([x.permute(0, 2, 3, 1) for x in maps]).flatten(1)
+    sums = torch.stack(rows, dim=1).to(flat.dtype) @ flat
+    return list(sums.view(-1, n, h, w, c).permute(0, 1, 4, 2, 3).unbind())
+
+
+def add_operation(terms: Terms, modules: Modules, row: Tensor) -> bool:
+    """Adds one operation of all edges to ``terms``; False: there is no rule for it.
+
+    Args:
+        row: the operation's mixing weights, (edges,).
+    """
+    first = modules[0]
+    if type(first) is Zero:
+        return True
+    if type(first) is nn.Identity:
+        terms.add_common(terms.state.x, row)
+        return True
+    if type(first) is FactorizedReduce:
+        terms.normed.append((*factorized_reduce(terms, modules), row))
+        return True
+    if type(first) is Harmonious:
+        return add_harmonious(terms, modules, row)
+    if isinstance(first, Sandglass | InvertedResidual):
+        return add_residual(terms, modules, row)
+    if is_pool(first):
+        terms.add_common(pool(terms, modules), row)
+        return True
+    return add_chain(terms, modules, row)
+
+
+def is_pool(module: nn.Module) -> bool:
+    kinds = [type(layer) for layer in module.children()] if type(module) is nn.Sequential else []
+    return kinds in ([nn.MaxPool2d, nn.BatchNorm2d], [nn.AvgPool2d, nn.BatchNorm2d]) and not module[1].affine  # type: ignore
+
+
+def pool(terms: Terms, modules: Modules) -> Tensor:
+    """A pooling and its batch norm, which has no parameters: the same for all edges."""
+    pooled = modules[0][0](terms.state.x)  # type: ignore[index]
+    return normalised(pooled, statistics([module[1] for module in modules], pooled), 1)  # type: ignore[index]
+
+
+def normalised(y: Tensor, stats: Statistics, edges: int) -> Tensor:
+    """A batch norm's output."""
+    return mix([(y, stats, torch.ones(edges, dtype=stats.mean.dtype, device=y.device))])
+
+
+def factorized_reduce(terms: Terms, modules: Modules) -> tuple[Tensor, Statistics]:
+    """All edges' halves on the even and on the odd pixels, put together edge by edge."""
+    x = pad_to_even(terms.state.get("relu"))
+    halves = []
+    for pixels, name in ((terms.state.get("even"), "conv_even"), (x[:, :, 1::2, 1::2], "conv_odd")):
+        weight = torch.cat([module.get_submodule(name).weight for module in modules])  # type: ignore[misc]
+        halves.append(F.conv2d(pixels, weight.to(x.dtype)).unflatten(1, (terms.edges, -1)))
+    y = torch.cat(halves, dim=2).flatten(1, 2).contiguous(memory_format=LAST)
+    return y, statistics([module.norm for module in modules], y)  # type: ignore[misc]
+
+
+def layers_of(modules: Modules) -> list[Modules] | None:
+    """The layers of a chain, each with all its edges; None: something else is among them."""
+    chains: list[list[nn.Module]] = []
+    for module in modules:
+        leaves = [layer for layer in module.modules() if type(layer) not in (nn.Sequential, nn.Identity)]
+        chains.append(leaves)
+    layers = list(zip(*chains, strict=True))
+    return layers if all(letter(layer[0]) for layer in layers) else None
+
+
+def letter(layer: nn.Module) -> str:
+    """c: convolution, b: batch norm, a: activation; empty: none that can be merged."""
+    if type(layer) is nn.Conv2d:
+        plain = layer.bias is None and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+        return "c" if plain else ""
+    if type(layer) is nn.BatchNorm2d:
+        return "" if layer.affine or layer.momentum is None or not layer.track_running_stats else "b"
+    return "a" if type(layer) in (nn.ReLU, nn.ReLU6) else ""
+
+
+SEGMENTS = re.compile(r"(a?c+b)+")
+
+
+def can_run(layers: Sequence[Modules] | None) -> bool:
+    """Whether the layers are segments, each [activation] → convolutions → batch norm."""
+    return layers is not None and bool(SEGMENTS.fullmatch("".join(letter(layer[0]) for layer in layers)))
+
+
+def run(layers: Sequence[Modules], x: Tensor, *, shared: bool, halved: bool = False) -> tuple[Tensor, Statistics]:
+    """A chain of segments on all edges: its last map before the batch norm, and that norm's statistics.
+
+    Args:
+        shared: whether ``x`` is one map for all edges (C channels) or one an edge (edges·C).
+        halved: ``x`` is at half the resolution, where the first convolution, of dilation 2, has dilation and stride 1.
+    """
+    stats: Statistics | None = None
+    activation: type[nn.Module] | None = None
+    geometries: list[Geometry] = []
+    weights: list[Tensor] = []
+    for layer in layers:
+        if letter(layer[0]) == "a":
+            activation = type(layer[0])
+        elif letter(layer[0]) == "c":
+            geometries.append(geometry_of(layer, shared, halved))
+            weights.append(torch.cat([conv.weight for conv in layer]).to(x.dtype))  # type: ignore[misc]
+            shared = halved = False
+        else:
+            x = Segment.apply(x, stats, activation, geometries, *weights)  # type: ignore[no-untyped-call]
+            stats, activation, geometries, weights = statistics(layer, x), None, [], []  # type: ignore[arg-type]
+    assert stats is not None
+    return x, stats
+
+
+def geometry_of(convs: Modules, shared: bool, halved: bool) -> Geometry:
+    """The geometry of several edges' convolutions as one; on a shared input an ungrouped one stays so."""
+    first = convs[0]
+    assert isinstance(first, nn.Conv2d) and not isinstance(first.padding, str)
+    groups = 1 if shared and first.groups == 1 else first.groups * len(convs)
+    if halved:
+        return Geometry((1, 1), (first.padding[0] // 2, first.padding[1] // 2), (1, 1), groups)
+    return Geometry(first.stride, first.padding, first.dilation, groups)
+
+
+def add_chain(terms: Terms, modules: Modules, row: Tensor) -> bool:
+    """A plain sequence of activations, convolutions and batch norms."""
+    layers = layers_of(modules)
+    if layers is None or not can_run(layers):
+        return False
+    form = "x"
+    if type(layers[0][0]) is nn.ReLU:
+        layers = layers[1:]
+        form = half_form(layers, terms.state.x)
+    x = terms.state.get(form)
+    y, stats = run(layers, x, shared=True, halved=form in ("even", "grids"))
+    (terms.gridded if form == "grids" else terms.normed).append((y, stats, row))
+    return True
+
+
+def half_form(layers: Sequence[Modules], x: Tensor) -> str:
+    """What a chain after a ReLU reads: a depthwise convolution of dilation 2 is one of dilation 1 at half the resolution.
+
+    On all four grids, whose order only the next batch norm's output must undo; at stride 2 it only reads the even one.
+    """
+    conv = layers[0][0]
+    assert isinstance(conv, nn.Conv2d)
+    code = "".join(letter(layer[0]) for layer in layers)
+    same = conv.padding == (conv.kernel_size[0] - 1, conv.kernel_size[1] - 1)
+    if conv.dilation != (2, 2) or not same or code.count("b") > 1:
+        return "relu"
+    if conv.stride == (2, 2):
+        return "even"
+    return "grids" if conv.stride == (1, 1) and x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0 else "relu"
+
+
+def add_residual(terms: Terms, modules: Modules, row: Tensor) -> bool:
+    """A sandglass or an inverted residual: a chain, and the first channels of the input."""
+    first = modules[0]
+    if isinstance(first, InvertedResidual):
+        if first.inner:
+            return False
+        found = run_inverted(terms, modules)
+    else:
+        layers = layers_of([module.layers for module in modules])  # type: ignore[misc]
+        found = run(layers, terms.state.x, shared=True) if layers and can_run(layers) else None
+    if found is None:
+        return False
+    terms.normed.append((*found, row))
+    if first.outer:
+        terms.add_common(first_channels(terms.state.x, first.outer, terms.state.x.shape[1]), row)  # type: ignore[arg-type]
+    return True
+
+
+def first_channels(x: Tensor, count: int, of: int) -> Tensor:
+    """The first ``count`` of ``of`` channels from ``x``, zeros in the place of the others."""
+    return x if count == of == x.shape[1] else embed(x[:, :count], 0, of - count)
+
+
+def embed(x: Tensor, before: int, after: int) -> Tensor:
+    """Channels of zeros around ``x``."""
+    return F.pad(x.permute(0, 2, 3, 1), (before, after)).permute(0, 3, 1, 2)
+
+
+def run_inverted(terms: Terms, modules: Modules) -> tuple[Tensor, Statistics] | None:
+    """An inverted residual; an asymmetrical one is two chains with the copies of the input between."""
+    x = terms.state.x
+    parts = [nn.Sequential(module.depthwise, module.squeeze, module.project) for module in modules]  # type: ignore
+    expand = modules[0].expand
+    if not isinstance(expand, Reuse):
+        layers = layers_of([nn.Sequential(module.expand, part) for module, part in zip(modules, parts, strict=True)])  # type: ignore
+        return run(layers, x, shared=True) if layers and can_run(layers) else None
+    first, second = layers_of([module.expand.computed for module in modules]), layers_of(parts)  # type: ignore
+    if not first or not second or not can_run(first[:-1]) or type(first[-1][0]) is not nn.ReLU6 or not can_run(second):
+        return None
+    computed = F.relu6(normalised(*run(first[:-1], x, shared=True), terms.edges)).unflatten(1, (terms.edges, -1))
+    copy = x.unsqueeze(1).expand(-1, terms.edges, -1, -1, -1)
+    wide = torch.cat([copy] * expand.before + [computed] + [copy] * expand.after, dim=2).flatten(1, 2)
+    return run(second, wide.contiguous(memory_format=LAST), shared=False)
+
+
+def add_harmonious(terms: Terms, modules: Modules, row: Tensor) -> bool:
+    """The bottlenecks of all edges at once; the half of the channels that is passed on is common."""
+    first, x = modules[0], terms.state.x
+    assert isinstance(first, Harmonious)
+    inner = layers_of([module.bottleneck for module in modules])  # type: ignore[misc]
+    outer = layers_of([module.smooth for module in modules])  # type: ignore[misc]
+    if not inner or not can_run(inner) or (outer and not can_run(outer)):
+        return False
+    y, stats = run(inner, x, shared=True)
+    if first.stride == 2:
+        x = F.avg_pool2d(x, 2, ceil_mode=True)
+    made = y.shape[1] // terms.edges
+    if first.scale > 1:
+        y = first.expand(normalised(y, stats, terms.edges))[:, :, : x.shape[2], : x.shape[3]]
+        added = first_channels(x, first.added, made).repeat(1, terms.edges, 1, 1)
+        y, stats = run(outer or [], (y + added).contiguous(memory_format=LAST), shared=False)
+    parts = mix([(y, stats, row)]).chunk(terms.edges, dim=1)
+    terms.separate += [(edge, embed(part, first.passed, 0)) for edge, part in enumerate(parts)]
+    terms.add_common(embed(x[:, x.shape[1] - first.passed :], 0, made), row)
+    return True

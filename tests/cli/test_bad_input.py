@@ -1,0 +1,104 @@
+"""A user's mistakes: one line that names the value, the rule and the place, and exit status 2."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Nas = Callable[..., tuple[int, str, str]]
+pytestmark = pytest.mark.filterwarnings("ignore:data cifar10")
+TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("serch", "serch"),
+        ("search --spaec darts", "--spaec"),
+        ("search --space dart", "did you mean darts"),
+        ("search --space darts+sandglass:t=zero", "cannot be built"),
+        ("search --epochs -1", "--epochs"),
+        ("search --epochs many", "many"),
+        ("search --lr nan", "--lr"),
+        ("search --order 3", "--order"),
+        ("search --data nothing", "nothing"),
+        ("search --data cifar10 --batch 51", "--batch 51"),
+        ("search --device tpu", "tpu"),
+        ("search --threads 0", "--threads 0"),
+        ("search --seeds 1,x", "--seeds"),
+        ("search --seeds 1,1", "--seeds"),
+        ("search --preset quik", "did you mean quick"),
+        ("search --data-root nowhere", "nowhere"),
+        ("search --settings no.toml", "no.toml"),
+        ("search --ops no.py", "no.py"),
+        ("search --resume nothing", "nothing"),
+        ("search --image-size 32", "--image-size"),
+        ("search --runs /dev/null/runs --data digits --preset quick", "cannot make run folder"),
+        ("retrain", "needs a run"),
+        ("retrain nothing", "nothing"),
+        ("retrain cell.txt --validation 100", "0 images left"),
+        ("retrain cell.txt --channels 0", "channels"),
+        ("retrain bad.json", "bad.json"),
+        ("retrain half.json", "half.json"),
+        ("evaluate last", "no runs"),
+        ("show nothing", "nothing"),
+        ("show cell.txt --to pdf", "pdf"),
+        ("show cell.txt --to png --out no/such/folder.png", "cannot write"),
+        ("show bad.json", "bad.json"),
+    ],
+)
+def test_one_line_and_status_2(line: str, said: str, nas: Nas, tmp_path: Path) -> None:
+    (tmp_path / "cell.txt").write_text(TEXT)
+    (tmp_path / "bad.json").write_text("{}")
+    (tmp_path / "half.json").write_text('{"format": "nas/architecture/1", "kind": "ce')
+    status, out, err = nas(*line.split())
+    lines = [text for text in err.splitlines() if not text.startswith("warning:")]
+    assert status == 2, err
+    assert len(lines) == 1 and said in lines[0] and "Traceback" not in err
+    assert not out
+    assert not list(tmp_path.glob("runs/*")), "nothing is left behind"
+
+
+def test_resume_takes_no_other_settings(nas: Nas) -> None:
+    status, _, err = nas("search", "--resume", "last", "--epochs", "3")
+    assert status == 2 and "--epochs" in err
+
+
+def test_settings_file(nas: Nas, tmp_path: Path) -> None:
+    for content, said in (("epochs = ", "mine.toml"), ("epoch = 3", "epoch"), ("epochs = 'x'", "--epochs")):
+        (tmp_path / "mine.toml").write_text(content)
+        status, _, err = nas("search", "--settings", "mine.toml")
+        assert status == 2 and said in err
+
+
+@pytest.mark.parametrize("content", ["OPS = {", "OPS = {}", "x = 1", "raise OSError('no')", "OPS = {'none': print}"])
+def test_files_of_operations(content: str, nas: Nas, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(content)
+    status, _, err = nas("search", "--ops", "mine.py")
+    assert status == 2 and "mine.py" in err.splitlines()[-1] and "Traceback" not in err
+
+
+def test_one_class(nas: Nas, tmp_path: Path) -> None:
+    from tests.conftest import write_cifar
+
+    root = write_cifar(tmp_path / "one", classes=1)
+    meta = root / "cifar-10-batches-py" / "batches.meta"
+    import pickle
+
+    meta.write_bytes(pickle.dumps({b"label_names": [b"all"]}, protocol=2))
+    status, _, err = nas("search", "--data-root", str(root))
+    assert status == 2 and "at least two" in err
+
+
+def test_more_than_fits_is_refused(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas import preflight
+
+    monkeypatch.setattr(preflight, "_free", lambda device: 0)
+    status, _, err = nas("search", "--data", "digits", "--preset", "quick", "--batch", "128", "--limit", "600")
+    assert status == 2 and "fits" in err.splitlines()[-1]
+
+
+def test_json_holds_nothing_else(nas: Nas) -> None:
+    status, out, _ = nas("runs", "--json")
+    assert status == 0 and json.loads(out) == []

@@ -1,0 +1,104 @@
+"""Real processes, killed and resumed: the result is bit for bit that of an uninterrupted run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nas.run import Run, every
+from nas.train import checkpoint
+
+SEARCH = "search --space darts+sandglass --data digits --limit 160 --channels 2 --cells 2 --batch 16 --epochs 3"
+RETRAIN = "retrain cell.txt --preset quick --data digits --limit 400 --batch 16 --channels 4 --cells 3 --epochs 3"
+TRAINING = f"{RETRAIN} --drop-path 0.3 --auxiliary 0.4 --cutout --validation 80"
+COMMANDS = {"first order": SEARCH, "second order": f"{SEARCH} --order 2 --cells 3", "training": TRAINING}
+TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
+
+
+def start(folder: Path, words: list[str]) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "NAS_RUNS": str(folder / "runs"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "nas", *words]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def state_of(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    state = checkpoint.load(run.path / "checkpoint")
+    assert state is not None
+    log = [{key: value for key, value in entry.items() if key != "seconds"} for entry in run.log()]
+    return state["parts"], log
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def wait_for_log(folder: Path, lines: int, seconds: float = 90) -> Run:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for run in every(folder / "runs"):
+            if len(run.log()) >= lines:
+                return run
+        time.sleep(0.02)
+    raise TimeoutError("no log line came")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_and_resumed(name: str, tmp_path: Path) -> None:
+    (tmp_path / "cell.txt").write_text(TEXT)
+    words = COMMANDS[name].split()
+    whole = start(tmp_path, words)
+    _, err = whole.communicate(timeout=180)
+    assert whole.returncode == 0, err
+    (expected,) = every(tmp_path / "runs")
+
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    (killed / "cell.txt").write_text(TEXT)
+    polite = start(killed, words)
+    run = wait_for_log(killed, 1)
+    polite.send_signal(signal.SIGTERM)  # somewhere in the second epoch: saved in its middle
+    _, err = polite.communicate(timeout=60)
+    assert polite.returncode == 143, err
+    assert b"--resume" in err and b"Traceback" not in err
+
+    rude = start(killed, [words[0], "--resume", str(run.path)])
+    wait_for_log(killed, 2)
+    rude.kill()  # somewhere in the third
+    rude.communicate(timeout=60)
+    last = start(killed, [words[0], "--resume", "last"])
+    _, err = last.communicate(timeout=120)
+    assert last.returncode == 0, err
+
+    wanted, found = state_of(expected), state_of(run)
+    assert same(wanted[0], found[0]), "weights, alphas, optimisers"
+    assert wanted[1] == found[1], "log"
+    keep = ("seconds", "hardware")
+    results = [{k: v for k, v in json.loads((r.path / "result.json").read_text()).items() if k not in keep} for r in (expected, run)]
+    assert results[0] == results[1]
+
+
+def test_two_runs_of_a_seed_are_the_same_and_of_two_seeds_are_not(tmp_path: Path) -> None:
+    processes = []
+    for index, seed in enumerate((5, 5, 6)):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        processes.append(start(folder, [*SEARCH.split(), "--epochs", "1", "--seed", str(seed)]))
+    for process in processes:
+        _, err = process.communicate(timeout=180)
+        assert process.returncode == 0, err
+    states = [state_of(every(tmp_path / str(index) / "runs")[0]) for index in range(3)]
+    assert same(states[0], states[1])
+    assert not same(states[0], states[2])
