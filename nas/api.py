@@ -34,12 +34,12 @@ class Final:
     cells: int | None = None
 
 
-def search(  # noqa: PLR0913
+def search(
     settings: SearchSettings,
     *,
     preset: str = "paper",
     seeds: Sequence[int] | None = None,
-    final: Final = Final(),  # noqa: B008 - frozen
+    final: Final = Final(),
     ops: Path | None = None,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
@@ -69,7 +69,7 @@ def search(  # noqa: PLR0913
     return proceed(run, execution)
 
 
-def retrain(  # noqa: PLR0913
+def retrain(
     architecture: Architecture,
     settings: TrainSettings,
     *,
@@ -154,7 +154,9 @@ def architecture_of(target: str, runs: Path | None = None, preset: str = "paper"
     if path.is_file():
         if '"nas/architecture/' in read_text(path):
             return read_architecture(path)
-        return of_genotype(read(read_text(path), target), **SIZES[preset])
+        return of_genotype(
+            read(read_text(path), target), channels=SIZES[preset]["channels"], cells=SIZES[preset]["cells"]
+        )
     run = find(target, runs_root(runs))
     if not (run.path / "architecture.json").is_file():
         raise UsageError(f"run {run.path} has no architecture.json yet: finish it with --resume {run.path}")
@@ -294,7 +296,7 @@ def check_data(settings: SearchSettings | TrainSettings, execution: Execution) -
     return dataset.shape, len(dataset.classes)
 
 
-def tell(  # noqa: PLR0913
+def tell(
     command: str,
     settings: SearchSettings | TrainSettings,
     preset: str,
@@ -370,10 +372,8 @@ def evaluate(run: Run, execution: Execution) -> dict[str, Any]:
     device = execution.start()
     settings = make(TrainSettings, run.told["settings"])
     root = execution.data_root or run.told["execution"]["data_root"]
-    dataset = data.load(
-        settings.data, root=Path(root) if root else None, image_size=settings.image_size, device=device
-    )
-    network = load(run.path).to(device=device, memory_format=torch.channels_last)
+    dataset = data.load(settings.data, root=Path(root) if root else None, image_size=settings.image_size, device=device)
+    network = load(run.path).to(device).to(memory_format=torch.channels_last)
     augmentation = Augmentation.of(dataset, cutout=False, device=device)
     _, accuracy = evaluate_network(network, dataset.test, augmentation)
     result = {**run.result, "test_openings": run.result["test_openings"] + 1}

@@ -62,7 +62,7 @@ class Architecture:
         return replace(self, body={**self.body, **changes})
 
     def build(self) -> nn.Module:
-        """The module: images (N, *input) → logits (N, classes); with an auxiliary head in training (logits, auxiliary)."""
+        """The module: images (N, *input) → logits (N, classes); in training with an auxiliary head also its logits."""
         if self.kind == "macro":
             from nas.macro import networks
 
@@ -84,7 +84,7 @@ class Architecture:
             return self.build()
 
 
-def of_genotype(  # noqa: PLR0913
+def of_genotype(
     genotype: Genotype,
     *,
     channels: int = 36,

@@ -1,4 +1,4 @@
-"""Where and how a run is executed: device, threads, folders. Nothing here may change what is computed in exact arithmetic."""
+"""Where and how a run is executed: device, threads, folders. In exact arithmetic nothing here changes a result."""
 
 import contextlib
 import os
@@ -35,7 +35,9 @@ class Execution:
             raise UsageError(f"--device {device}: torch {torch.__version__} finds no GPU here")
         if self.threads is not None:
             if not 1 <= self.threads <= 4 * (os.cpu_count() or 1):
-                raise UsageError(f"--threads {self.threads}: it must be 1 to {4 * (os.cpu_count() or 1)} on this machine")
+                raise UsageError(
+                    f"--threads {self.threads}: it must be 1 to {4 * (os.cpu_count() or 1)} on this machine"
+                )
             torch.set_num_threads(self.threads)
         return device
 

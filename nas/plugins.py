@@ -8,7 +8,6 @@ from typing import Any
 from nas.blocks import OPS
 from nas.errors import UsageError
 
-
 _registered: set[str] = set()
 
 

@@ -109,4 +109,3 @@ def _cgroup() -> int | None:
     if not limit.is_file() or not used.is_file() or (text := limit.read_text().strip()) == "max":
         return None
     return max(0, int(text) - int(used.read_text()))
-

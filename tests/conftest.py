@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 
 
 def write_cifar(root: Path, images: int = 20, classes: int = 10) -> Path:
-    """CIFAR-10's six files with a few made-up images: each class is a grey level, so that there is something to learn."""
+    """CIFAR-10's six files with a few made-up images: each class is a grey level."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     stream = np.random.default_rng(0)

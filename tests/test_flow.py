@@ -22,11 +22,28 @@ def test_search_to_evaluate(nas: Nas, tmp_path: Path) -> None:
     assert status == 0, err
     run = find("last", tmp_path / "runs")
     assert json.loads(out)["run"] == str(run.path.relative_to(tmp_path))
-    for name in ("settings.json", "space.toml", "environment.json", "log.jsonl", "genotype.json", "cells.svg", "architecture.json"):
+    for name in (
+        "settings.json",
+        "space.toml",
+        "environment.json",
+        "log.jsonl",
+        "genotype.json",
+        "cells.svg",
+        "architecture.json",
+    ):
         assert (run.path / name).is_file(), name
     assert space.load(str(run.path / "space.toml")) == space.load("darts+sandglass:t=3")
     entries = run.log()
-    wanted = {"train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "alphas", "entropy", "skip_share", "genotype"}
+    wanted = {
+        "train_loss",
+        "train_accuracy",
+        "valid_loss",
+        "valid_accuracy",
+        "alphas",
+        "entropy",
+        "skip_share",
+        "genotype",
+    }
     assert len(entries) == 2 and wanted | {"epoch", "seconds"} == set(entries[0])
     read((run.path / "genotype.json").read_text())
 
@@ -67,7 +84,9 @@ def test_seeds_are_ranked_without_the_test_set(nas: Nas, tmp_path: Path) -> None
         if child.path.name.startswith("rank"):
             assert child.result["test_accuracy"] is None and child.result["test_openings"] == 0
 
-    status, out, err = nas("retrain", str(run.path), "--preset", "quick", "--epochs", "1", "--batch", "16", "--seeds", "0,1", "--json")
+    status, out, err = nas(
+        "retrain", str(run.path), "--preset", "quick", "--epochs", "1", "--batch", "16", "--seeds", "0,1", "--json"
+    )
     assert status == 0, err
     trained = json.loads(out)
     assert trained["n"] == 2 and len(set(trained["test_accuracies"])) >= 1 and "deviation_is_over" in trained
@@ -82,7 +101,9 @@ def test_a_users_operation(nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "                         nn.BatchNorm2d(channels, affine=affine))\n"
         "OPS = {'plain': plain}\n"
     )
-    (tmp_path / "mine.toml").write_text('kind = "cell"\nabout = "mine"\nnodes = 2\n[ops]\nskip_connect = {}\nplain = { kernel = 5 }\n')
+    (tmp_path / "mine.toml").write_text(
+        'kind = "cell"\nabout = "mine"\nnodes = 2\n[ops]\nskip_connect = {}\nplain = { kernel = 5 }\n'
+    )
     words = ("--space", "mine.toml", *SMALL, *FINAL)
     status, _, err = nas("search", *words)
     assert status == 2 and "plain" in err
@@ -98,7 +119,7 @@ def test_a_published_genotype_is_retrained(nas: Nas, tmp_path: Path) -> None:
     text = (Path(__file__).parent / "golden" / "genotypes.txt").read_text().split("NASNet = ")[1].splitlines()[0]
     (tmp_path / "nasnet.txt").write_text(text)
     words = ("--channels", "4", "--cells", "3", "--epochs", "1", "--batch", "16", "--validation", "20")
-    status, out, err = nas("retrain", "nasnet.txt", *words, "--json")
+    status, _, err = nas("retrain", "nasnet.txt", *words, "--json")
     assert status == 0, err
     run = find("last", tmp_path / "runs")
     assert run.log()[0]["valid_accuracy"] is not None

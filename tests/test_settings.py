@@ -10,8 +10,22 @@ from nas.settings import SEARCH_PRESETS, TRAIN_PRESETS, SearchSettings, TrainSet
 
 def test_paper_defaults() -> None:
     search, train = SearchSettings(), TrainSettings()
-    assert (search.channels, search.cells, search.batch, search.epochs, search.lr, search.alpha_lr) == (16, 8, 64, 50, 0.025, 3e-4)
-    assert (train.epochs, train.batch, train.auxiliary, train.drop_path, train.cutout, train.clip) == (600, 96, 0.4, 0.2, True, 5)
+    assert (search.channels, search.cells, search.batch, search.epochs, search.lr, search.alpha_lr) == (
+        16,
+        8,
+        64,
+        50,
+        0.025,
+        3e-4,
+    )
+    assert (train.epochs, train.batch, train.auxiliary, train.drop_path, train.cutout, train.clip) == (
+        600,
+        96,
+        0.4,
+        0.2,
+        True,
+        5,
+    )
 
 
 @pytest.mark.parametrize("kind", [SearchSettings, TrainSettings])
@@ -27,7 +41,9 @@ def test_presets(kind: type, presets: dict[str, dict[str, object]]) -> None:
 
 
 def test_order_of_changes() -> None:
-    settings = resolve(SearchSettings, SEARCH_PRESETS, "quick", {"epochs": 3, "batch": 16}, {"epochs": 2, "batch": None})
+    settings = resolve(
+        SearchSettings, SEARCH_PRESETS, "quick", {"epochs": 3, "batch": 16}, {"epochs": 2, "batch": None}
+    )
     assert (settings.epochs, settings.batch) == (2, 16)
 
 

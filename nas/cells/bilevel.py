@@ -61,7 +61,7 @@ class Learner:
             parameter.requires_grad_(True)
             parameter.grad = None
         loss, logits = self.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for parameter in fixed:
             parameter.requires_grad_(True)
         return loss.detach(), logits.detach()
@@ -73,7 +73,7 @@ class Learner:
         directions = self._direction(train)
         with torch.no_grad():
             for weight, direction in zip(self.weights, directions, strict=True):
-                weight -= rate * direction
+                weight.sub_(rate * direction)
         gradients = gradients_of(self.loss(valid)[0], [*self.alphas, *self.weights])
         direct, vector = gradients[: len(self.alphas)], gradients[len(self.alphas) :]
         self._restore(kept)

@@ -28,7 +28,7 @@ class ChosenFanOut(nn.Module):
         return [(node, operation(state)) for node, operation in zip(self.nodes, self.operations, strict=True)]
 
 
-def found_network(  # noqa: PLR0913
+def found_network(
     genotype: Genotype,
     *,
     channels: int = 36,
@@ -49,4 +49,3 @@ def found_network(  # noqa: PLR0913
         return Filling([ChosenFanOut(leaving) for leaving in edges], cell.concat)
 
     return CellNetwork(fill, channels=channels, cells=cells, classes=classes, stem=stem, auxiliary=auxiliary)
-

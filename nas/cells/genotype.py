@@ -1,8 +1,8 @@
 """A found cell as plain data: which operation reads which state at which node.
 
-States are numbered as in the DARTS paper: 0 and 1 are the outputs of the two previous cells, 2 and up the cell's own nodes.
-Two written forms, read and written here and compared by value: the JSON document ``nas/genotype/1`` and the text the
-papers publish, ``Genotype(normal=[('sep_conv_3x3', 1), …], normal_concat=range(2, 6), …)``.
+States are numbered as in the DARTS paper: 0 and 1 are the outputs of the two previous cells, 2 and up its own nodes.
+Two written forms, read and written here and compared by value: the JSON document ``nas/genotype/1`` and the text
+that the papers publish, ``Genotype(normal=[('sep_conv_3x3', 1), …], normal_concat=range(2, 6), …)``.
 """
 
 import ast
@@ -111,7 +111,9 @@ def _cell(document: Any, where: str) -> Cell:
         nodes = tuple(tuple(_pair(pair) for pair in pairs) for pairs in document["nodes"])
         concat = tuple(_index(state) for state in document["concat"])
     except (TypeError, ValueError):
-        raise UsageError(f'{where}: must be {{"nodes": [[["operation", state], …], …], "concat": [state, …]}}') from None
+        raise UsageError(
+            f'{where}: must be {{"nodes": [[["operation", state], …], …], "concat": [state, …]}}'
+        ) from None
     try:
         return Cell(nodes, concat)
     except UsageError as error:

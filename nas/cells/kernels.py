@@ -1,7 +1,7 @@
 """What the merged engine computes by hand: a segment of an operation, and the weighted sum of batch-normalised maps.
 
-Both keep only the map that enters them for the backward pass and compute the rest again. Activations are (N, C, H, W) in
-channels-last memory. Gradients of weights are skipped where the weights do not ask for them, as in the alpha step.
+Both keep only the map that enters them for the backward pass and compute the rest again. Activations are (N, C, H, W)
+in channels-last memory. Gradients of weights are skipped where the weights do not ask for them, as in the alpha step.
 """
 
 from collections.abc import Sequence
@@ -43,13 +43,13 @@ def statistics(norms: Sequence[nn.BatchNorm2d], y: Tensor) -> Statistics:
     """
     eps, training = norms[0].eps, norms[0].training
     if training:
-        running = torch.zeros(2, y.shape[1], dtype=norms[0].running_mean.dtype, device=y.device)  # type: ignore[union-attr]
+        running = torch.zeros(2, y.shape[1], dtype=norms[0].get_buffer("running_mean").dtype, device=y.device)
         mean, var = ATEN.batch_norm_update_stats(y, running[0], running[1], 1.0)
         _update(norms, running)
     else:
         copies = y.shape[1] // norms[0].num_features
-        mean = torch.cat([norm.running_mean for norm in norms[:copies]])  # type: ignore[misc]
-        var = torch.cat([norm.running_var for norm in norms[:copies]])  # type: ignore[misc]
+        mean = torch.cat(buffers(norms[:copies], "running_mean"))
+        var = torch.cat(buffers(norms[:copies], "running_var"))
     return Statistics(mean, var, torch.rsqrt(var + eps), eps, training)
 
 
@@ -59,20 +59,24 @@ def _update(norms: Sequence[nn.BatchNorm2d], batch: Tensor) -> None:
     parts = batch.split(norms[0].num_features, dim=1)
     parts = parts if len(parts) == len(norms) else parts * len(norms)
     momentum = norms[0].momentum or 0.0
-    torch._foreach_lerp_([norm.running_mean for norm in norms], [part[0] for part in parts], momentum)
-    torch._foreach_lerp_([norm.running_var for norm in norms], [part[1] for part in parts], momentum)
-    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+    torch._foreach_lerp_(buffers(norms, "running_mean"), [part[0] for part in parts], momentum)
+    torch._foreach_lerp_(buffers(norms, "running_var"), [part[1] for part in parts], momentum)
+    torch._foreach_add_(buffers(norms, "num_batches_tracked"), 1)
+
+
+def buffers(modules: Sequence[nn.Module], name: str) -> list[Tensor]:
+    return [module.get_buffer(name) for module in modules]
 
 
 class Segment(torch.autograd.Function):
     """What stands between two batch norms: [batch norm → activation] → convolution [→ convolution].
 
-    ``Segment.apply(y, statistics or None, activation or None, geometries, *weights)``. A depthwise or grouped convolution
-    that finds fewer channels than it reads takes them again and again: several edges read one state.
+    ``Segment.apply(y, statistics or None, activation or None, geometries, *weights)``. A depthwise or grouped
+    convolution that finds fewer channels than it reads takes them again and again: several edges read one state.
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         y: Tensor,
         stats: Statistics | None,
@@ -83,19 +87,22 @@ class Segment(torch.autograd.Function):
         ctx.save_for_backward(y, *weights)
         ctx.stats, ctx.activation, ctx.geometries = stats, activation, geometries
         x = activate(y, stats, activation)
+        ctx.shapes = []
         for geometry, weight in zip(geometries, weights, strict=True):
+            ctx.shapes.append(x.shape)
             x = convolve(x, geometry, weight)
         return x
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         y, *weights = ctx.saved_tensors
         stats, wanted = ctx.stats, ctx.needs_input_grad
         grad = grad.contiguous(memory_format=LAST)
         inputs = [activate(y, stats, ctx.activation)]
-        for geometry, weight in zip(ctx.geometries[:-1], weights[:-1], strict=True):
-            inputs.append(convolve(inputs[-1], geometry, weight) if any(wanted[4:]) else inputs[-1])
+        for geometry, weight, shape in zip(ctx.geometries[:-1], weights[:-1], ctx.shapes[1:], strict=True):
+            needed = any(wanted[4:])
+            inputs.append(convolve(inputs[-1], geometry, weight) if needed else blank(y, shape))
         weight_grads: list[Tensor | None] = [None] * len(weights)
         for index in reversed(range(len(weights))):
             x, geometry, weight = inputs.pop(), ctx.geometries[index], weights[index]
@@ -103,13 +110,13 @@ class Segment(torch.autograd.Function):
                 weight_grads[index] = weight_gradient(grad, x, geometry, weight)
             if index > 0 or wanted[0]:
                 grad = input_gradient(grad, x, geometry, weight)
-        return (
-            (_enter_backward(grad, y, x, stats, ctx.activation) if wanted[0] else None),
-            None,
-            None,
-            None,
-            *weight_grads,
-        )
+        entered = activate_backward(grad, y, x, stats, ctx.activation) if wanted[0] else None
+        return entered, None, None, None, *weight_grads
+
+
+def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Memory of which only the shape is used."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=LAST)
 
 
 def activate(y: Tensor, stats: Statistics | None, activation: type[nn.Module] | None) -> Tensor:
@@ -126,7 +133,7 @@ def _normalise(y: Tensor, stats: Statistics) -> Tensor:
     return F.batch_norm(y, stats.mean, stats.var, eps=stats.eps)
 
 
-def _enter_backward(
+def activate_backward(
     grad: Tensor, y: Tensor, x: Tensor, stats: Statistics | None, activation: type[nn.Module] | None
 ) -> Tensor:
     """Gradient through :func:`activate`; ``x`` is its result."""
@@ -168,8 +175,8 @@ def input_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) 
         # Depthwise with "same" padding: the flipped kernel, forward, which is faster than the backward kernel.
         out = F.conv2d(grad, weight.flip(2, 3), None, *geometry)
     else:
-        blank = x if wide == c else torch.empty((n, wide, h, w), dtype=x.dtype, device=x.device, memory_format=LAST)
-        out = _convolution_backward(grad, blank, geometry, weight, 0)
+        source = x if wide == c else blank(x, (n, wide, h, w))
+        out = _convolution_backward(grad, source, geometry, weight, 0)
     return out if wide == c else out.permute(0, 2, 3, 1).view(n, h, w, wide // c, c).sum(3).permute(0, 3, 1, 2)
 
 
@@ -210,19 +217,19 @@ def depthwise_weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weigh
         wide[:, :, :w] = grad[:, part : part + c].permute(0, 2, 3, 1)
         for first in sorted({*range(0, columns - 3, 3), columns - 3}):
             view = memory.as_strided((n, c, height, width), (height * width * c, 1, width * c, c), first * c)
-            blank = out[part : part + c, :, :, first : first + 3]
-            blank.copy_(_convolution_backward(wide.permute(0, 3, 1, 2), view, strip, blank, 1))
+            taps = out[part : part + c, :, :, first : first + 3]
+            taps.copy_(_convolution_backward(wide.permute(0, 3, 1, 2), view, strip, taps, 1))
     return out
 
 
 class Mix(torch.autograd.Function):
     """Σ_t weight_t · batch_norm(y_t): one affine map a term, nothing kept but the terms.
 
-    ``Mix.apply(weights, statistics, *terms)``: weights (terms, edges); each term (N, edges·C, H, W) → (N, edges·C, H, W).
+    ``Mix.apply(weights, statistics, *terms)``: weights (terms, edges), terms (N, edges·C, H, W) → the same shape.
     """
 
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, stats: Sequence[Statistics], *terms: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, weights: Tensor, stats: Sequence[Statistics], *terms: Tensor) -> Tensor:
         ctx.save_for_backward(weights, *terms)
         ctx.stats = stats
         scales = [row * each.invstd for row, each in zip(_per_channel(weights, terms), stats, strict=True)]
@@ -234,7 +241,7 @@ class Mix(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weights, *terms = ctx.saved_tensors
         grad = grad.contiguous(memory_format=LAST)

@@ -1,8 +1,8 @@
 """The merged engine: all that leaves one state at once; the parameters and the mathematics of MixedFanOut.
 
-What the edges of a state have in common is computed once: ReLU, both poolings and their batch norms. Convolutions of one
-operation on several edges are one convolution, its channels edge after edge. Operations are merged by their structure,
-which :func:`add_operation` reads from the modules; one that it does not know runs edge by edge.
+What the edges of a state have in common is computed once: ReLU, both poolings and their batch norms. Convolutions of
+one operation on several edges are one convolution, its channels edge after edge. Operations are merged by their
+structure, which :func:`add_operation` reads from the modules; one that it does not know runs edge by edge.
 """
 
 import logging
@@ -208,7 +208,7 @@ def layers_of(modules: Modules) -> list[Modules] | None:
     for module in modules:
         leaves = [layer for layer in module.modules() if type(layer) not in (nn.Sequential, nn.Identity)]
         chains.append(leaves)
-    layers = list(zip(*chains, strict=True))
+    layers: list[Modules] = list(zip(*chains, strict=True))
     return layers if all(letter(layer[0]) for layer in layers) else None
 
 
@@ -281,9 +281,9 @@ def add_chain(terms: Terms, modules: Modules, row: Tensor) -> bool:
 
 
 def half_form(layers: Sequence[Modules], x: Tensor) -> str:
-    """What a chain after a ReLU reads: a depthwise convolution of dilation 2 is one of dilation 1 at half the resolution.
+    """What a chain after a ReLU reads: a depthwise convolution of dilation 2 is one of dilation 1 at half resolution.
 
-    On all four grids, whose order only the next batch norm's output must undo; at stride 2 it only reads the even one.
+    At stride 1 on all four grids, in whose order the maps stay until they are summed; at stride 2 only the even one.
     """
     conv = layers[0][0]
     assert isinstance(conv, nn.Conv2d)

@@ -22,8 +22,8 @@ class Filling:
     """What fills a cell.
 
     Args:
-        fan_outs: for states 0, 1, … a module: (state, mixing weights) → list of (node, contribution). A cell with k nodes
-            has k + 1 of them, as nothing reads the last node.
+        fan_outs: for states 0, 1, … a module: (state, mixing weights) → list of (node, contribution). A cell with
+            k nodes has k + 1 of them, as nothing reads the last node.
         concat: the states whose concatenation is the cell's output.
     """
 
@@ -79,7 +79,7 @@ class CellNetwork(nn.Module):
         auxiliary: a second classifier at two thirds of the depth, in training mode only.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         fill: Fill,
         *,
@@ -129,7 +129,7 @@ class CifarStem(nn.Sequential):
         super().__init__(*conv_bn(3, 3 * channels, 3))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        out = super().forward(images)
+        out: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
         return out, out
 
 
@@ -187,5 +187,3 @@ class AuxiliaryPool(nn.Module):
         if min(x.shape[-2:]) < 5 + self.stride:
             return nn.functional.adaptive_avg_pool2d(x, 2)
         return nn.functional.avg_pool2d(x, 5, self.stride, count_include_pad=False)
-
-

@@ -22,7 +22,7 @@ from nas.settings import SearchSettings
 from nas.space import CellSpace
 from nas.train.evaluate import correct, evaluate
 from nas.train.schedule import cosine, set_rate
-from nas.train.session import Session
+from nas.train.session import Session, Stateful
 
 
 def search(run: Run, settings: SearchSettings, space: CellSpace, execution: Execution, preset: str = "") -> Supernet:
@@ -41,9 +41,13 @@ def search(run: Run, settings: SearchSettings, space: CellSpace, execution: Exec
     augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device)
     weights_stream = Stream(train, augmentation, settings.batch, settings.seed)
     alphas_stream = Stream(valid, augmentation, settings.batch, settings.seed, "alpha-order", "alpha-augment")
-    supernet = build(settings, space, len(dataset.classes)).to(device=device, memory_format=torch.channels_last)
+    supernet = build(settings, space, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)
     learner = make_learner(supernet, settings, device)
-    parts = {"supernet": supernet, "weights": learner.weight_optimizer, "alphas": learner.alpha_optimizer}
+    parts: dict[str, Stateful] = {
+        "supernet": supernet,
+        "weights": learner.weight_optimizer,
+        "alphas": learner.alpha_optimizer,
+    }
     title = f"search {space.name} s{settings.seed}"
     session = Session(run, parts, epochs=settings.epochs, steps=weights_stream.steps, title=title)
     if session.epoch < settings.epochs:
@@ -95,9 +99,7 @@ def loss_of(supernet: Supernet, settings: SearchSettings, device: str) -> Loss:
     return loss
 
 
-def trial_step(
-    supernet: Supernet, settings: SearchSettings, dataset: Dataset, device: str
-) -> Callable[[int], None]:
+def trial_step(supernet: Supernet, settings: SearchSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
     """A whole step on a copy of the supernet and random images: it changes nothing."""
     copied = copy.deepcopy(supernet)
     learner = make_learner(copied, settings, device)
@@ -133,7 +135,7 @@ def end_epoch(session: Session, supernet: Supernet, valid: tuple[float, float], 
 
 @torch.no_grad()
 def alpha_entropy(supernet: Supernet) -> float:
-    """Mean entropy in nats of the mixing weights of an edge, over all edges of both cells; ln(operations) at the start."""
+    """Entropy in nats of an edge's mixing weights, mean over all edges; ln(operations) at the start."""
     weights = torch.cat([*supernet.mixing().values()]).double()
     return float(-(weights * weights.clamp_min(1e-30).log()).sum(-1).mean())
 
@@ -142,4 +144,3 @@ def skip_share(genotype: Genotype) -> float:
     """Share of the chosen edges that are skip connections: the sign of a collapsing search."""
     names = [name for cell in genotype.cells.values() for pairs in cell.nodes for name, _ in pairs]
     return names.count("skip_connect") / len(names)
-

@@ -1,6 +1,7 @@
 """The supernet: every edge a softmax-weighted mix of all operations of the space (Liu et al., DARTS, Eq. 2)."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,9 @@ class MixedFanOut(nn.Module):
         self.readers = range(max(0, state - 1), space.nodes)
         self.edges = nn.ModuleDict(
             {
-                str(node): nn.ModuleList(OPS[op](channels, stride, False, **settings) for op, settings in space.ops.items())
+                str(node): nn.ModuleList(
+                    OPS[op](channels, stride, False, **settings) for op, settings in space.ops.items()
+                )
                 for node in self.readers
             }
         )
@@ -43,8 +46,8 @@ class MixedFanOut(nn.Module):
 
     def mix(self, node: int, state: Tensor, weights: Tensor) -> Tensor:
         """Σ_o weight_o · o(state) over the operations of one edge."""
-        operations = self.edges[str(node)]
-        return torch.stack([w * op(state) for w, op in zip(weights, operations, strict=True)]).sum(0)
+        operations = cast(nn.ModuleList, self.edges[str(node)])
+        return torch.stack([weight * op(state) for weight, op in zip(weights, operations, strict=True)]).sum(0)
 
 
 FanOut = Callable[[CellSpace, int, int, int], nn.Module]
@@ -61,7 +64,7 @@ class Supernet(nn.Module):
         fan_out: the engine: builds ``fan_out(space, state, channels, stride)``.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self, space: CellSpace, *, channels: int = 16, cells: int = 8, classes: int = 10, fan_out: FanOut = MixedFanOut
     ) -> None:
         super().__init__()

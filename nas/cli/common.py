@@ -30,7 +30,7 @@ Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2.")
 
 
 def with_settings(kind: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
-    """Gives a command one option per field of a settings class; it receives them as keyword arguments, None if not given."""
+    """Gives a command one option per field of a settings class, handed over by keyword; None: not given."""
 
     def decorate(command: Command) -> Command:
         own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
@@ -49,10 +49,11 @@ def _option(field: Any, hint: Any) -> inspect.Parameter:
     default = getattr(info, "default", info)
     described = f"{info.description} (paper: {default})" if default is not None else info.description
     name = f"--{field.name.replace('_', '-')}"
-    kind = _plain(hint)
+    kind: Any = _plain(hint)
     flags = f"{name}/--no-{name[2:]}" if kind is bool else name
-    reader = {"parser": _reader(kind), "metavar": NUMBERS[kind].upper()} if kind in NUMBERS else {}
-    annotation = Annotated[kind | None, typer.Option(flags, help=described, show_default=False, **reader)]
+    reader: dict[str, Any] = {"parser": _reader(kind), "metavar": NUMBERS[kind].upper()} if kind in NUMBERS else {}
+    option = typer.Option(flags, help=described, show_default=False, **reader)
+    annotation: Any = Annotated[kind | None, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

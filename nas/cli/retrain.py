@@ -68,6 +68,8 @@ def tell(path: str, result: dict[str, Any]) -> None:
     """The result, for people."""
     accuracy = f"{result['test_accuracy']:.2%}"
     if result.get("n", 1) > 1:
-        accuracy += f" ± {result['test_accuracy_deviation']:.2%} (deviation over {result['n']} {result['deviation_is_over']})"
+        accuracy += (
+            f" ± {result['test_accuracy_deviation']:.2%} (deviation over {result['n']} {result['deviation_is_over']})"
+        )
     print(f"test accuracy {accuracy}, {result['params']:,} parameters, {result['madds'] / 1e6:.1f}M MAdds")
     print(f"run  {path}")

@@ -44,9 +44,7 @@ def search(
         settings = resolve(SearchSettings, SEARCH_PRESETS, preset, common.read_settings(settings_file), values)
         final = api.Final(final_channels, final_cells)
         chosen = common.parse_seeds(seeds)
-        run = api.search(
-            settings, preset=preset, seeds=chosen, final=final, ops=ops, runs=runs, execution=execution
-        )
+        run = api.search(settings, preset=preset, seeds=chosen, final=final, ops=ops, runs=runs, execution=execution)
     common.print_json({"run": str(run.path), **run.result}) if json else tell(run.path, run.result)
 
 
@@ -54,7 +52,9 @@ def tell(path: Path, result: dict[str, Any]) -> None:
     """The result, for people."""
     for entry in result.get("ranking", []):
         accuracy = f"{entry['valid_accuracy']:.1%}"
-        print(f"seed {entry['seed']}: {accuracy} held-out accuracy after a short training, {entry['params']:,} parameters")
+        print(
+            f"seed {entry['seed']}: {accuracy} held-out accuracy after a short training, {entry['params']:,} parameters"
+        )
     if "params" in result:
         print(
             f"supernet {result['valid_accuracy']:.1%} on held-out images; the cell's network: "

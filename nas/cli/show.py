@@ -12,7 +12,9 @@ TEXTS = ("dot", "graphml", "json")
 
 
 def show(
-    target: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help="A run (path, name or last) or a genotype file.")],
+    target: Annotated[
+        str, typer.Argument(metavar="RUN|GENOTYPE", help="A run (path, name or last) or a genotype file.")
+    ],
     to: Annotated[str | None, typer.Option(help="svg, png, dot, graphml or json (node-link).")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
     runs: common.Runs = None,

@@ -13,7 +13,7 @@ NAMES = ("cifar10", "cifar100", "digits")
 
 
 def load(name: str, *, root: Path | None = None, image_size: int | None = None, device: str = "cpu") -> Dataset:
-    """The data set called cifar10, cifar100, digits, or an image folder, on the device where it fits half the free memory.
+    """A data set by its name, or an image folder; on the device where it fits half the free memory.
 
     Args:
         root: folder of the CIFAR files; then ``NAS_DATA``, then ``~/.cache/nas``.

@@ -80,7 +80,7 @@ class Stream:
         seed, order, augment: seed and the two random streams' purposes.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         split: Split,
         augmentation: Augmentation,

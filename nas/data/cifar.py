@@ -77,7 +77,8 @@ def _download(name: str, root: Path) -> None:
     except (OSError, RuntimeError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
-            f"data {name} is not in {root} and could not be downloaded ({said}); give its folder by --data-root or NAS_DATA"
+            f"data {name} is not in {root} and could not be downloaded ({said}); "
+            "give its folder by --data-root or NAS_DATA"
         ) from None
 
 
@@ -102,8 +103,19 @@ def _unpickle(path: Path) -> dict[bytes, Any]:
         record = CifarUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
     except FileNotFoundError:
         raise UsageError(f"data: {path} is missing") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, AttributeError, ImportError, IndexError,
-            OverflowError, MemoryError, OSError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ImportError,
+        IndexError,
+        OverflowError,
+        MemoryError,
+        OSError,
+    ) as error:
         raise UsageError(f"data: {path} is damaged or not a CIFAR file: {error or type(error).__name__}") from None
     if not isinstance(record, dict):
         raise UsageError(f"data: {path} is not a CIFAR file: it holds no table")
@@ -115,9 +127,10 @@ def _split(folder: Path, files: list[str], key: bytes, classes: int) -> Split:
     for file in files:
         record = _unpickle(folder / file)
         data, targets = record.get(b"data"), record.get(key)
-        well_formed = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (3072,)
-        if not well_formed or not isinstance(targets, list) or len(targets) != len(data):
-            raise UsageError(f"data: {folder / file} does not hold images of 3,072 bytes with a label each")
+        if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
+            raise UsageError(f"data: {folder / file} does not hold images of 3,072 bytes")
+        if not isinstance(targets, list) or len(targets) != len(data):
+            raise UsageError(f"data: {folder / file} does not hold a label for each image")
         if not all(isinstance(target, int) and 0 <= target < classes for target in targets):
             raise UsageError(f"data: {folder / file} has labels outside 0 to {classes - 1}")
         images.append(torch.from_numpy(data.reshape(-1, 3, 32, 32).copy()))

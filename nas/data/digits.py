@@ -7,7 +7,7 @@ from nas.data.dataset import Dataset, Split, statistics
 
 
 def load() -> Dataset:
-    """1,437 training and 360 test images, 3×16×16 (each pixel doubled, grey in three channels); a fixed stratified split."""
+    """1,437 training and 360 test images, 3×16×16 (pixels doubled, grey thrice); a fixed stratified split."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

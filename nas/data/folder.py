@@ -1,4 +1,4 @@
-"""Image folders: ``train/CLASS/*.png`` and ``test/CLASS/*.png``, decoded once into a file of bytes that is memory-mapped."""
+"""Image folders, ``train/CLASS/*.png`` and ``test/CLASS/*.png``: decoded once into a memory-mapped file of bytes."""
 
 import hashlib
 import json

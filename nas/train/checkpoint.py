@@ -49,7 +49,7 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """The newest undamaged checkpoint, or None where none was written yet. Tensors and plain values only: no code is run.
+    """The newest undamaged checkpoint, or None where none was written yet; reading it runs no code.
 
     Raises:
         UsageError: there are checkpoints, but all are damaged.

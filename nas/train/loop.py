@@ -12,7 +12,7 @@ from nas import data
 from nas.architecture import Architecture
 from nas.blocks.drop_path import draw_paths, set_paths
 from nas.data.batches import Augmentation, Stream
-from nas.data.dataset import Dataset, Split
+from nas.data.dataset import Dataset
 from nas.execution import Execution, mixed
 from nas.preflight import announce, measure
 from nas.rng import generator
@@ -20,10 +20,10 @@ from nas.run import Run, hardware
 from nas.settings import TrainSettings, recipe_hash
 from nas.train.evaluate import correct, evaluate
 from nas.train.schedule import learning_rate, set_rate, sgd
-from nas.train.session import Session
+from nas.train.session import Session, Stateful
 
 
-def train(  # noqa: PLR0913
+def train(
     run: Run,
     architecture: Architecture,
     settings: TrainSettings,
@@ -49,9 +49,9 @@ def train(  # noqa: PLR0913
     images, valid = dataset.divided(settings.validation, settings.seed)
     augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device)
     stream = Stream(images, augmentation, settings.batch, settings.seed)
-    network = build(architecture, settings).to(device=device, memory_format=torch.channels_last)
+    network = build(architecture, settings).to(device).to(memory_format=torch.channels_last)
     optimizer = sgd(network.parameters(), settings, nesterov=settings.nesterov)
-    parts = {"network": network, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
     session = Session(run, parts, epochs=settings.epochs, steps=stream.steps, title=f"train s{settings.seed}")
     if session.epoch < settings.epochs:
         estimate = measure(trial_step(network, settings, dataset, device), settings.batch, device)
@@ -103,7 +103,7 @@ def learn(
         beside = F.cross_entropy(auxiliary.float(), labels, label_smoothing=settings.label_smoothing)
         total = loss + settings.auxiliary * beside
     optimizer.zero_grad()
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
     optimizer.step()
     return loss.detach(), logits.detach()

@@ -17,8 +17,8 @@ def cosine(progress: float, first: float, last: float) -> float:
 def learning_rate(settings: TrainSettings, epoch: int, part: float) -> float:
     """The rate at ``part`` of the way through an epoch.
 
-    "cosine" changes each epoch, as the paper's; "one-cycle" each step: up linearly for 30 % of the training, then down to
-    zero linearly (Smith and Topin, 2018).
+    "cosine" changes each epoch, as the paper's; "one-cycle" each step: up linearly for 30 % of the training, then down
+    linearly (Smith and Topin, 2018).
     """
     now = epoch + part
     if settings.schedule == "one-cycle":

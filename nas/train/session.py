@@ -87,7 +87,7 @@ class Session:
             yield self.epoch
 
     def steps(self) -> Iterator[int]:
-        """The steps of this epoch still to do, as global step numbers. After each, a stop or a checkpoint may be due."""
+        """The steps of this epoch still to do, as global numbers; after each a stop or a checkpoint may be due."""
         while self.done < self.per_epoch:
             yield self.step
             self.done += 1
@@ -99,8 +99,8 @@ class Session:
     def add(self, **values: Tensor) -> None:
         """Adds to the epoch's sums, on the device, without waiting for it."""
         for name, value in values.items():
-            value = value.detach().double()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            addend = value.detach().double()
+            self._sums[name] = self._sums[name] + addend if name in self._sums else addend
 
     def sums(self) -> dict[str, float]:
         """The epoch's sums so far."""

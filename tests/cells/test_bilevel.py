@@ -1,7 +1,7 @@
 """The second-order term against autograd through the unrolled step.
 
-In float64, with smooth activations and average pooling: with ReLU and max pooling the finite difference itself is off by
-multiples and the test would mean nothing.
+In float64, with smooth activations and average pooling: with ReLU and max pooling the finite difference itself is off
+by multiples and the test would mean nothing.
 """
 
 import pytest
@@ -54,7 +54,9 @@ def learner_of(supernet: Supernet) -> Learner:
     return learner
 
 
-def exact(supernet: Supernet, learner: Learner, train: Batch, valid: Batch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+def exact(
+    supernet: Supernet, learner: Learner, train: Batch, valid: Batch
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """By autograd: the whole gradient, the product ∇²_{α,w} L_train · v, and v."""
     names = [name for name, _ in supernet.network.named_parameters(prefix="network")]
     settings = learner.settings
@@ -113,7 +115,9 @@ def test_lean_gradients(supernet: Supernet) -> None:
     learner = learner_of(supernet)
     supernet.zero_grad()
     learner.loss(batch(3))[0].backward()
-    full = {name: parameter.grad.clone() for name, parameter in supernet.named_parameters() if parameter.grad is not None}
+    full = {
+        name: parameter.grad.clone() for name, parameter in supernet.named_parameters() if parameter.grad is not None
+    }
     for learning, fixed, prefix in (
         (learner.alphas, learner.weights, "alphas"),
         (learner.weights, learner.alphas, "network"),

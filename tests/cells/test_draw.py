@@ -15,11 +15,11 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
-from tests.cells.test_graph import PUBLISHED, random_genotype, tricky
 
 from nas.cells.draw import draw, figure, route
 from nas.cells.genotype import Cell, Genotype
 from nas.errors import UsageError
+from tests.cells.test_graph import PUBLISHED, random_genotype, tricky
 
 
 def texts_of(picture: Figure) -> list[Text]:

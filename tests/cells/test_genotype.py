@@ -29,7 +29,11 @@ def test_the_text_form_is_the_published_one() -> None:
 
 def cells(nodes: int) -> st.SearchStrategy[Cell]:
     pairs = [
-        st.lists(st.tuples(st.sampled_from(["sep_conv_3x3", "skip_connect"]), st.integers(0, node + 1)), min_size=1, max_size=3)
+        st.lists(
+            st.tuples(st.sampled_from(["sep_conv_3x3", "skip_connect"]), st.integers(0, node + 1)),
+            min_size=1,
+            max_size=3,
+        )
         for node in range(nodes)
     ]
     concat = st.lists(st.integers(2, nodes + 1), min_size=1, unique=True)

@@ -60,7 +60,9 @@ def test_search_networks(row: dict[str, str]) -> None:
     with torch.device("meta"):
         supernet = Supernet(load(space))
     assert size(supernet.network) == int(row["params"])
-    assert sum(alpha.numel() for alpha in supernet.alphas.values()) == json.loads(row["extra"]).get("architecture_parameters")
+    assert sum(alpha.numel() for alpha in supernet.alphas.values()) == json.loads(row["extra"]).get(
+        "architecture_parameters"
+    )
     cost = count(supernet, (3, 32, 32))
     assert cost.madds == int(row["madds"])
 

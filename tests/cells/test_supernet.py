@@ -76,7 +76,7 @@ def test_every_alpha_gets_a_gradient(text: str) -> None:
 
 
 def test_a_users_operation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(OPS, "mine", lambda channels, stride, affine: OPS["conv_3x3"](channels, stride, affine))
+    monkeypatch.setitem(OPS, "mine", OPS["conv_3x3"])
     space = CellSpace("mine", "", 2, {"none": {}, "mine": {}})
     assert Supernet(space, channels=4, cells=2).genotype().operations == ["mine"]
 

@@ -85,7 +85,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setattr(datasets, "CIFAR10", fail)
-    with pytest.raises(UsageError, match="could not be downloaded.*NAS_DATA"):
+    with pytest.raises(UsageError, match=r"could not be downloaded.*NAS_DATA"):
         data.load("cifar10", root=tmp_path)
 
 

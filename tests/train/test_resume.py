@@ -15,10 +15,10 @@ import torch
 from nas.run import Run, every
 from nas.train import checkpoint
 
-SEARCH = "search --space darts+sandglass --data digits --limit 160 --channels 2 --cells 2 --batch 16 --epochs 3"
+SEARCH = "search --space darts+sandglass --data digits --limit 96 --channels 2 --cells 2 --batch 16 --epochs 3"
 RETRAIN = "retrain cell.txt --preset quick --data digits --limit 400 --batch 16 --channels 4 --cells 3 --epochs 3"
 TRAINING = f"{RETRAIN} --drop-path 0.3 --auxiliary 0.4 --cutout --validation 80"
-COMMANDS = {"first order": SEARCH, "second order": f"{SEARCH} --order 2 --cells 3", "training": TRAINING}
+COMMANDS = {"first order": SEARCH, "second order": f"{SEARCH} --order 2", "training": TRAINING}
 TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
 
 
@@ -86,7 +86,10 @@ def test_killed_and_resumed(name: str, tmp_path: Path) -> None:
     assert same(wanted[0], found[0]), "weights, alphas, optimisers"
     assert wanted[1] == found[1], "log"
     keep = ("seconds", "hardware")
-    results = [{k: v for k, v in json.loads((r.path / "result.json").read_text()).items() if k not in keep} for r in (expected, run)]
+    results = [
+        {k: v for k, v in json.loads((r.path / "result.json").read_text()).items() if k not in keep}
+        for r in (expected, run)
+    ]
     assert results[0] == results[1]
 
 

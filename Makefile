@@ -1,0 +1,26 @@
+PYTHON ?= python3
+export OMP_NUM_THREADS ?= 2
+BIN := .venv/bin
+
+.PHONY: demo test check
+
+demo: .venv/installed
+	$(BIN)/nas search --space darts+sandglass --data digits --preset quick --limit 800 --epochs 4
+	$(BIN)/nas show last --to png --out runs/cells.png
+	$(BIN)/nas retrain last --preset quick --data digits --batch 32 --channels 8 --cells 3 --epochs 8
+	$(BIN)/nas evaluate last
+	$(BIN)/nas runs
+	@echo "look at runs/cells.png and at the newest folders in runs/"
+
+test: .venv/installed
+	$(BIN)/pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
