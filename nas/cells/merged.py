@@ -69,12 +69,14 @@ class State:
         if form == "x":
             return self.x
         if form not in self.derived:
-            make = {"relu": lambda: F.relu(self.x), "even": self._even, "grids": lambda: to_grids(self.get("relu"))}
-            self.derived[form] = make[form]()
+            self.derived[form] = self._derive(form)
         return self.derived[form]
 
-    def _even(self) -> Tensor:
-        return self.get("relu")[:, :, ::2, ::2].contiguous(memory_format=LAST)
+    def _derive(self, form: str) -> Tensor:
+        if form == "relu":
+            return F.relu(self.x)
+        relu = self.get("relu")
+        return to_grids(relu) if form == "grids" else relu[:, :, ::2, ::2].contiguous(memory_format=LAST)
 
 
 def to_grids(x: Tensor) -> Tensor:
@@ -137,7 +139,7 @@ class Terms:
 def mix(terms: Sequence[Normed]) -> Tensor:
     """Σ weight · batch norm, (N, edges·C, H, W)."""
     maps, stats, rows = zip(*terms, strict=True)
-    mixed: Tensor = Mix.apply(torch.stack(rows), stats, *maps)  # type: ignore[no-untyped-call]
+    mixed: Tensor = Mix.apply(torch.stack(rows), stats, *maps)
     return mixed
 
 
@@ -249,7 +251,7 @@ def run(layers: Sequence[Modules], x: Tensor, *, shared: bool, halved: bool = Fa
             weights.append(torch.cat([conv.weight for conv in layer]).to(x.dtype))  # type: ignore[misc]
             shared = halved = False
         else:
-            x = Segment.apply(x, stats, activation, geometries, *weights)  # type: ignore[no-untyped-call]
+            x = Segment.apply(x, stats, activation, geometries, *weights)
             stats, activation, geometries, weights = statistics(layer, x), None, [], []  # type: ignore[arg-type]
     assert stats is not None
     return x, stats
