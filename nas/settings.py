@@ -45,6 +45,7 @@ class SearchSettings:
     alpha_beta2: float = option(0.999, "Second moment's decay of the alphas' Adam.", ge=0, lt=1)
     alpha_weight_decay: float = option(1e-3, "Weight decay of the alphas.", ge=0)
     alphas_from: int = option(0, "First epoch in which the alphas learn.", ge=0)
+    engine: Literal["merged", "reference"] = option("merged", "merged: fast; reference: one module per operation.")
     cutout: bool = option(False, "Mask a square of half the side in each training image.")
     shuffle_labels: bool = option(False, "Control: give every image a random label; nothing can be learnt.")
     image_size: int | None = option(None, "Side in pixels of an image folder's images.", ge=8, le=1024)
@@ -79,7 +80,7 @@ class TrainSettings:
 
 SEARCH_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "quick": {"channels": 8, "cells": 3, "epochs": 6, "batch": 32, "limit": 4000, "alpha_lr": 6e-3, "lr": 0.05},
+    "quick": {"channels": 8, "cells": 3, "epochs": 6, "batch": 32, "limit": 4000, "alpha_lr": 1e-2, "lr": 0.05},
 }
 """``quick`` fits two CPU cores and minutes; its alphas learn faster because they take far fewer steps."""
 

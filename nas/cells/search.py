@@ -11,7 +11,8 @@ from torch import Tensor
 from nas import data
 from nas.cells.bilevel import Batch, Learner, Loss
 from nas.cells.genotype import Genotype
-from nas.cells.supernet import Supernet
+from nas.cells.merged import MergedFanOut
+from nas.cells.supernet import FanOut, MixedFanOut, Supernet
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
 from nas.execution import Execution, mixed
@@ -23,6 +24,9 @@ from nas.space import CellSpace
 from nas.train.evaluate import correct, evaluate
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful
+
+ENGINES: dict[str, FanOut] = {"merged": MergedFanOut, "reference": MixedFanOut}
+"""Two ways to compute the same supernet from the same parameters: a checkpoint of one loads into the other."""
 
 
 def search(run: Run, settings: SearchSettings, space: CellSpace, execution: Execution, preset: str = "") -> Supernet:
@@ -79,7 +83,8 @@ def build(settings: SearchSettings, space: CellSpace, classes: int) -> Supernet:
     """A supernet with the weights and alphas that belong to the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(generator(settings.seed, "init").initial_seed())
-        return Supernet(space, channels=settings.channels, cells=settings.cells, classes=classes)
+        sizes = {"channels": settings.channels, "cells": settings.cells, "classes": classes}
+        return Supernet(space, fan_out=ENGINES[settings.engine], **sizes)
 
 
 def make_learner(supernet: Supernet, settings: SearchSettings, device: str) -> Learner:
