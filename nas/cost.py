@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import groupby
 from math import ceil
 from typing import Any
 
@@ -261,7 +262,14 @@ def stages(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def kind(part: nn.Module) -> str:
-    """What a stage is made of: "3 × Sandglass"."""
-    blocks = list(part.children()) if isinstance(part, nn.Sequential) else [part]
-    names = [type(block).__name__ for block in blocks]
-    return f"{len(names)} × {names[0]}" if len(set(names)) == 1 and len(names) > 1 else names[0] if names else ""
+    """What a stage is made of: "3 × Sandglass", "Conv2d, AdaptiveAvgPool2d, Linear"."""
+    names = [_kind(block) for block in (part if isinstance(part, nn.Sequential) else [part])]
+    return ", ".join(f"{len(list(run))} × {name}".removeprefix("1 × ") for name, run in groupby(names))
+
+
+def _kind(block: nn.Module) -> str:
+    """A block's name; a chain is known by its first layer with weights."""
+    if not isinstance(block, nn.Sequential):
+        return type(block).__name__
+    weighty = [layer for layer in block if next(layer.parameters(), None) is not None]
+    return _kind((weighty or list(block))[0])
