@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from nas.settings import STRICT, make, option
 
@@ -18,16 +19,16 @@ def as_fraction(value: object) -> object:
     try:
         fraction = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
-        raise ValueError("it must be a fraction such as 1/3 or 0.5") from None
+        raise PydanticCustomError("share", "it must be a fraction such as 1/3 or 0.5") from None
     if not 0 <= fraction <= 1:
-        raise ValueError("it must lie between 0 and 1")
+        raise PydanticCustomError("share", "it must lie between 0 and 1")
     return str(fraction)
 
 
 def half_step(value: float) -> float:
     """The value, if it is a multiple of 1/2."""
     if (2 * value) % 1:
-        raise ValueError("it must be a half-step: 0, 0.5, 1, 1.5, …")
+        raise PydanticCustomError("half_step", "it must be a half-step: 0, 0.5, 1, 1.5, …")
     return value
 
 

@@ -1,0 +1,57 @@
+"""Every published network costs what the official code costs, to the last parameter and multiply-add."""
+
+import pytest
+import torch
+
+from nas.cost import count
+from nas.macro.families import FAMILIES
+from nas.macro.networks import build
+from nas.macro.published import published
+from tests.macro.golden_rows import rows, setting
+
+ROWS = rows()
+
+
+def cost_of(network, settings, resolution):
+    with torch.device("meta"):
+        module = build(network, settings)
+    cost = count(module, (3, resolution, resolution))
+    return cost.params, cost.madds
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['variant']} {row['width']} {row['resolution']}")
+def test_costs_of_the_official_code(row):
+    network, settings = setting(row)
+    assert cost_of(network, settings, int(row["resolution"])) == (int(row["params"]), int(row["madds"]))
+
+
+def test_all_golden_rows_are_there():
+    assert len(ROWS) == 166
+
+
+@pytest.mark.parametrize(("width", "divisor"), [(0.1, 4), (0.25, 2), (0.5, 2), (0.35, 8)])
+def test_hbonet_takes_its_published_divisor_by_itself(width, divisor):
+    assert cost_of("hbonet", {"width": width}, 96) == cost_of("hbonet", {"width": width, "divisor": divisor}, 96)
+
+
+def test_mobilenet_v1_by_its_published_figures():
+    # Howard et al., 2017, Table 6: 4.2M and 569M; 0.5M and 41M
+    assert cost_of("mobilenet_v1", {}, 224) == (4_231_976, 568_740_352)
+    assert cost_of("mobilenet_v1", {"width": 0.25}, 224) == (470_072, 41_030_272)
+
+
+def test_mobilenext_has_12_shortcuts_and_33_depthwise_convolutions():
+    with torch.device("meta"):
+        blocks = [block for block in build("mobilenext").modules() if type(block).__name__ == "Sandglass"]
+    depthwise = [sum(getattr(m, "groups", 1) > 1 for m in block.modules()) for block in blocks]
+    assert (len(blocks), sum(block.outer > 0 for block in blocks)) == (20, 12)
+    assert [depthwise.count(n) for n in (2, 1, 0)] == [15, 3, 2]
+
+
+def test_published_figures_are_those_of_the_golden_file():
+    golden = {(row["paper_params_M"], row["paper_madds_M"]) for row in ROWS if row["paper_madds_M"]}
+    known = {
+        ("" if r.params is None else f"{r.params:g}", "" if r.madds is None else f"{r.madds:g}") for r in published()
+    }
+    assert golden <= known
+    assert {row.network for row in published()} == set(FAMILIES)
