@@ -172,6 +172,18 @@ def document(
     return {**head, "network": network, "settings": changed(chosen), "rows": resolve(network, chosen, stem)}
 
 
+def refit(told: Mapping[str, Any], *, input: tuple[int, int, int], classes: int) -> dict[str, Any]:
+    """The document for other data: images up to 64 pixels get the cifar stem, larger ones the imagenet stem.
+
+    Rows that are not what the settings resolve to (edited by hand) stay as they are, stem included.
+    """
+    stem = "cifar" if max(input[1:]) <= 64 else "imagenet"
+    own = told["rows"] == resolve(told["network"], told["settings"], told["stem"])
+    if own and stem != told["stem"]:
+        return document(told["network"], told["settings"], input=input, classes=classes, stem=stem)
+    return {**told, "input": list(input), "classes": classes}
+
+
 def from_document(document: Mapping[str, Any]) -> MacroNetwork:
     """The network that a document's rows say; its settings are not consulted.
 

@@ -1,7 +1,10 @@
 """Every published network costs what the official code costs, to the last parameter and multiply-add."""
 
+import json
+
 import pytest
 import torch
+from torch import nn
 
 from nas.cost import count
 from nas.macro.families import FAMILIES
@@ -23,6 +26,25 @@ def cost_of(network, settings, resolution):
 def test_costs_of_the_official_code(row):
     network, settings = setting(row)
     assert cost_of(network, settings, int(row["resolution"])) == (int(row["params"]), int(row["madds"]))
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row["resolution"] == "224"], ids=lambda row: row["variant"])
+def test_parameters_without_batch_norms(row):
+    extra = json.loads(row["extra"])
+    network, settings = setting(row)
+    with torch.device("meta"):
+        module = build(network, settings)
+    norms = sum(p.numel() for m in module.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
+    assert int(row["params"]) - norms == extra["params_without_batchnorm"]
+    if tool := extra.get("params_as_counted_by_repo_tool"):
+        assert as_asymmnets_tool_counts(module) == tool
+
+
+def as_asymmnets_tool_counts(module):
+    """The figure in AsymmNet's tables: a convolution's k where k² belongs."""
+    convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+    missed = sum(m.weight.numel() - m.weight.numel() // m.kernel_size[0] for m in convolutions)
+    return sum(p.numel() for p in module.parameters()) - missed
 
 
 def test_all_golden_rows_are_there():

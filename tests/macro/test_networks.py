@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nas.errors import UsageError
 from nas.macro.families import FAMILIES, resolve
-from nas.macro.networks import build, document, from_document
+from nas.macro.networks import build, document, from_document, refit
 from nas.macro.rounding import to_nearest, upwards
 from nas.macro.settings import changed, macro_settings
 
@@ -105,6 +105,15 @@ def test_documents_build_the_same_network(network, setting):
     image = torch.randn(1, 3, 32, 32)
     assert torch.equal(one(image), other(image))
     assert document(network, said["settings"], input=(3, 32, 32), classes=10, stem="cifar") == said
+
+
+def test_refit_takes_the_stem_that_suits_the_images():
+    large = document("hbonet", {"width": 0.5})
+    small = document("hbonet", {"width": 0.5}, input=(3, 32, 32), classes=10, stem="cifar")
+    assert refit(large, input=(3, 32, 32), classes=10) == small
+    assert refit(small, input=(3, 224, 224), classes=1000) == large
+    edited = {**large, "rows": large["rows"][:-1]}
+    assert refit(edited, input=(3, 32, 32), classes=10) == {**edited, "input": [3, 32, 32], "classes": 10}
 
 
 def test_steps_widen_single_stages():
