@@ -4,6 +4,7 @@ Each convolution is ReLU–conv–BN. ``affine`` is False in search and True in 
 followed by a batch norm too, so that all operations of an edge speak at one scale.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import nn
@@ -19,7 +20,7 @@ def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine=affine)
 
 
-def pool(kind: type[nn.Module], channels: int, stride: int, affine: bool) -> nn.Module:
+def pool(kind: Callable[..., nn.Module], channels: int, stride: int, affine: bool) -> nn.Module:
     pooling = kind(3, stride, padding=1)
     return pooling if affine else nn.Sequential(pooling, batch_norm(affine)(channels))
 
@@ -28,9 +29,7 @@ max_pool_3x3 = partial(pool, nn.MaxPool2d)
 avg_pool_3x3 = partial(pool, partial(nn.AvgPool2d, count_include_pad=False))
 
 
-def separable(  # noqa: PLR0913
-    kernel: int, dilation: int, repeats: int, channels: int, stride: int, affine: bool
-) -> nn.Sequential:
+def separable(kernel: int, dilation: int, repeats: int, channels: int, stride: int, affine: bool) -> nn.Sequential:
     """``repeats`` times ReLU → depthwise k×k → 1×1 → BN; only the first has the stride."""
     layers: list[nn.Module] = []
     for repeat in range(repeats):

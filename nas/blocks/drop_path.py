@@ -1,6 +1,6 @@
 """Drop-path (Larsson et al., FractalNet, ICLR 2017): whole paths are dropped, per image, with masks drawn outside.
 
-The masks of a step come as one tensor for the whole batch, so that a batch spread over several workers is treated as one.
+The masks of a step come as one tensor for the whole batch, so that a batch spread over workers is treated as one.
 """
 
 import torch

@@ -80,7 +80,8 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = pad_to_even(self.relu(x))
-        return self.norm(torch.cat([self.conv_even(x), self.conv_odd(x[:, :, 1:, 1:])], dim=1))
+        out: Tensor = self.norm(torch.cat([self.conv_even(x), self.conv_odd(x[:, :, 1:, 1:])], dim=1))
+        return out
 
 
 def relu_conv_bn(c_in: int, c_out: int, *, affine: bool = True) -> nn.Sequential:

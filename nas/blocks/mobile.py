@@ -42,9 +42,7 @@ def sandglass(channels: int, stride: int, affine: bool, *, t: float = 2, identit
 def harmonious(channels: int, stride: int, affine: bool, *, t: float = 2, upsample: str = "nearest") -> nn.Module:
     """An inverted residual inside a spatial contraction (Li et al., HBONet, ICCV 2019, Fig. 2)."""
     hidden = _scaled(channels, t)
-    return Harmonious(
-        channels, channels, stride=stride, hidden=hidden, upsample=upsample, norm=batch_norm(affine)
-    )
+    return Harmonious(channels, channels, stride=stride, hidden=hidden, upsample=upsample, norm=batch_norm(affine))
 
 
 def asymmetric(
@@ -63,7 +61,7 @@ def asymmetric(
 
 
 def pruned(channels: int, stride: int, affine: bool, *, t: float = 2, identity: str = "1") -> nn.Module:
-    """An inverted residual that takes one C of its expansion from its input instead of computing it (AsymmNet, §4.1)."""
+    """An inverted residual that takes one C of its expansion from its input (AsymmNet, §4.1)."""
     return Asymmetric(
         channels,
         channels,
