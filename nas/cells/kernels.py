@@ -183,8 +183,7 @@ def input_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) 
 def weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
     """Gradient of :func:`convolve` with respect to its weight."""
     depthwise = weight.shape[1] == 1 and geometry.groups == weight.shape[0]
-    unit = set(geometry.stride) == {1} and set(geometry.dilation) == {1}
-    if depthwise and unit and weight.shape[3] > 3 and x.device.type == "cpu":
+    if depthwise and set(geometry.dilation) == {1} and weight.shape[3] > 3 and x.device.type == "cpu":
         return depthwise_weight_gradient(grad, x, geometry, weight)
     return _convolution_backward(grad, spread(x, geometry, weight), geometry, weight, 1)
 
@@ -198,27 +197,38 @@ def _convolution_backward(grad: Tensor, x: Tensor, geometry: Geometry, weight: T
     return found[which]
 
 
+CACHED = 2**19
+"""Elements of a map that stay in a core's cache."""
+
+
 def depthwise_weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
     """A wide depthwise kernel's gradient in overlapping strips of 3 columns, for which oneDNN has a fast kernel.
 
     A strip that starts j columns to the right is the same gradient with ``x`` read j pixels later: in zero-padded
-    channels-last memory a view at another offset. ``grad`` has zeros where a view reads past its row.
+    channels-last memory a view at another offset. ``grad`` has zeros where a view reads past its row. The images go in
+    groups that fit the cache, through the same memory.
     """
     n, c, h, w = x.shape
     columns, (down, across) = weight.shape[3], geometry.padding
     height, width = h + 2 * down, w + 2 * across
-    memory = x.new_zeros(n * height * width * c + columns * c)
-    framed = memory[: n * height * width * c].view(n, height, width, c)
-    framed[:, down : down + h, across : across + w] = x.permute(0, 2, 3, 1)
-    wide = grad.new_zeros(n, h, width - 2, c)
+    group = min(n, max(1, CACHED // (c * height * width)))
+    memory = x.new_zeros((group * height * width + columns) * c)
+    wide = grad.new_zeros(group, grad.shape[2], (width - 3) // geometry.stride[1] + 1, c)
+    strips = {first: torch.zeros_like(weight[..., :3]) for first in (*range(0, columns - 3, 3), columns - 3)}
+    geometry = Geometry(geometry.stride, (0, 0), (1, 1), c)
+    for images, grads in zip(x.split(group), grad.split(group), strict=True):
+        shape, n = (images.shape[0], height, width, c), images.shape[0]
+        framed = memory[: n * height * width * c].view(shape)
+        framed[:, down : down + h, across : across + w] = images.permute(0, 2, 3, 1)
+        for part in range(0, weight.shape[0], c):
+            wide[:n, :, : grad.shape[3]] = grads[:, part : part + c].permute(0, 2, 3, 1)
+            for first, strip in strips.items():
+                later = memory.as_strided(shape, framed.stride(), first * c).permute(0, 3, 1, 2)
+                taps = strip[part : part + c]
+                taps += _convolution_backward(wide[:n].permute(0, 3, 1, 2), later, geometry, taps, 1)
     out = torch.empty_like(weight)
-    strip = Geometry((1, 1), (0, 0), (1, 1), c)
-    for part in range(0, weight.shape[0], c):
-        wide[:, :, :w] = grad[:, part : part + c].permute(0, 2, 3, 1)
-        for first in sorted({*range(0, columns - 3, 3), columns - 3}):
-            view = memory.as_strided((n, c, height, width), (height * width * c, 1, width * c, c), first * c)
-            taps = out[part : part + c, :, :, first : first + 3]
-            taps.copy_(_convolution_backward(wide.permute(0, 3, 1, 2), view, strip, taps, 1))
+    for first, strip in strips.items():
+        out[..., first : first + 3] = strip
     return out
 
 
