@@ -91,6 +91,13 @@ def test_an_image_that_does_not_fit():
         count(meta("mobilenext", {"size": "b0"}), (3, 16, 16))
 
 
+def test_an_exported_network_keeps_its_partial_shortcuts():
+    network = build("mobilenext", {"width": 0.1, "identity": "1/3"}, stem="cifar").eval()
+    images = torch.randn(1, 3, 32, 32)
+    exported = torch.export.export(network, (images,)).module()
+    assert torch.allclose(exported(images), network(images), atol=1e-6)
+
+
 def test_latency_of_two_networks():
     networks = {name: build("mobilenet_v2", {"width": 0.1}, stem="cifar").eval() for name in ("one", "two")}
     timed = measure(networks, (3, 32, 32), warmup=1, repeats=3)
