@@ -71,20 +71,21 @@ def buffers(modules: Sequence[nn.Module], name: str) -> list[Tensor]:
 class Segment(torch.autograd.Function):
     """What stands between two batch norms: [batch norm → activation] → convolution [→ convolution].
 
-    ``Segment.apply(y, statistics or None, activation or None, geometries, *weights)``. A depthwise or grouped
-    convolution that finds fewer channels than it reads takes them again and again: several edges read one state.
+    ``Segment.apply(y, narrow or None, statistics or None, activation or None, geometries, *weights)``. Where y is
+    ``spread(narrow, …)``, as several edges read one state, only ``narrow`` is kept.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         y: Tensor,
+        narrow: Tensor | None,
         stats: Statistics | None,
         activation: type[nn.Module] | None,
         geometries: Sequence[Geometry],
         *weights: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(y, *weights)
+        ctx.save_for_backward(y if narrow is None else narrow, *weights)
         ctx.stats, ctx.activation, ctx.geometries = stats, activation, geometries
         x = activate(y, stats, activation)
         ctx.shapes = []
@@ -97,21 +98,22 @@ class Segment(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         y, *weights = ctx.saved_tensors
-        stats, wanted = ctx.stats, ctx.needs_input_grad
+        stats, wanted, weights_wanted = ctx.stats, ctx.needs_input_grad[0], ctx.needs_input_grad[5:]
         grad = grad.contiguous(memory_format=LAST)
+        if y.shape != ctx.shapes[0]:
+            y = spread(y, ctx.shapes[0][1] // y.shape[1]) if any(weights_wanted) else blank(y, ctx.shapes[0])
         inputs = [activate(y, stats, ctx.activation)]
         for geometry, weight, shape in zip(ctx.geometries[:-1], weights[:-1], ctx.shapes[1:], strict=True):
-            needed = any(wanted[4:])
-            inputs.append(convolve(inputs[-1], geometry, weight) if needed else blank(y, shape))
+            inputs.append(convolve(inputs[-1], geometry, weight) if any(weights_wanted) else blank(y, shape))
         weight_grads: list[Tensor | None] = [None] * len(weights)
         for index in reversed(range(len(weights))):
             x, geometry, weight = inputs.pop(), ctx.geometries[index], weights[index]
-            if wanted[4 + index]:
+            if weights_wanted[index]:
                 weight_grads[index] = weight_gradient(grad, x, geometry, weight)
-            if index > 0 or wanted[0]:
+            if index > 0 or wanted:
                 grad = input_gradient(grad, x, geometry, weight)
-        entered = activate_backward(grad, y, x, stats, ctx.activation) if wanted[0] else None
-        return entered, None, None, None, *weight_grads
+        entered = activate_backward(grad, y, x, stats, ctx.activation) if wanted else None
+        return entered, None, None, None, None, *weight_grads
 
 
 def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
@@ -155,29 +157,21 @@ def norm_backward(
 
 
 def convolve(x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
-    return F.conv2d(spread(x, geometry, weight), weight, None, *geometry)
+    return F.conv2d(x, weight, None, *geometry)
 
 
-def spread(x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
-    """``x`` with its channels repeated until the convolution has as many as it reads."""
+def spread(x: Tensor, times: int) -> Tensor:
+    """The channels of ``x`` repeated."""
     n, c, h, w = x.shape
-    times = geometry.groups * weight.shape[1] // c
-    if times == 1:
-        return x
     return x.permute(0, 2, 3, 1).unsqueeze(3).expand(n, h, w, times, c).reshape(n, h, w, times * c).permute(0, 3, 1, 2)
 
 
 def input_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
     """Gradient of :func:`convolve` with respect to ``x``; of ``x`` only the shape is used."""
-    n, c, h, w = x.shape
-    wide = geometry.groups * weight.shape[1]
     if weight.shape[1] == 1 and geometry.groups == weight.shape[0] and set(geometry.stride) == {1}:
         # Depthwise with "same" padding: the flipped kernel, forward, which is faster than the backward kernel.
-        out = F.conv2d(grad, weight.flip(2, 3), None, *geometry)
-    else:
-        source = x if wide == c else blank(x, (n, wide, h, w))
-        out = _convolution_backward(grad, source, geometry, weight, 0)
-    return out if wide == c else out.permute(0, 2, 3, 1).view(n, h, w, wide // c, c).sum(3).permute(0, 3, 1, 2)
+        return F.conv2d(grad, weight.flip(2, 3), None, *geometry)
+    return _convolution_backward(grad, x, geometry, weight, 0)
 
 
 def weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
@@ -185,7 +179,7 @@ def weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor)
     depthwise = weight.shape[1] == 1 and geometry.groups == weight.shape[0]
     if depthwise and set(geometry.dilation) == {1} and weight.shape[3] > 3 and x.device.type == "cpu":
         return depthwise_weight_gradient(grad, x, geometry, weight)
-    return _convolution_backward(grad, spread(x, geometry, weight), geometry, weight, 1)
+    return _convolution_backward(grad, x, geometry, weight, 1)
 
 
 def _convolution_backward(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor, which: int) -> Tensor:
@@ -220,12 +214,10 @@ def depthwise_weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weigh
         shape, n = (images.shape[0], height, width, c), images.shape[0]
         framed = memory[: n * height * width * c].view(shape)
         framed[:, down : down + h, across : across + w] = images.permute(0, 2, 3, 1)
-        for part in range(0, weight.shape[0], c):
-            wide[:n, :, : grad.shape[3]] = grads[:, part : part + c].permute(0, 2, 3, 1)
-            for first, strip in strips.items():
-                later = memory.as_strided(shape, framed.stride(), first * c).permute(0, 3, 1, 2)
-                taps = strip[part : part + c]
-                taps += _convolution_backward(wide[:n].permute(0, 3, 1, 2), later, geometry, taps, 1)
+        wide[:n, :, : grad.shape[3]] = grads.permute(0, 2, 3, 1)
+        for first in strips:
+            later = memory.as_strided(shape, framed.stride(), first * c).permute(0, 3, 1, 2)
+            strips[first] += _convolution_backward(wide[:n].permute(0, 3, 1, 2), later, geometry, strips[first], 1)
     out = torch.empty_like(weight)
     for first, strip in strips.items():
         out[..., first : first + 3] = strip

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.blocks.asymmetric import Reuse
+from nas.blocks.asymmetric import Asymmetric, Reuse
 from nas.blocks.harmonious import Harmonious
 from nas.blocks.inverted_residual import InvertedResidual
 from nas.blocks.layers import FactorizedReduce, Zero, pad_to_even
 from nas.blocks.sandglass import Sandglass
-from nas.cells.kernels import LAST, Geometry, Mix, Segment, Statistics, statistics
+from nas.cells.kernels import LAST, Geometry, Mix, Segment, Statistics, spread, statistics
 from nas.cells.supernet import MixedFanOut, edge_index
 from nas.space import CellSpace
 
@@ -42,7 +42,7 @@ class MergedFanOut(MixedFanOut):
         kind = state.device.type
         if torch.is_autocast_enabled(kind):
             state = state.to(torch.get_autocast_dtype(kind))
-        terms = Terms(State(state.contiguous(memory_format=LAST)), len(self.readers))
+        terms = Terms(State(state.contiguous(memory_format=LAST), len(self.readers)))
         rows = weights[[edge_index(node, self.state) for node in self.readers]]
         for name, modules, row in zip(self.operations, zip(*self.edges.values(), strict=True), rows.T, strict=True):
             if not add_operation(terms, modules, row):
@@ -58,10 +58,15 @@ def tell_unmerged(operation: str) -> None:
 
 
 class State:
-    """A state and what several operations derive from it, computed once."""
+    """A state and what several operations derive from it, computed once.
 
-    def __init__(self, x: Tensor) -> None:
+    Args:
+        edges: how many read it.
+    """
+
+    def __init__(self, x: Tensor, edges: int) -> None:
         self.x = x
+        self.edges = edges
         self.derived: dict[str, Tensor] = {}
 
     def get(self, form: str) -> Tensor:
@@ -71,6 +76,12 @@ class State:
         if form not in self.derived:
             self.derived[form] = self._derive(form)
         return self.derived[form]
+
+    def wide(self, form: str) -> Tensor:
+        """That form with its channels repeated for every edge."""
+        if self.edges > 1 and f"wide {form}" not in self.derived:
+            self.derived[f"wide {form}"] = spread(self.get(form), self.edges)
+        return self.derived[f"wide {form}"] if self.edges > 1 else self.get(form)
 
     def _derive(self, form: str) -> Tensor:
         if form == "relu":
@@ -103,7 +114,6 @@ class Terms:
 
     Args:
         state: what all operations read.
-        edges: how many nodes read it.
         common: maps that are the same for all edges, with their weights (edges,).
         normed: maps that differ, still to be batch-normalised.
         gridded: such maps on four half-resolution grids.
@@ -111,7 +121,6 @@ class Terms:
     """
 
     state: State
-    edges: int
     common: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     normed: list[Normed] = field(default_factory=list)
     gridded: list[Normed] = field(default_factory=list)
@@ -130,7 +139,7 @@ class Terms:
         if self.normed or self.gridded:
             mixed = [mix(self.normed)] if self.normed else []
             mixed += [from_grids(mix(self.gridded))] if self.gridded else []
-            found += enumerate(sum(mixed[1:], mixed[0]).chunk(self.edges, dim=1))
+            found += enumerate(sum(mixed[1:], mixed[0]).chunk(self.state.edges, dim=1))
         if self.common:
             found += enumerate(combine(self.common))
         return found
@@ -169,7 +178,7 @@ def add_operation(terms: Terms, modules: Modules, row: Tensor) -> bool:
         return True
     if type(first) is Harmonious:
         return add_harmonious(terms, modules, row)
-    if isinstance(first, Sandglass | InvertedResidual):
+    if type(first) in (Sandglass, InvertedResidual, Asymmetric):
         return add_residual(terms, modules, row)
     if is_pool(first):
         terms.add_common(pool(terms, modules), row)
@@ -199,7 +208,7 @@ def factorized_reduce(terms: Terms, modules: Modules) -> tuple[Tensor, Statistic
     halves = []
     for pixels, name in ((terms.state.get("even"), "conv_even"), (x[:, :, 1::2, 1::2], "conv_odd")):
         weight = torch.cat([module.get_submodule(name).weight for module in modules])  # type: ignore[misc]
-        halves.append(F.conv2d(pixels, weight.to(x.dtype)).unflatten(1, (terms.edges, -1)))
+        halves.append(F.conv2d(pixels, weight.to(x.dtype)).unflatten(1, (terms.state.edges, -1)))
     y = torch.cat(halves, dim=2).flatten(1, 2).contiguous(memory_format=LAST)
     return y, statistics([module.norm for module in modules], y)  # type: ignore[misc]
 
@@ -232,11 +241,23 @@ def can_run(layers: Sequence[Modules] | None) -> bool:
     return layers is not None and bool(SEGMENTS.fullmatch("".join(letter(layer[0]) for layer in layers)))
 
 
-def run(layers: Sequence[Modules], x: Tensor, *, shared: bool, halved: bool = False) -> tuple[Tensor, Statistics]:
+def run_shared(layers: Sequence[Modules], state: State, form: str = "x") -> tuple[Tensor, Statistics]:
+    """A chain that starts from a form of the state, the same for all edges."""
+    first, x = layers[0][0], state.get(form)
+    if isinstance(first, nn.Conv2d) and first.groups == 1:
+        return run(layers, x, dense=True)
+    return run(layers, state.wide(form), narrow=x.detach(), halved=form in ("even", "grids"))
+
+
+def run(
+    layers: Sequence[Modules], x: Tensor, *, narrow: Tensor | None = None, dense: bool = False, halved: bool = False
+) -> tuple[Tensor, Statistics]:
     """A chain of segments on all edges: its last map before the batch norm, and that norm's statistics.
 
     Args:
-        shared: whether ``x`` is one map for all edges (C channels) or one an edge (edges·C).
+        x: (N, edges·C, H, W).
+        narrow: (N, C, H, W) where ``x`` is this for every edge.
+        dense: ``x`` is (N, C, H, W), and the first convolution is one from C to edges·C channels.
         halved: ``x`` is at half the resolution, where the first convolution, of dilation 2, has dilation and stride 1.
     """
     stats: Statistics | None = None
@@ -247,21 +268,22 @@ def run(layers: Sequence[Modules], x: Tensor, *, shared: bool, halved: bool = Fa
         if letter(layer[0]) == "a":
             activation = type(layer[0])
         elif letter(layer[0]) == "c":
-            geometries.append(geometry_of(layer, shared, halved))
+            geometries.append(geometry_of(layer, dense, halved))
             weights.append(torch.cat([conv.weight for conv in layer]).to(x.dtype))  # type: ignore[misc]
-            shared = halved = False
+            dense = halved = False
         else:
-            x = Segment.apply(x, stats, activation, geometries, *weights)
+            x = Segment.apply(x, narrow, stats, activation, geometries, *weights)
             stats, activation, geometries, weights = statistics(layer, x), None, [], []  # type: ignore[arg-type]
+            narrow = None
     assert stats is not None
     return x, stats
 
 
-def geometry_of(convs: Modules, shared: bool, halved: bool) -> Geometry:
-    """The geometry of several edges' convolutions as one; on a shared input an ungrouped one stays so."""
+def geometry_of(convs: Modules, dense: bool, halved: bool) -> Geometry:
+    """The geometry of several edges' convolutions as one."""
     first = convs[0]
     assert isinstance(first, nn.Conv2d) and not isinstance(first.padding, str)
-    groups = 1 if shared and first.groups == 1 else first.groups * len(convs)
+    groups = 1 if dense else first.groups * len(convs)
     if halved:
         return Geometry((1, 1), (first.padding[0] // 2, first.padding[1] // 2), (1, 1), groups)
     return Geometry(first.stride, first.padding, first.dilation, groups)
@@ -270,14 +292,13 @@ def geometry_of(convs: Modules, shared: bool, halved: bool) -> Geometry:
 def add_chain(terms: Terms, modules: Modules, row: Tensor) -> bool:
     """A plain sequence of activations, convolutions and batch norms."""
     layers = layers_of(modules)
-    if layers is None or not can_run(layers):
+    if layers is None or not can_run(layers) or type(layers[0][0]) is nn.ReLU6:
         return False
     form = "x"
     if type(layers[0][0]) is nn.ReLU:
         layers = layers[1:]
         form = half_form(layers, terms.state.x)
-    x = terms.state.get(form)
-    y, stats = run(layers, x, shared=True, halved=form in ("even", "grids"))
+    y, stats = run_shared(layers, terms.state, form)
     (terms.gridded if form == "grids" else terms.normed).append((y, stats, row))
     return True
 
@@ -307,7 +328,7 @@ def add_residual(terms: Terms, modules: Modules, row: Tensor) -> bool:
         found = run_inverted(terms, modules)
     else:
         layers = layers_of([module.layers for module in modules])  # type: ignore[misc]
-        found = run(layers, terms.state.x, shared=True) if layers and can_run(layers) else None
+        found = run_shared(layers, terms.state) if layers and can_run(layers) else None
     if found is None:
         return False
     terms.normed.append((*found, row))
@@ -333,14 +354,16 @@ def run_inverted(terms: Terms, modules: Modules) -> tuple[Tensor, Statistics] | 
     expand = modules[0].expand
     if not isinstance(expand, Reuse):
         layers = layers_of([nn.Sequential(module.expand, part) for module, part in zip(modules, parts, strict=True)])  # type: ignore
-        return run(layers, x, shared=True) if layers and can_run(layers) else None
+        return run_shared(layers, terms.state) if layers and can_run(layers) else None
     first, second = layers_of([module.expand.computed for module in modules]), layers_of(parts)  # type: ignore
     if not first or not second or not can_run(first[:-1]) or type(first[-1][0]) is not nn.ReLU6 or not can_run(second):
         return None
-    computed = F.relu6(normalised(*run(first[:-1], x, shared=True), terms.edges)).unflatten(1, (terms.edges, -1))
-    copy = x.unsqueeze(1).expand(-1, terms.edges, -1, -1, -1)
+    computed = F.relu6(normalised(*run_shared(first[:-1], terms.state), terms.state.edges)).unflatten(
+        1, (terms.state.edges, -1)
+    )
+    copy = x.unsqueeze(1).expand(-1, terms.state.edges, -1, -1, -1)
     wide = torch.cat([copy] * expand.before + [computed] + [copy] * expand.after, dim=2).flatten(1, 2)
-    return run(second, wide.contiguous(memory_format=LAST), shared=False)
+    return run(second, wide.contiguous(memory_format=LAST))
 
 
 def add_harmonious(terms: Terms, modules: Modules, row: Tensor) -> bool:
@@ -351,15 +374,15 @@ def add_harmonious(terms: Terms, modules: Modules, row: Tensor) -> bool:
     outer = layers_of([module.smooth for module in modules])  # type: ignore[misc]
     if not inner or not can_run(inner) or (outer and not can_run(outer)):
         return False
-    y, stats = run(inner, x, shared=True)
+    y, stats = run_shared(inner, terms.state)
     if first.stride == 2:
         x = F.avg_pool2d(x, 2, ceil_mode=True)
-    made = y.shape[1] // terms.edges
+    made = y.shape[1] // terms.state.edges
     if first.scale > 1:
-        y = first.expand(normalised(y, stats, terms.edges))[:, :, : x.shape[2], : x.shape[3]]
-        added = first_channels(x, first.added, made).repeat(1, terms.edges, 1, 1)
-        y, stats = run(outer or [], (y + added).contiguous(memory_format=LAST), shared=False)
-    parts = mix([(y, stats, row)]).chunk(terms.edges, dim=1)
+        y = first.expand(normalised(y, stats, terms.state.edges))[:, :, : x.shape[2], : x.shape[3]]
+        added = first_channels(x, first.added, made).repeat(1, terms.state.edges, 1, 1)
+        y, stats = run(outer or [], (y + added).contiguous(memory_format=LAST))
+    parts = mix([(y, stats, row)]).chunk(terms.state.edges, dim=1)
     terms.separate += [(edge, embed(part, first.passed, 0)) for edge, part in enumerate(parts)]
     terms.add_common(embed(x[:, x.shape[1] - first.passed :], 0, made), row)
     return True
