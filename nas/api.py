@@ -95,7 +95,7 @@ def retrain(
     """
     told = {**tell("retrain", settings, preset, seeds, ops, execution), "source": source}
     shape, classes = check_data(settings, execution)
-    fitted = replace(architecture, input=shape, classes=classes)
+    fitted = architecture.fitted(shape, classes)
     if fitted.kind == "cell":
         fitted = fitted.changed(auxiliary=settings.auxiliary > 0)
     run = create(runs_root(runs), label("retrain", Path(settings.data).name, told), told)

@@ -15,6 +15,7 @@ from nas.cells.found import found_network
 from nas.cells.genotype import Genotype, from_document, read
 from nas.errors import UsageError
 from nas.files import read_json, read_text
+from nas.macro import networks
 from nas.space import complete
 
 FORMAT = "nas/architecture/1"
@@ -61,11 +62,15 @@ class Architecture:
             raise UsageError(f"--{sorted(wrong)[0]}: a {self.kind} architecture has no such size")
         return replace(self, body={**self.body, **changes})
 
+    def fitted(self, input: tuple[int, int, int], classes: int) -> "Architecture":
+        """The same network for other data; a macro network gets the stem that goes with the size of the images."""
+        if self.kind == "macro":
+            return from_json(networks.refit(self.document(), input=input, classes=classes))
+        return replace(self, input=input, classes=classes)
+
     def build(self) -> nn.Module:
         """The module: images (N, *input) → logits (N, classes); in training with an auxiliary head also its logits."""
         if self.kind == "macro":
-            from nas.macro import networks
-
             return networks.from_document(self.document())
         genotype = self.genotype
         assert genotype is not None

@@ -102,7 +102,7 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
 SIZES: dict[str, dict[str, int]] = {"paper": {"channels": 36, "cells": 20}, "quick": {"channels": 16, "cells": 5}}
 """The found network's size under each preset."""
 
-Settings = TypeVar("Settings", SearchSettings, TrainSettings)
+Settings = TypeVar("Settings")
 
 
 def resolve(
@@ -127,7 +127,7 @@ def make(kind: type[Settings], values: Mapping[str, Any], where: str = "settings
     Raises:
         UsageError: unknown field, a value of the wrong type or out of range.
     """
-    known = [field.name for field in fields(kind)]
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(known)):
         raise UsageError(f'{where}: unknown field "{unknown[0]}": {nearest(unknown[0], known)}')
     try:

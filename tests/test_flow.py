@@ -124,3 +124,12 @@ def test_a_published_genotype_is_retrained(nas: Nas, tmp_path: Path) -> None:
     run = find("last", tmp_path / "runs")
     assert run.log()[0]["valid_accuracy"] is not None
     assert json.loads((run.path / "architecture.json").read_text())["auxiliary"] is True
+
+
+def test_a_macro_network_is_retrained(nas: Nas, tmp_path: Path) -> None:
+    status, _, err = nas("cost", "--space", "mobilenext", "--width", "0.1", "--save", "small.json")
+    assert status == 0, err
+    status, out, err = nas("retrain", "small.json", "--preset", "quick", "--epochs", "1", "--batch", "16", "--json")
+    assert status == 0, err
+    document = json.loads((tmp_path / json.loads(out)["run"] / "architecture.json").read_text())
+    assert (document["kind"], document["stem"], document["input"], document["classes"]) == ("macro", "cifar", [3, 32, 32], 10)

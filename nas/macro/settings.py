@@ -73,7 +73,7 @@ def macro_settings(values: Mapping[str, Any], where: str = "settings") -> MacroS
         UsageError: an unknown field, a value of the wrong type or out of range.
     """
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return make(MacroSettings, values, where)  # type: ignore[type-var]
+    return make(MacroSettings, values, where)
 
 
 def changed(settings: MacroSettings) -> dict[str, Any]:
