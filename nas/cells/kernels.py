@@ -138,11 +138,11 @@ def _normalise(y: Tensor, stats: Statistics) -> Tensor:
 def activate_backward(
     grad: Tensor, y: Tensor, x: Tensor, stats: Statistics | None, activation: type[nn.Module] | None
 ) -> Tensor:
-    """Gradient through :func:`activate`; ``x`` is its result."""
+    """Gradient through :func:`activate`, whose result is ``x``; ``grad`` is written over."""
     if activation is nn.ReLU6:
-        grad = ATEN.hardtanh_backward(grad, x, 0, 6)
+        grad = ATEN.hardtanh_backward.grad_input(grad, x, 0, 6, grad_input=grad)
     elif activation is nn.ReLU:
-        grad = ATEN.threshold_backward(grad, x, 0)
+        grad = ATEN.threshold_backward.grad_input(grad, x, 0, grad_input=grad)
     return grad if stats is None else norm_backward(grad, y, None, stats, (True, False))[0]
 
 
