@@ -40,9 +40,16 @@ def run(arguments: list[str]) -> int:
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return 128 + stopped.signal
+    except KeyboardInterrupt:
+        return _interrupted()
     except Exception as error:
         return _fail_of_typer(error)
     return status if isinstance(status, int) else 0
+
+
+def _interrupted() -> int:
+    print("interrupted outside of the epochs; an unfinished run goes on with --resume", file=sys.stderr)
+    return 130
 
 
 def _fail(message: str) -> int:
@@ -53,7 +60,7 @@ def _fail(message: str) -> int:
 def _fail_of_typer(error: Exception) -> int:
     """Typer's own exceptions, known by what they offer: they have moved between packages."""
     if type(error).__name__ == "Abort":
-        return 130
+        return _interrupted()
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error)
         return 0
