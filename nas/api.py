@@ -203,17 +203,21 @@ def search_seeds(run: Run, seeds: list[int], execution: Execution) -> None:
     """One search a seed, then a short training of each cell; the best one's cell becomes the parent's."""
     ranking = []
     for seed in seeds:
-        told = {key: value for key, value in run.told.items() if key != "seeds"}
-        told["settings"] = {**told["settings"], "seed": seed}
-        child = run.child(f"s{seed}", told)
-        child.write("space.toml", read_text(run.path / "space.toml"))
-        proceed(child, execution)
+        child = proceed(child_of(run, seed, "space.toml"), execution)
         ranking.append({"seed": seed, **rank(run, child, execution)})
     ranking.sort(key=lambda entry: -entry["valid_accuracy"])
     best = run.path / f"s{ranking[0]['seed']}"
     run.write("genotype.json", read_text(best / "genotype.json"))
     write_cell(run, execution)
     run.write("result.json", {"ranking": ranking, "best": best.name, "space": run.told["settings"]["space"]})
+
+
+def child_of(run: Run, seed: int, document: str) -> Run:
+    """The child run of one seed, with its copy of the document it works from."""
+    told = {key: value for key, value in run.told.items() if key != "seeds"}
+    child = run.child(f"s{seed}", {**told, "settings": {**told["settings"], "seed": seed}})
+    child.write(document, read_text(run.path / document))
+    return child
 
 
 def rank(run: Run, child: Run, execution: Execution) -> dict[str, Any]:
@@ -244,11 +248,7 @@ def retrain_seeds(run: Run, seeds: list[int], execution: Execution) -> None:
     """One training a seed; mean and deviation over them."""
     results = []
     for seed in seeds:
-        told = {key: value for key, value in run.told.items() if key != "seeds"}
-        told["settings"] = {**told["settings"], "seed": seed}
-        child = run.child(f"s{seed}", told)
-        child.write("architecture.json", read_text(run.path / "architecture.json"))
-        results.append(proceed(child, execution).result)
+        results.append(proceed(child_of(run, seed, "architecture.json"), execution).result)
     accuracies = [result["test_accuracy"] for result in results]
     summary = {
         **{key: results[0][key] for key in ("params", "madds", "recipe", "hardware")},

@@ -16,6 +16,7 @@ from nas.errors import UsageError
 
 if TYPE_CHECKING:
     from nas.execution import Execution
+    from nas.run import Run
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -125,15 +126,25 @@ def parse_seeds(text: str | None) -> list[int] | None:
     return seeds
 
 
-def refuse_with_resume(given: Mapping[str, Any]) -> None:
-    """--resume takes its settings from the run.
+def resume(name: str, given: Mapping[str, Any], runs: Path | None, execution: "Execution", ops: Path | None) -> "Run":
+    """Goes on with a run, which brings its own settings; a finished one is left as it is, and said so.
+
+    Args:
+        given: the options that cannot be given with --resume.
 
     Raises:
-        UsageError: another option was given.
+        UsageError: one of them was given, or there is no such run.
     """
+    from nas import api
+    from nas.run import find, runs_root
+
     if extra := [name for name, value in given.items() if value is not None]:
         option = extra[0].replace("_", "-")
         raise UsageError(f"--resume takes its settings from the run: --{option} cannot be given with it")
+    run = find(name, runs_root(runs))
+    if run.finished:
+        say(f"{run.path} is finished")
+    return api.resume(run, execution, ops)
 
 
 def say(text: str) -> None:

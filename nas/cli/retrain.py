@@ -28,18 +28,13 @@ def retrain(
     """Train a found cell's network (or any architecture) from scratch and test it once."""
     from nas import api
     from nas.errors import UsageError
-    from nas.run import find, runs_root
     from nas.settings import TRAIN_PRESETS, resolve
 
     execution = common.execution(device, threads, data_root)
     if resume:
         names = ("target", "preset", "seeds", "channels", "cells", "settings_file", "threads")
         given = (target, preset, seeds, channels, cells, settings_file, threads)
-        common.refuse_with_resume({**values, **dict(zip(names, given, strict=True))})
-        run = find(resume, runs_root(runs))
-        if run.finished:
-            common.say(f"{run.path} is finished")
-        run = api.resume(run, execution, ops)
+        run = common.resume(resume, {**values, **dict(zip(names, given, strict=True))}, runs, execution, ops)
     elif target is None:
         raise UsageError("nas retrain needs a run, a genotype or an architecture (or --resume RUN)")
     else:

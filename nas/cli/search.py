@@ -27,18 +27,13 @@ def search(
 ) -> None:
     """Search a cell by gradient: nas search --space darts+sandglass."""
     from nas import api
-    from nas.run import find, runs_root
     from nas.settings import SEARCH_PRESETS, resolve
 
     execution = common.execution(device, threads, data_root)
     if resume:
         names = ("preset", "seeds", "final_channels", "final_cells", "settings_file", "threads")
         given = (preset, seeds, final_channels, final_cells, settings_file, threads)
-        common.refuse_with_resume({**values, **dict(zip(names, given, strict=True))})
-        run = find(resume, runs_root(runs))
-        if run.finished:
-            common.say(f"{run.path} is finished")
-        run = api.resume(run, execution, ops)
+        run = common.resume(resume, {**values, **dict(zip(names, given, strict=True))}, runs, execution, ops)
     else:
         preset = preset or "paper"
         settings = resolve(SearchSettings, SEARCH_PRESETS, preset, common.read_settings(settings_file), values)
