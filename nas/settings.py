@@ -87,7 +87,7 @@ SEARCH_PRESETS: dict[str, dict[str, Any]] = {
 TRAIN_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "quick": {
-        "epochs": 5,
+        "epochs": 4,
         "batch": 64,
         "schedule": "one-cycle",
         "lr": 0.1,
@@ -99,7 +99,7 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.1,
     },
 }
-SIZES: dict[str, dict[str, int]] = {"paper": {"channels": 36, "cells": 20}, "quick": {"channels": 16, "cells": 4}}
+SIZES: dict[str, dict[str, int]] = {"paper": {"channels": 36, "cells": 20}, "quick": {"channels": 12, "cells": 4}}
 """The found network's size under each preset."""
 
 Settings = TypeVar("Settings")

@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import nn
 
-from nas.blocks.layers import FactorizedReduce, Zero, batch_norm
+from nas.blocks.layers import FactorizedReduce, GridConv2d, Zero, batch_norm
 
 
 def none(channels: int, stride: int, affine: bool) -> nn.Module:
@@ -30,12 +30,17 @@ avg_pool_3x3 = partial(pool, partial(nn.AvgPool2d, count_include_pad=False))
 
 
 def separable(kernel: int, dilation: int, repeats: int, channels: int, stride: int, affine: bool) -> nn.Sequential:
-    """``repeats`` times ReLU → depthwise k×k → 1×1 → BN; only the first has the stride."""
+    """``repeats`` times ReLU → depthwise k×k → 1×1 → BN; only the first has the stride.
+
+    In search a dilated convolution is the plain one: the reference supernet is the textbook, the merged one has its own
+    form of it.
+    """
+    depthwise = GridConv2d if affine and dilation == 2 else nn.Conv2d
     layers: list[nn.Module] = []
     for repeat in range(repeats):
         layers += [
             nn.ReLU(),
-            nn.Conv2d(
+            depthwise(
                 channels,
                 channels,
                 kernel,

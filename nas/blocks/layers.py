@@ -124,3 +124,25 @@ def check_at_least_one(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}={size}: it must be at least 1")
+
+
+class GridConv2d(nn.Conv2d):
+    """A depthwise convolution of dilation 2, computed as an ordinary one on the half-resolution grids.
+
+    The same weights and result as nn.Conv2d's; on a CPU its backward pass is several times faster. At stride 2 only the
+    grid of even pixels is touched.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == (2, 2):
+            return self._plain(x[:, :, ::2, ::2])
+        n, c, h, w = x.shape
+        if h % 2 or w % 2:
+            return super().forward(x)
+        grids = x.permute(0, 2, 3, 1).reshape(n, h // 2, 2, w // 2, 2, c).permute(2, 4, 0, 1, 3, 5)
+        y = self._plain(grids.reshape(4 * n, h // 2, w // 2, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        y = y.reshape(2, 2, n, h // 2, w // 2, c).permute(2, 3, 0, 4, 1, 5)
+        return y.reshape(n, h, w, c).permute(0, 3, 1, 2)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, padding=self.kernel_size[0] // 2, groups=self.groups)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from nas.blocks import OPS, default_settings
+from nas.blocks.layers import GridConv2d
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9)])
@@ -53,3 +54,20 @@ def test_weights_of_the_mobile_blocks() -> None:
     assert weights("sandglass_3x3", c) == c * c + 18 * c
     assert weights("inverted_residual_3x3", c) == 4 * c * c + 18 * c
     assert weights("asymmetric_3x3", c) == 4 * c * c + 27 * c
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 12), (7, 9), (8, 7)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_dilation_on_grids_is_the_plain_convolution(kernel: int, stride: int, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(6, 6, kernel, stride, padding=2 * (kernel // 2), dilation=2, groups=6, bias=False).double()
+    grids = GridConv2d(6, 6, kernel, stride, padding=2 * (kernel // 2), dilation=2, groups=6, bias=False).double()
+    grids.load_state_dict(plain.state_dict())
+    results = []
+    for conv in (plain, grids):
+        x = torch.linspace(-1, 1, 2 * 6 * size[0] * size[1], dtype=torch.float64).sin_().view(2, 6, *size).requires_grad_()
+        out = conv(x)
+        results.append([out, *torch.autograd.grad(out.square().sum(), [x, conv.weight])])
+    for expected, found in zip(*results, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
