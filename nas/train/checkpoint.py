@@ -62,7 +62,7 @@ def load(folder: Path) -> dict[str, Any] | None:
         except OSError:
             data = b""
         if hashlib.sha256(data).hexdigest() == entry["sha256"]:
-            state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
+            state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             return state
         print(f"warning: checkpoint {path} is damaged; the one before it is used", file=sys.stderr)
     if found:
