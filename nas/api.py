@@ -177,6 +177,11 @@ def proceed(run: Run, execution: Execution) -> Run:
     return run
 
 
+def finish_all(children: Sequence[Run], execution: Execution) -> list[Run]:
+    """Does what is left of independent runs, one after the other."""
+    return [proceed(child, execution) for child in children]
+
+
 def search_one(run: Run, execution: Execution) -> None:
     """One search and its documents."""
     settings = make(SearchSettings, run.told["settings"])
@@ -202,8 +207,9 @@ def search_one(run: Run, execution: Execution) -> None:
 def search_seeds(run: Run, seeds: list[int], execution: Execution) -> None:
     """One search a seed, then a short training of each cell; the best one's cell becomes the parent's."""
     ranking = []
-    for seed in seeds:
-        child = proceed(child_of(run, seed, "space.toml"), execution)
+    for seed, child in zip(
+        seeds, finish_all([child_of(run, seed, "space.toml") for seed in seeds], execution), strict=True
+    ):
         ranking.append({"seed": seed, **rank(run, child, execution)})
     ranking.sort(key=lambda entry: -entry["valid_accuracy"])
     best = run.path / f"s{ranking[0]['seed']}"
@@ -246,9 +252,8 @@ def retrain_one(run: Run, execution: Execution) -> None:
 
 def retrain_seeds(run: Run, seeds: list[int], execution: Execution) -> None:
     """One training a seed; mean and deviation over them."""
-    results = []
-    for seed in seeds:
-        results.append(proceed(child_of(run, seed, "architecture.json"), execution).result)
+    children = finish_all([child_of(run, seed, "architecture.json") for seed in seeds], execution)
+    results = [child.result for child in children]
     accuracies = [result["test_accuracy"] for result in results]
     summary = {
         **{key: results[0][key] for key in ("params", "madds", "recipe", "hardware")},

@@ -23,14 +23,24 @@ from nas.settings import SearchSettings
 from nas.space import CellSpace
 from nas.train.evaluate import correct, evaluate
 from nas.train.schedule import cosine, set_rate
-from nas.train.session import Session, Stateful
+from nas.train.session import Session, Stateful, Watch
 
 ENGINES: dict[str, FanOut] = {"merged": MergedFanOut, "reference": MixedFanOut}
 """Two ways to compute the same supernet from the same parameters: a checkpoint of one loads into the other."""
 
 
-def search(run: Run, settings: SearchSettings, space: CellSpace, execution: Execution, preset: str = "") -> Supernet:
+def search(
+    run: Run,
+    settings: SearchSettings,
+    space: CellSpace,
+    execution: Execution,
+    preset: str = "",
+    watch: Watch | None = None,
+) -> Supernet:
     """Searches, or goes on searching, in a run folder: log.jsonl, checkpoints, and at the end genotype.json.
+
+    Args:
+        watch: told of each epoch.
 
     Returns:
         the supernet after its last epoch.
@@ -53,7 +63,7 @@ def search(run: Run, settings: SearchSettings, space: CellSpace, execution: Exec
         "alphas": learner.alpha_optimizer,
     }
     title = f"search {space.name} s{settings.seed}"
-    session = Session(run, parts, epochs=settings.epochs, steps=weights_stream.steps, title=title)
+    session = Session(run, parts, epochs=settings.epochs, steps=weights_stream.steps, title=title, watch=watch)
     if session.epoch < settings.epochs:
         estimate = measure(trial_step(supernet, settings, dataset, device), settings.batch, device)
         announce(estimate, epochs=settings.epochs, steps=weights_stream.steps, device=device, preset=preset)

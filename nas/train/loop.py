@@ -20,7 +20,7 @@ from nas.run import Run, hardware
 from nas.settings import TrainSettings, recipe_hash
 from nas.train.evaluate import correct, evaluate
 from nas.train.schedule import learning_rate, set_rate, sgd
-from nas.train.session import Session, Stateful
+from nas.train.session import Session, Stateful, Watch
 
 
 def train(
@@ -31,11 +31,14 @@ def train(
     *,
     preset: str = "",
     open_test: bool = True,
+    watch: Watch | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Trains, or goes on training, in a run folder; reads the test set once, at the end, and writes result.json.
 
     Args:
         open_test: False where cells are only compared, on held-out training images.
+        watch, quiet: as of :class:`Session`.
 
     Returns:
         the result: accuracies (fractions), params, madds, seed, recipe, hardware.
@@ -52,8 +55,9 @@ def train(
     network = build(architecture, settings).to(device).to(memory_format=torch.channels_last)
     optimizer = sgd(network.parameters(), settings, nesterov=settings.nesterov)
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
-    session = Session(run, parts, epochs=settings.epochs, steps=stream.steps, title=f"train s{settings.seed}")
-    if session.epoch < settings.epochs:
+    shown: dict[str, Any] = {"title": f"train s{settings.seed}", "watch": watch, "quiet": quiet}
+    session = Session(run, parts, epochs=settings.epochs, steps=stream.steps, **shown)
+    if session.epoch < settings.epochs and not quiet:
         estimate = measure(trial_step(network, settings, dataset, device), settings.batch, device)
         announce(estimate, epochs=settings.epochs, steps=stream.steps, device=device, preset=preset)
     with session:

@@ -13,7 +13,7 @@ The loops stay flat::
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
 
@@ -27,6 +27,8 @@ from nas.run import Run
 from nas.train import checkpoint
 
 CHECKPOINT_SECONDS = 300.0
+Watch = Callable[[Mapping[str, Any]], None]
+"""Is handed each epoch's log entry; may raise to end the loop there."""
 
 
 class Stateful(Protocol):
@@ -44,13 +46,26 @@ class Session:
         parts: everything that learns, by name. Random streams need no saving: they are functions of the step.
         epochs, steps: epochs, and steps in each.
         title: shown beside the progress.
+        watch: told of each epoch, once its checkpoint is written.
+        quiet: shows no progress.
 
     Raises:
         UsageError: the checkpoint does not fit, or cannot be written.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
     """
 
-    def __init__(self, run: Run, parts: Mapping[str, Stateful], *, epochs: int, steps: int, title: str) -> None:
+    def __init__(
+        self,
+        run: Run,
+        parts: Mapping[str, Stateful],
+        *,
+        epochs: int,
+        steps: int,
+        title: str,
+        watch: Watch | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self.watch, self.quiet = watch, quiet
         self.run, self.parts, self.total, self.per_epoch, self.title = run, parts, epochs, steps, title
         self.epoch = 0
         self.done = 0  # steps of this epoch
@@ -65,7 +80,8 @@ class Session:
             self._handlers[number] = signal.signal(number, self._stop)
         console = Console(stderr=True)
         columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")]
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        hidden = self.quiet or not console.is_terminal
+        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=hidden)
         self._progress.start()
         self._bar = self._progress.add_task(self.title, total=self.total * self.per_epoch, completed=self.step)
         self._started = self._saved = time.monotonic()
@@ -111,12 +127,17 @@ class Session:
         now = time.monotonic()
         entry = {"epoch": self.epoch, "seconds": round(self._seconds + now - self._started, 3), **values}
         self.run.append_log(entry)
-        said = f"{self.title} epoch {self.epoch + 1}/{self.total}  {line}  {entry['seconds']:.0f} s"
-        self._progress.print(said) if not self._progress.disable else print(said, file=sys.stderr, flush=True)
+        if not self.quiet:
+            self._say(f"{self.title} epoch {self.epoch + 1}/{self.total}  {line}  {entry['seconds']:.0f} s")
         self.epoch, self.done = self.epoch + 1, 0
         self._sums, self._seconds, self._started = {}, 0.0, now
         self._save()
         self._stop_if_asked()
+        if self.watch:
+            self.watch(entry)
+
+    def _say(self, line: str) -> None:
+        self._progress.print(line) if not self._progress.disable else print(line, file=sys.stderr, flush=True)
 
     def _stop_if_asked(self) -> None:
         if self._signal:
