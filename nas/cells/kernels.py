@@ -162,8 +162,7 @@ def convolve(x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
 
 def spread(x: Tensor, times: int) -> Tensor:
     """The channels of ``x`` repeated."""
-    n, c, h, w = x.shape
-    return x.permute(0, 2, 3, 1).unsqueeze(3).expand(n, h, w, times, c).reshape(n, h, w, times * c).permute(0, 3, 1, 2)
+    return torch.cat([x] * times, dim=1)
 
 
 def input_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
