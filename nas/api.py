@@ -1,5 +1,6 @@
 """What the commands do, for use from Python: search, retrain, resume, load."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, ma
 from nas.space import load as load_space
 from nas.train.evaluate import evaluate as evaluate_network
 from nas.train.loop import train
+from nas.train.start import WEIGHTS, fitting, freeze, read_weights
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,18 @@ def retrain(
     source: str = "",
     preset: str = "paper",
     seeds: Sequence[int] | None = None,
+    init: Run | None = None,
     ops: Path | None = None,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
-    """Trains a network from scratch; several networks or seeds one by one, with means, intervals and differences.
+    """Trains a network; several networks or seeds one by one, with means, intervals and differences.
 
     Args:
         architecture: one network, or several with their sources; they are fitted to the data's image size and classes.
         settings: the recipe.
         source: where the one network came from, for the record.
+        init: a finished training whose weights to start from; on other data with a new classifier.
 
     Returns:
         the run, with architecture.json, weights.safetensors and result.json; with several seeds or networks a parent
@@ -107,16 +111,45 @@ def retrain(
         raise UsageError("there is no network to train")
     told = tell("retrain", settings, preset, seeds, ops, execution)
     shape, classes = check_data(settings, execution)
-    documents = [fitted(candidate.architecture, shape, classes, settings).document() for candidate in several]
+    networks = [fitted(candidate.architecture, shape, classes, settings) for candidate in several]
+    weights = initial(init, networks, settings)
     if len(several) == 1:
         told |= {"source": several[0].source}
     else:
         named = [{"name": f"c{number}", "source": each.source} for number, each in enumerate(several, start=1)]
         told |= {"networks": named, "seeds": told.get("seeds") or [settings.seed]}
+    if weights is not None and init is not None:
+        told |= {"init": {"run": str(init.path), "sha256": hashlib.sha256(weights).hexdigest()}}
     run = create(runs_root(runs), label("retrain", Path(settings.data).name, told), told)
-    for name, document in zip(document_names(told), documents, strict=True):
-        run.write(name, document)
+    for name, network in zip(document_names(told), networks, strict=True):
+        run.write(name, network.document())
+    if weights is not None:
+        run.write(WEIGHTS, weights)
     return proceed(run, execution)
+
+
+def initial(init: Run | None, networks: Sequence[Architecture], settings: TrainSettings) -> bytes | None:
+    """The weights of a finished training that these networks start from, as a safetensors file.
+
+    The classifiers are left out where the data is not the same.
+
+    Raises:
+        UsageError: they do not fit, or ``settings.freeze`` without any.
+    """
+    from safetensors.torch import save
+
+    if init is None:
+        if settings.freeze:
+            raise UsageError(f"--freeze {settings.freeze} needs --init RUN: there is nothing learnt to keep")
+        return None
+    weights = read_weights(init.path / "weights.safetensors")
+    before = read_architecture(init.path / "architecture.json")
+    known = init.told["settings"].get("data") == settings.data
+    for network in networks:
+        new_head = not known or network.classes != before.classes
+        weights = fitting(weights, network, new_head=new_head, where=str(init.path))
+        freeze(network.build_meta(), settings.freeze)
+    return save(weights)
 
 
 def fitted(
@@ -157,18 +190,12 @@ def load(path: str | Path) -> nn.Module:
     Raises:
         UsageError: no weights there, or they do not fit.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(path)
     network = from_json(read_json(folder / "architecture.json"), str(folder / "architecture.json")).build()
-    weights = folder / "weights.safetensors"
-    if not weights.is_file():
-        raise UsageError(f"{weights} is not there: has this training finished?")
     try:
-        network.load_state_dict(load_file(weights))
-    except (SafetensorError, RuntimeError) as error:
-        raise UsageError(f"{weights} does not fit: {str(error).splitlines()[0]}") from None
+        network.load_state_dict(read_weights(folder / "weights.safetensors"))
+    except RuntimeError as error:
+        raise UsageError(f"{folder / 'weights.safetensors'} does not fit: {str(error).splitlines()[0]}") from None
     return network.eval()
 
 
@@ -290,6 +317,8 @@ def child_of(run: Run, seed: int, document: str, *, name: str = "", original: st
     settings = {**inherited["settings"], "seed": seed}
     child = run.child(name or f"s{seed}", {**inherited, "settings": settings, **told})
     child.write(document, read_text(run.path / (original or document)))
+    if (run.path / WEIGHTS).is_file():
+        child.write(WEIGHTS, (run.path / WEIGHTS).read_bytes())
     return child
 
 
@@ -321,7 +350,7 @@ def retrain_seeds(run: Run, seeds: list[int], execution: Execution) -> None:
     """One training a network and seed; means, intervals and differences over them."""
     networks = run.told.get("networks") or [{"name": "c1", "source": run.told["source"]}]
     children = [
-        child_of(run, seed, "architecture.json", name=name, original=document, source=network["source"])
+        child_of(run, seed, "architecture.json", name=name, original=document, source=network["source"], title=name)
         for network, document in zip(networks, document_names(run.told), strict=True)
         for seed in seeds
         for name in [f"{network['name']}-s{seed}" if len(networks) > 1 else f"s{seed}"]

@@ -15,6 +15,7 @@ def retrain(
     ] = None,
     preset: Annotated[str | None, typer.Option(help=f"Recipe: {', '.join(TRAIN_PRESETS)}.")] = None,
     seeds: common.Seeds = None,
+    init: Annotated[str | None, typer.Option(help="Start from the trained weights of this run.")] = None,
     best: Annotated[int | None, typer.Option(min=1, help="The K best cells of each search of several seeds.")] = None,
     channels: Annotated[int | None, typer.Option(min=2, max=4096, help="Channels C, instead of its own.")] = None,
     cells: Annotated[int | None, typer.Option(min=1, max=200, help="Cells L, instead of its own.")] = None,
@@ -31,12 +32,13 @@ def retrain(
     """Train found cells' networks (or any architectures) and test each once: nas retrain RUN --seeds 0,1,2."""
     from nas import api
     from nas.errors import UsageError
+    from nas.run import find, runs_root
     from nas.settings import resolve
 
     execution = common.execution(device, threads, data_root)
     if resume:
-        names = ("targets", "preset", "seeds", "best", "channels", "cells", "settings_file", "threads")
-        given = (targets or None, preset, seeds, best, channels, cells, settings_file, threads)
+        names = ("targets", "preset", "seeds", "init", "best", "channels", "cells", "settings_file", "threads")
+        given = (targets or None, preset, seeds, init, best, channels, cells, settings_file, threads)
         run = common.resume(resume, {**values, **dict(zip(names, given, strict=True))}, runs, execution, ops)
     elif not targets:
         raise UsageError("nas retrain needs a run, a genotype or an architecture (or --resume RUN)")
@@ -51,8 +53,16 @@ def retrain(
             api.Candidate(each.architecture.changed(channels=channels, cells=cells), each.source)
             for each in api.candidates(targets, runs, preset, best)
         ]
-        chosen = common.parse_seeds(seeds)
-        run = api.retrain(networks, settings, preset=preset, seeds=chosen, ops=ops, runs=runs, execution=execution)
+        run = api.retrain(
+            networks,
+            settings,
+            preset=preset,
+            seeds=common.parse_seeds(seeds),
+            init=find(init, runs_root(runs)) if init else None,
+            ops=ops,
+            runs=runs,
+            execution=execution,
+        )
     common.print_json({"run": str(run.path), **run.result}) if json else tell(str(run.path), run.result)
 
 
