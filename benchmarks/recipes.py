@@ -16,7 +16,7 @@ from nas import api
 from nas.architecture import of_genotype
 from nas.bench import DARTS_V2
 from nas.cells.genotype import read
-from nas.errors import UsageError
+from nas.errors import Interrupted, UsageError
 from nas.files import read_json, write_json
 from nas.run import Run
 from nas.settings import TRAIN_PRESETS, TrainSettings, plain, resolve
@@ -116,5 +116,5 @@ def said(values: list[float], control: list[float]) -> str:
 if __name__ == "__main__":
     try:
         main()
-    except UsageError as error:
-        raise SystemExit(f"recipes: {error}") from None
+    except (UsageError, Interrupted) as error:
+        raise SystemExit(f"recipes: {error} (the same call goes on)") from None
