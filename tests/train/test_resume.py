@@ -104,12 +104,12 @@ def test_many_killed_at_random_moments(tmp_path: Path) -> None:
     (tmp_path / "cell.txt").write_text(TEXT)
     (tmp_path / "other.txt").write_text(TEXT)
     first = start(tmp_path, f"{RETRAIN} --cells 2 --epochs 1 --limit 64".split())
-    _, err = first.communicate(timeout=120)
+    _, err = first.communicate(timeout=300)
     assert first.returncode == 0, err
     (source,) = every(tmp_path / "runs")
     words = [*MANY.split(), "--init", str(source.path), "--freeze", "1", "--runs", str(tmp_path / "whole")]
     whole = start(tmp_path, words)
-    _, err = whole.communicate(timeout=240)
+    _, err = whole.communicate(timeout=300)
     assert whole.returncode == 0, err
     (expected,) = every(tmp_path / "whole")
 
@@ -120,14 +120,14 @@ def test_many_killed_at_random_moments(tmp_path: Path) -> None:
         run = wait_for_lines(tmp_path / "killed", lines)
         time.sleep(moments.uniform(0, 0.5))
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
         assert process.returncode in (143, -9), err
         if number == signal.SIGTERM:
             assert f"--resume {run.path}\n".encode() in err, "the parent is to be resumed, not the child"
         lines = sum(len(child.log()) for child in run.children) + 3
         process = start(tmp_path, ["retrain", "--resume", str(run.path)])
     source.path.rename(tmp_path / "gone")  # a run needs no other to go on
-    _, err = process.communicate(timeout=240)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
 
     assert len(run.children) == len(expected.children) == 4
@@ -140,7 +140,7 @@ def test_many_killed_at_random_moments(tmp_path: Path) -> None:
         assert one["test_accuracies"] == other["test_accuracies"]
 
 
-def wait_for_lines(folder: Path, lines: int, seconds: float = 120) -> Run:
+def wait_for_lines(folder: Path, lines: int, seconds: float = 300) -> Run:
     """The parent run, once its children's logs have so many lines."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
