@@ -119,7 +119,7 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
         "drop_path": 0.0,
         "label_smoothing": 0.1,
     },
-    # a fifth of the paper's epochs
+    # a fifth of the paper's epochs: a proposal, still to be chosen by measurement (benchmarks/recipes.py)
     "fast": {
         "epochs": 120,
         "batch": 128,
