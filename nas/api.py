@@ -1,7 +1,7 @@
 """What the commands do, for use from Python: search, retrain, resume, load."""
 
-import statistics
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas import data, plugins
+from nas import data, live, plugins
 from nas.architecture import Architecture, from_json, of_genotype, read_architecture
 from nas.cells.draw import draw
 from nas.cells.genotype import Genotype, from_document, read
 from nas.cells.search import search as search_cells
+from nas.comparison import combine, summarise
 from nas.cost import count
 from nas.data.batches import Augmentation
-from nas.errors import UsageError
+from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.files import read_json, read_text
 from nas.run import Run, create, find, hardware, runs_root
@@ -24,6 +25,7 @@ from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, ma
 from nas.space import load as load_space
 from nas.train.evaluate import evaluate as evaluate_network
 from nas.train.loop import train
+from nas.train.start import WEIGHTS, fitting, freeze, read_weights
 
 
 @dataclass(frozen=True)
@@ -69,38 +71,99 @@ def search(
     return proceed(run, execution)
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A network to train, and where it came from, for the record."""
+
+    architecture: Architecture
+    source: str = ""
+
+
 def retrain(
-    architecture: Architecture,
+    architecture: Architecture | Sequence[Candidate],
     settings: TrainSettings,
     *,
     source: str = "",
     preset: str = "paper",
     seeds: Sequence[int] | None = None,
+    init: Run | None = None,
     ops: Path | None = None,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
-    """Trains a network from scratch; with several seeds one training each, with mean and deviation.
+    """Trains a network; several networks or seeds one by one, with means, intervals and differences.
 
     Args:
-        architecture: fitted to the data's image size and classes.
+        architecture: one network, or several with their sources; they are fitted to the data's image size and classes.
         settings: the recipe.
-        source: where the architecture came from, for the record.
+        source: where the one network came from, for the record.
+        init: a finished training whose weights to start from; on other data with a new classifier.
 
     Returns:
-        the run, with architecture.json, weights.safetensors and result.json.
+        the run, with architecture.json, weights.safetensors and result.json; with several seeds or networks a parent
+        run with a child for each training.
 
     Raises:
         UsageError, Interrupted: as :func:`search`.
     """
-    told = {**tell("retrain", settings, preset, seeds, ops, execution), "source": source}
+    several = [Candidate(architecture, source)] if isinstance(architecture, Architecture) else list(architecture)
+    if not several:
+        raise UsageError("there is no network to train")
+    told = tell("retrain", settings, preset, seeds, ops, execution)
     shape, classes = check_data(settings, execution)
-    fitted = architecture.fitted(shape, classes)
-    if fitted.kind == "cell":
-        fitted = fitted.changed(auxiliary=settings.auxiliary > 0)
+    networks = [fitted(candidate.architecture, shape, classes, settings) for candidate in several]
+    weights = initial(init, networks, settings)
+    if len(several) == 1:
+        told |= {"source": several[0].source}
+    else:
+        named = [{"name": f"c{number}", "source": each.source} for number, each in enumerate(several, start=1)]
+        told |= {"networks": named, "seeds": told.get("seeds") or [settings.seed]}
+    if weights is not None and init is not None:
+        told |= {"init": {"run": str(init.path), "sha256": hashlib.sha256(weights).hexdigest()}}
     run = create(runs_root(runs), label("retrain", Path(settings.data).name, told), told)
-    run.write("architecture.json", fitted.document())
+    for name, network in zip(document_names(told), networks, strict=True):
+        run.write(name, network.document())
+    if weights is not None:
+        run.write(WEIGHTS, weights)
     return proceed(run, execution)
+
+
+def initial(init: Run | None, networks: Sequence[Architecture], settings: TrainSettings) -> bytes | None:
+    """The weights of a finished training that these networks start from, as a safetensors file.
+
+    The classifiers are left out where the data is not the same.
+
+    Raises:
+        UsageError: they do not fit, or ``settings.freeze`` without any.
+    """
+    from safetensors.torch import save
+
+    if init is None:
+        if settings.freeze:
+            raise UsageError(f"--freeze {settings.freeze} needs --init RUN: there is nothing learnt to keep")
+        return None
+    weights = read_weights(init.path / "weights.safetensors")
+    before = read_architecture(init.path / "architecture.json")
+    known = init.told["settings"].get("data") == settings.data
+    for network in networks:
+        new_head = not known or network.classes != before.classes
+        weights = fitting(weights, network, new_head=new_head, where=str(init.path))
+        freeze(network.build_meta(), settings.freeze)
+    return save(weights)
+
+
+def fitted(
+    architecture: Architecture, shape: tuple[int, int, int], classes: int, settings: TrainSettings
+) -> Architecture:
+    """The network for these images and classes, with the auxiliary head the recipe asks for."""
+    changed = architecture.fitted(shape, classes)
+    return changed.changed(auxiliary=settings.auxiliary > 0) if changed.kind == "cell" else changed
+
+
+def document_names(told: Mapping[str, Any]) -> list[str]:
+    """The files of a retraining's networks, in their order."""
+    several = told.get("networks")
+    return [f"architecture-{network['name']}.json" for network in several] if several else ["architecture.json"]
 
 
 def resume(run: Run, execution: Execution = Execution(), ops: Path | None = None) -> Run:  # noqa: B008 - frozen
@@ -127,18 +190,12 @@ def load(path: str | Path) -> nn.Module:
     Raises:
         UsageError: no weights there, or they do not fit.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(path)
     network = from_json(read_json(folder / "architecture.json"), str(folder / "architecture.json")).build()
-    weights = folder / "weights.safetensors"
-    if not weights.is_file():
-        raise UsageError(f"{weights} is not there: has this training finished?")
     try:
-        network.load_state_dict(load_file(weights))
-    except (SafetensorError, RuntimeError) as error:
-        raise UsageError(f"{weights} does not fit: {str(error).splitlines()[0]}") from None
+        network.load_state_dict(read_weights(folder / "weights.safetensors"))
+    except RuntimeError as error:
+        raise UsageError(f"{folder / 'weights.safetensors'} does not fit: {str(error).splitlines()[0]}") from None
     return network.eval()
 
 
@@ -163,17 +220,47 @@ def architecture_of(target: str, runs: Path | None = None, preset: str = "paper"
     return read_architecture(run.path / "architecture.json")
 
 
+def candidates(
+    targets: Sequence[str], runs: Path | None = None, preset: str = "paper", best: int | None = None
+) -> list[Candidate]:
+    """The networks a user names, each as :func:`architecture_of`.
+
+    Args:
+        best: instead of each search's own cell, the K best of its ranking (searches of several seeds have one).
+
+    Raises:
+        UsageError: a target that is no network, that is named twice, or that has no ranking, or one that is too short.
+    """
+    if twice := [target for target in targets if targets.count(target) > 1]:
+        raise UsageError(f"{twice[0]} is named twice")
+    sources = [source for target in targets for source in ([target] if best is None else ranked(target, best, runs))]
+    return [Candidate(architecture_of(source, runs, preset), source) for source in sources]
+
+
+def ranked(target: str, best: int, runs: Path | None) -> list[str]:
+    """The paths of the K best searches of a run of several seeds."""
+    run = None if Path(target).is_file() else find(target, runs_root(runs))
+    ranking = run.result.get("ranking", []) if run and run.finished else []
+    if run is None or not 1 <= best <= len(ranking):
+        counted = f"ranks {len(ranking)} cells" if ranking else "has no ranking: it is no finished search with --seeds"
+        raise UsageError(f"--best {best}: {target} {counted}")
+    return [str(run.path / f"s{entry['seed']}") for entry in ranking[:best]]
+
+
 def proceed(run: Run, execution: Execution) -> Run:
     """Does what is left of a run: the same way whether it is new or was interrupted."""
     if run.finished:
         return run
     command, seeds = run.told["command"], run.told.get("seeds")
-    if command == "search":
-        search_seeds(run, seeds, execution) if seeds else search_one(run, execution)
-    elif command == "retrain":
-        retrain_seeds(run, seeds, execution) if seeds else retrain_one(run, execution)
-    else:
+    if command not in ("search", "retrain"):
         raise UsageError(f"run {run.path}: a {command} cannot be resumed")
+    try:
+        if command == "search":
+            search_seeds(run, seeds, execution) if seeds else search_one(run, execution)
+        else:
+            retrain_seeds(run, seeds, execution) if seeds else retrain_one(run, execution)
+    except Interrupted as stopped:  # a child's advice gives way to its parent's
+        raise Interrupted(stopped.signal, f"saved; go on with --resume {run.path}") from None
     return run
 
 
@@ -218,11 +305,20 @@ def search_seeds(run: Run, seeds: list[int], execution: Execution) -> None:
     run.write("result.json", {"ranking": ranking, "best": best.name, "space": run.told["settings"]["space"]})
 
 
-def child_of(run: Run, seed: int, document: str) -> Run:
-    """The child run of one seed, with its copy of the document it works from."""
-    told = {key: value for key, value in run.told.items() if key != "seeds"}
-    child = run.child(f"s{seed}", {**told, "settings": {**told["settings"], "seed": seed}})
-    child.write(document, read_text(run.path / document))
+def child_of(run: Run, seed: int, document: str, *, name: str = "", original: str = "", **told: Any) -> Run:
+    """The child run of one seed, with its copy of the document it works from.
+
+    Args:
+        name: of the child; empty: s<seed>.
+        original: the parent's file of which ``document`` is the copy, where their names differ.
+        told: what the child is told beside what its parent was.
+    """
+    inherited = {key: value for key, value in run.told.items() if key not in ("seeds", "networks")}
+    settings = {**inherited["settings"], "seed": seed}
+    child = run.child(name or f"s{seed}", {**inherited, "settings": settings, **told})
+    child.write(document, read_text(run.path / (original or document)))
+    if (run.path / WEIGHTS).is_file():
+        child.write(WEIGHTS, (run.path / WEIGHTS).read_bytes())
     return child
 
 
@@ -247,25 +343,25 @@ def retrain_one(run: Run, execution: Execution) -> None:
     """One training."""
     settings = make(TrainSettings, run.told["settings"])
     architecture = read_architecture(run.path / "architecture.json")
-    train(run, architecture, settings, execution, preset=run.told["preset"])
+    train(run, architecture, settings, execution, preset=run.told["preset"], quiet=live.shown.get())
 
 
 def retrain_seeds(run: Run, seeds: list[int], execution: Execution) -> None:
-    """One training a seed; mean and deviation over them."""
-    children = finish_all([child_of(run, seed, "architecture.json") for seed in seeds], execution)
-    results = [child.result for child in children]
-    accuracies = [result["test_accuracy"] for result in results]
-    summary = {
-        **{key: results[0][key] for key in ("params", "madds", "recipe", "hardware")},
-        "seeds": seeds,
-        "n": len(seeds),
-        "test_accuracy": statistics.fmean(accuracies),
-        "test_accuracy_deviation": statistics.stdev(accuracies) if len(seeds) > 1 else None,
-        "deviation_is_over": "retraining seeds of one cell",
-        "test_accuracies": accuracies,
-        "seconds": round(sum(result["seconds"] for result in results), 1),
-    }
-    run.write("result.json", summary)
+    """One training a network and seed; means, intervals and differences over them."""
+    networks = run.told.get("networks") or [{"name": "c1", "source": run.told["source"]}]
+    children = [
+        child_of(run, seed, "architecture.json", name=name, original=document, source=network["source"], title=name)
+        for network, document in zip(networks, document_names(run.told), strict=True)
+        for seed in seeds
+        for name in [f"{network['name']}-s{seed}" if len(networks) > 1 else f"s{seed}"]
+    ]
+    with live.watching(children):
+        results = [child.result for child in finish_all(children, execution)]
+    size = len(seeds)
+    groups = [results[start : start + size] for start in range(0, len(results), size)]
+    summaries = [{**network, **summarise(group)} for network, group in zip(networks, groups, strict=True)]
+    alone = summaries[0] if len(summaries) == 1 else {}
+    run.write("result.json", {**alone, **combine(summaries)})
 
 
 def write_cell(run: Run, execution: Execution) -> None:

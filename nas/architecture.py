@@ -13,6 +13,7 @@ from torch import nn
 
 from nas.cells.found import found_network
 from nas.cells.genotype import Genotype, from_document, read
+from nas.cells.network import CellNetwork
 from nas.errors import UsageError
 from nas.files import read_json, read_text
 from nas.macro import networks
@@ -63,10 +64,11 @@ class Architecture:
         return replace(self, body={**self.body, **changes})
 
     def fitted(self, input: tuple[int, int, int], classes: int) -> "Architecture":
-        """The same network for other data; a macro network gets the stem that goes with the size of the images."""
+        """The same network for other data, with the stem that goes with the size of the images (cifar up to 64)."""
         if self.kind == "macro":
             return from_json(networks.refit(self.document(), input=input, classes=classes))
-        return replace(self, input=input, classes=classes)
+        stem = "cifar" if max(input[1:]) <= 64 else "imagenet"
+        return replace(self, input=input, classes=classes, stem=stem)
 
     def build(self) -> nn.Module:
         """The module: images (N, *input) → logits (N, classes); in training with an auxiliary head also its logits."""
@@ -87,6 +89,14 @@ class Architecture:
         """The module without its weights, for counting."""
         with torch.device("meta"):
             return self.build()
+
+
+def stages(network: nn.Module) -> list[nn.Module]:
+    """A network's parts from the image on: its stages, or its cells, the first with the stem."""
+    if isinstance(network, CellNetwork):
+        first, *rest = network.cells
+        return [nn.ModuleList([network.stem, first]), *rest]
+    return list(network.get_submodule("stages").children())
 
 
 def of_genotype(

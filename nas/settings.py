@@ -62,18 +62,36 @@ class TrainSettings:
     batch: int = option(96, "Images a step.", ge=2)
     limit: int | None = option(None, "Use at most so many training images.", ge=4)
     validation: int = option(0, "Hold out so many training images, to choose between cells or recipes.", ge=0)
-    schedule: Literal["cosine", "one-cycle"] = option("cosine", "Course of the learning rate.")
+    accumulate: int = option(
+        1, "Parts a batch is computed in, to save memory: the same gradient but for batch statistics and dropout.", ge=1
+    )
+    optimizer: Literal["sgd", "rmsprop"] = option("sgd", "sgd or rmsprop, both with momentum.")
+    schedule: Literal["cosine", "one-cycle", "exponential"] = option("cosine", "Course of the learning rate.")
     lr: float = option(0.025, "Highest learning rate.", gt=0)
     lr_min: float = option(0.0, "Last learning rate.", ge=0)
+    lr_decay: float = option(
+        0.97, "Factor of the learning rate from epoch to epoch (schedule exponential).", gt=0, le=1
+    )
     warmup_epochs: float = option(0.0, "Epochs in which the learning rate rises linearly to its highest.", ge=0)
-    momentum: float = option(0.9, "Momentum of SGD.", ge=0, lt=1)
-    nesterov: bool = option(False, "Nesterov's form of momentum.")
+    momentum: float = option(0.9, "Momentum.", ge=0, lt=1)
+    nesterov: bool = option(False, "Nesterov's form of SGD's momentum.")
+    square_decay: float = option(0.9, "RMSProp's decay of the mean square.", ge=0, lt=1)
     weight_decay: float = option(3e-4, "Weight decay.", ge=0)
-    clip: float = option(5.0, "Largest norm of the gradient.", gt=0)
+    decayed: Literal["all", "weights", "dense"] = option(
+        "all", "What decays: all; weights: no biases and batch norms; dense: no depthwise kernels either."
+    )
+    clip: float = option(5.0, "Largest norm of the gradient; 0: any.", ge=0)
+    ema: float = option(
+        0.0, "Decay a step of the weights' moving average, which is what is tested and kept.", ge=0, lt=1
+    )
     auxiliary: float = option(0.4, "Weight of the auxiliary head's loss; 0: no such head.", ge=0)
+    crop: Literal["padded", "resized"] = option(
+        "padded", "Random crops: of the padded image; resized: of 8 to 100 % of its area, stretched."
+    )
     cutout: bool = option(True, "Mask a square of half the side in each training image.")
     drop_path: float = option(0.2, "Probability of dropping a path at the end; rises linearly from 0.", ge=0, lt=1)
     label_smoothing: float = option(0.0, "Share of the label spread over all classes.", ge=0, lt=1)
+    freeze: int = option(0, "With --init: keep the first so many cells or stages as they are.", ge=0)
     image_size: int | None = option(None, "Side in pixels of an image folder's images.", ge=8, le=1024)
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: mixed precision.")
 
@@ -83,6 +101,9 @@ SEARCH_PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"channels": 8, "cells": 3, "epochs": 6, "batch": 32, "limit": 4000, "alpha_lr": 2e-2, "lr": 0.05},
 }
 """``quick`` fits two CPU cores and minutes; its alphas learn faster because they take far fewer steps."""
+
+IMAGENET: dict[str, Any] = {"crop": "resized", "cutout": False, "drop_path": 0.0, "auxiliary": 0.0, "clip": 0.0}
+"""Common to the recipes for image folders; none has the papers' colour jitter."""
 
 TRAIN_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -98,8 +119,75 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
         "drop_path": 0.0,
         "label_smoothing": 0.1,
     },
+    # a fifth of the paper's epochs: a proposal, still to be chosen by measurement (benchmarks/recipes.py)
+    "fast": {
+        "epochs": 120,
+        "batch": 128,
+        "schedule": "one-cycle",
+        "lr": 0.15,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+        "decayed": "weights",
+        "ema": 0.999,
+        "drop_path": 0.1,
+        "label_smoothing": 0.1,
+    },
+    # Liu et al., ICLR 2019, §3.2 and Appendix A.2.2; label smoothing and clipping from the published code
+    "imagenet-darts": {
+        **IMAGENET,
+        "epochs": 250,
+        "batch": 128,
+        "schedule": "exponential",
+        "lr": 0.1,
+        "lr_decay": 0.97,
+        "weight_decay": 3e-5,
+        "auxiliary": 0.4,
+        "clip": 5.0,
+        "label_smoothing": 0.1,
+    },
+    # Sandler et al., CVPR 2018, §6.1. Its batch of 96 is one of 16 asynchronous GPUs'. Not in the paper: the number of
+    # epochs (here 300, a guess), RMSProp's epsilon (recipe.py), and what decays (as TensorFlow-slim: dense kernels)
+    "imagenet-mobilenet_v2": {
+        **IMAGENET,
+        "epochs": 300,
+        "batch": 96,
+        "optimizer": "rmsprop",
+        "schedule": "exponential",
+        "lr": 0.045,
+        "lr_decay": 0.98,
+        "weight_decay": 4e-5,
+        "decayed": "dense",
+    },
+    # Zhou et al., ECCV 2020, §4.1. The log of the published 74.0 % has lr 0.1, decay 1e-4 and 3 epochs of warm-up
+    # instead; the label smoothing is the log's, and not certain for the paper
+    "imagenet-mobilenext": {
+        **IMAGENET,
+        "epochs": 200,
+        "batch": 256,
+        "lr": 0.05,
+        "weight_decay": 4e-5,
+        "label_smoothing": 0.1,
+    },
+    # Li et al., ICCV 2019; 150 epochs in the published command, 300 in the list beside it; momentum not certain
+    "imagenet-hbonet": {**IMAGENET, "epochs": 150, "batch": 256, "lr": 0.05, "weight_decay": 4e-5},
+    # Yang et al., CVPRW 2021: the published command and log (8 GPUs × 256 images); Nesterov's form is not certain
+    "imagenet-asymmnet": {
+        **IMAGENET,
+        "epochs": 360,
+        "batch": 2048,
+        "lr": 2.6,
+        "warmup_epochs": 5.0,
+        "nesterov": True,
+        "weight_decay": 3e-5,
+        "decayed": "weights",
+        "label_smoothing": 0.1,
+    },
 }
-SIZES: dict[str, dict[str, int]] = {"paper": {"channels": 36, "cells": 20}, "quick": {"channels": 12, "cells": 4}}
+PAPER_SIZE, IMAGENET_SIZE = {"channels": 36, "cells": 20}, {"channels": 48, "cells": 14}
+SIZES: dict[str, dict[str, int]] = {
+    "quick": {"channels": 12, "cells": 4},
+    **{name: IMAGENET_SIZE if name.startswith("imagenet") else PAPER_SIZE for name in TRAIN_PRESETS if name != "quick"},
+}
 """The found network's size under each preset."""
 
 Settings = TypeVar("Settings")

@@ -152,6 +152,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def print_networks(result: Mapping[str, Any]) -> None:
+    """The table of a retraining of several seeds or networks, and what may be said of it."""
+    from rich.console import Console
+
+    from nas.comparison import notes, table
+
+    Console(width=None if Console().is_terminal else 200).print(table(result["networks"]))
+    for line in notes(result):
+        print(line)
+
+
 def print_json(document: Any) -> None:
     """One JSON object on stdout."""
     print(json.dumps(document, indent=1))

@@ -5,14 +5,18 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import common
-from nas.settings import TrainSettings
+from nas.settings import TRAIN_PRESETS, TrainSettings
 
 
 @common.with_settings(TrainSettings)
 def retrain(
-    target: Annotated[str | None, typer.Argument(help="A run (path, name or last), genotype or architecture.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Recipe: paper or quick.")] = None,
+    targets: Annotated[
+        list[str] | None, typer.Argument(help="Runs (path, name or last), genotypes or architectures.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help=f"Recipe: {', '.join(TRAIN_PRESETS)}.")] = None,
     seeds: common.Seeds = None,
+    init: Annotated[str | None, typer.Option(help="Start from the trained weights of this run.")] = None,
+    best: Annotated[int | None, typer.Option(min=1, help="The K best cells of each search of several seeds.")] = None,
     channels: Annotated[int | None, typer.Option(min=2, max=4096, help="Channels C, instead of its own.")] = None,
     cells: Annotated[int | None, typer.Option(min=1, max=200, help="Cells L, instead of its own.")] = None,
     settings_file: common.SettingsFile = None,
@@ -25,17 +29,18 @@ def retrain(
     json: common.Json = False,
     **values: Any,
 ) -> None:
-    """Train a found cell's network (or any architecture) from scratch and test it once."""
+    """Train found cells' networks (or any architectures) and test each once: nas retrain RUN --seeds 0,1,2."""
     from nas import api
     from nas.errors import UsageError
-    from nas.settings import TRAIN_PRESETS, resolve
+    from nas.run import find, runs_root
+    from nas.settings import resolve
 
     execution = common.execution(device, threads, data_root)
     if resume:
-        names = ("target", "preset", "seeds", "channels", "cells", "settings_file", "threads")
-        given = (target, preset, seeds, channels, cells, settings_file, threads)
+        names = ("targets", "preset", "seeds", "init", "best", "channels", "cells", "settings_file", "threads")
+        given = (targets or None, preset, seeds, init, best, channels, cells, settings_file, threads)
         run = common.resume(resume, {**values, **dict(zip(names, given, strict=True))}, runs, execution, ops)
-    elif target is None:
+    elif not targets:
         raise UsageError("nas retrain needs a run, a genotype or an architecture (or --resume RUN)")
     else:
         preset = preset or "paper"
@@ -44,14 +49,16 @@ def retrain(
             from nas.plugins import register
 
             register(ops)
-        architecture = api.architecture_of(target, runs, preset).changed(channels=channels, cells=cells)
-        chosen = common.parse_seeds(seeds)
+        networks = [
+            api.Candidate(each.architecture.changed(channels=channels, cells=cells), each.source)
+            for each in api.candidates(targets, runs, preset, best)
+        ]
         run = api.retrain(
-            architecture,
+            networks,
             settings,
-            source=target,
             preset=preset,
-            seeds=chosen,
+            seeds=common.parse_seeds(seeds),
+            init=find(init, runs_root(runs)) if init else None,
             ops=ops,
             runs=runs,
             execution=execution,
@@ -61,10 +68,9 @@ def retrain(
 
 def tell(path: str, result: dict[str, Any]) -> None:
     """The result, for people."""
-    accuracy = f"{result['test_accuracy']:.2%}"
-    if result.get("n", 1) > 1:
-        accuracy += (
-            f" ± {result['test_accuracy_deviation']:.2%} (deviation over {result['n']} {result['deviation_is_over']})"
-        )
-    print(f"test accuracy {accuracy}, {result['params']:,} parameters, {result['madds'] / 1e6:.1f}M MAdds")
+    if "networks" in result:
+        common.print_networks(result)
+    else:
+        accuracy = f"{result['test_accuracy']:.2%}"
+        print(f"test accuracy {accuracy}, {result['params']:,} parameters, {result['madds'] / 1e6:.1f}M MAdds")
     print(f"run  {path}")

@@ -1,7 +1,7 @@
 """nas show"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ def show(
     out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
     runs: common.Runs = None,
 ) -> None:
-    """Show a cell: as text, or as a picture or graph file."""
+    """Show a cell: as text, or as a picture or graph file; of a retraining of several seeds or cells, the table."""
     from nas.api import genotype_of
     from nas.cells.genotype import to_text
     from nas.errors import UsageError, nearest
@@ -28,6 +28,9 @@ def show(
         to = out.suffix[1:]
     if to is not None and to not in PICTURES + TEXTS:
         raise UsageError(f'--to "{to}": {nearest(to, [*PICTURES, *TEXTS])}')
+    if to is None and (found := several(target, runs)):
+        common.print_networks(found)
+        return
     genotype = genotype_of(target, runs)
     if to is None:
         for kind, cell in genotype.cells.items():
@@ -51,3 +54,13 @@ def show(
 
     text = write_graph(genotype, to)
     write(out, text) if out else print(text)
+
+
+def several(target: str, runs: Path | None) -> dict[str, Any] | None:
+    """The result of a finished retraining of several seeds or networks; None for anything else."""
+    from nas.run import find, runs_root
+
+    if Path(target).is_file():
+        return None
+    run = find(target, runs_root(runs))
+    return run.result if run.finished and "networks" in run.result else None

@@ -11,6 +11,9 @@ from nas.data.dataset import Dataset, Split
 from nas.errors import UsageError
 from nas.rng import generator
 
+GRAIN = 2**20
+SMALLEST = 0.08
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -20,6 +23,8 @@ class Augmentation:
         dataset: gives mean, deviation, padding and whether to flip.
         cutout: mask a square of half the side.
         device: where batches are wanted.
+        resized: crop 8 to 100 % of the area at 3:4 to 4:3 and stretch it (Szegedy et al., GoogLeNet, CVPR 2015, §6),
+            instead of the padded image.
     """
 
     mean: Tensor
@@ -28,17 +33,22 @@ class Augmentation:
     flip: bool
     cutout: bool
     device: str
+    resized: bool = False
 
     @classmethod
-    def of(cls, dataset: Dataset, *, cutout: bool, device: str) -> "Augmentation":
+    def of(cls, dataset: Dataset, *, cutout: bool, device: str, resized: bool = False) -> "Augmentation":
         """The augmentation that fits a data set."""
         mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (dataset.mean, dataset.std))
-        return cls(mean, std, dataset.padding, dataset.flip, cutout, device)
+        return cls(mean, std, dataset.padding, dataset.flip, cutout, device, resized)
 
     def draw(self, count: int, size: tuple[int, int], stream: torch.Generator) -> Tensor:
-        """The random numbers of ``count`` images: int64 (count, 5): crop row, crop column, flip, cutout row, column."""
+        """The random numbers of ``count`` images: int64 (count, 5): crop row, crop column, flip, cutout row, column.
+
+        With ``resized`` (count, 7): the first two, and two more for area and shape, are in units of 2⁻²⁰.
+        """
         height, width = size
-        highest = (2 * self.padding + 1, 2 * self.padding + 1, 2, height, width)
+        place = GRAIN if self.resized else 2 * self.padding + 1
+        highest = (place, place, 2, height, width, *((GRAIN, GRAIN) if self.resized else ()))
         return torch.stack([torch.randint(high, (count,), generator=stream) for high in highest], dim=1)
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -49,6 +59,10 @@ class Augmentation:
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) and the numbers drawn for them → augmented float batch of the same size."""
         x, drawn = self.normalise(images), drawn.to(self.device, non_blocking=True)
+        x = self._stretched(x, drawn) if self.resized else self._shifted(x, drawn)
+        return x * self._holes(drawn, *x.shape[-2:]) if self.cutout else x
+
+    def _shifted(self, x: Tensor, drawn: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         rows = torch.arange(height, device=x.device) + drawn[:, 0:1]
         columns = torch.arange(width, device=x.device) + drawn[:, 1:2]
@@ -56,8 +70,22 @@ class Augmentation:
             columns = torch.where(drawn[:, 2:3].bool(), columns.flip(1), columns)
         padded = F.pad(x, (self.padding,) * 4)
         every = torch.arange(len(x), device=x.device)
-        x = padded.permute(0, 2, 3, 1)[every[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-        return x * self._holes(drawn, height, width) if self.cutout else x
+        return padded.permute(0, 2, 3, 1)[every[:, None, None], rows[:, :, None], columns[:, None, :]].permute(
+            0, 3, 1, 2
+        )
+
+    def _stretched(self, x: Tensor, drawn: Tensor) -> Tensor:
+        row, column, area, shape = (drawn[:, [0, 1, 5, 6]].float() / GRAIN).unbind(1)
+        area = SMALLEST + (1 - SMALLEST) * area
+        aspect = (4 / 3) ** (2 * shape - 1)
+        tall, wide = (area / aspect).sqrt().clamp(max=1), (area * aspect).sqrt().clamp(max=1)  # of the image's sides
+        places = torch.zeros(len(x), 2, 3, device=x.device)
+        places[:, 0, 0] = torch.where(drawn[:, 2].bool() & self.flip, -wide, wide)
+        places[:, 1, 1] = tall
+        places[:, 0, 2] = (2 * column - 1) * (1 - wide)
+        places[:, 1, 2] = (2 * row - 1) * (1 - tall)
+        grid = F.affine_grid(places, list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
     def _holes(self, drawn: Tensor, height: int, width: int) -> Tensor:
         def outside(centre: Tensor, side: int) -> Tensor:

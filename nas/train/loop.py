@@ -5,22 +5,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from nas import data
 from nas.architecture import Architecture
-from nas.blocks.drop_path import draw_paths, set_paths
+from nas.blocks.drop_path import set_paths
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
-from nas.execution import Execution, mixed
+from nas.execution import Execution
 from nas.preflight import announce, measure
 from nas.rng import generator
 from nas.run import Run, hardware
 from nas.settings import TrainSettings, recipe_hash
 from nas.train.evaluate import correct, evaluate
-from nas.train.schedule import learning_rate, set_rate, sgd
+from nas.train.recipe import follow, make_average, make_optimizer
+from nas.train.schedule import learning_rate, set_rate
 from nas.train.session import Session, Stateful, Watch
+from nas.train.start import build, freeze, train_mode
+from nas.train.step import draw_masks, learn
 
 
 def train(
@@ -50,29 +52,37 @@ def train(
     device = execution.start()
     dataset = load_data(settings, execution, device)
     images, valid = dataset.divided(settings.validation, settings.seed)
-    augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device)
+    resized = settings.crop == "resized"
+    augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device, resized=resized)
     stream = Stream(images, augmentation, settings.batch, settings.seed)
-    network = build(architecture, settings).to(device).to(memory_format=torch.channels_last)
-    optimizer = sgd(network.parameters(), settings, nesterov=settings.nesterov)
+    network = build(run, architecture, settings).to(device).to(memory_format=torch.channels_last)
+    frozen = freeze(network, settings.freeze)
+    optimizer, average = make_optimizer(network, settings), make_average(network, settings)
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
-    shown: dict[str, Any] = {"title": f"train s{settings.seed}", "watch": watch, "quiet": quiet}
+    if average is not None:
+        parts["average"] = average
+    title = f"train {run.told.get('title') or f's{settings.seed}'}"
+    shown: dict[str, Any] = {"title": title, "watch": watch, "quiet": quiet}
     session = Session(run, parts, epochs=settings.epochs, steps=stream.steps, **shown)
     if session.epoch < settings.epochs and not quiet:
         estimate = measure(trial_step(network, settings, dataset, device), settings.batch, device)
         announce(estimate, epochs=settings.epochs, steps=stream.steps, device=device, preset=preset)
+    tested = network if average is None else average.module
     with session:
         for epoch in session.epochs():
-            network.train()
+            train_mode(network, frozen)
             for step in session.steps():
                 set_rate(optimizer, learning_rate(settings, epoch, session.done / stream.steps))
-                drop_paths(network, settings, epoch, step)
+                masks = draw_masks(network, settings, epoch, step)
                 batch = stream.at(step)
-                loss, logits = learn(network, optimizer, batch, settings, device)
+                loss, logits = learn(network, optimizer, batch, settings, device, masks)
+                if average is not None:
+                    follow(average, network, settings.ema, step)
                 session.add(loss=loss, correct=correct(logits, batch[1]))
             set_paths(network, None)
-            end_epoch(session, evaluate(network, valid, augmentation) if len(valid) else None, settings.batch)
-    test = evaluate(network, dataset.test, augmentation) if open_test else None
-    return finish(run, network, architecture, settings, test)
+            end_epoch(session, evaluate(tested, valid, augmentation) if len(valid) else None, settings.batch)
+    test = evaluate(tested, dataset.test, augmentation) if open_test else None
+    return finish(run, tested, architecture, settings, test)
 
 
 def load_data(settings: TrainSettings, execution: Execution, device: str) -> Dataset:
@@ -82,51 +92,10 @@ def load_data(settings: TrainSettings, execution: Execution, device: str) -> Dat
     return dataset.limited(settings.limit, settings.seed)
 
 
-def build(architecture: Architecture, settings: TrainSettings) -> nn.Module:
-    """The network with the weights that belong to the seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(generator(settings.seed, "init").initial_seed())
-        return architecture.build()
-
-
-def learn(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: tuple[Tensor, Tensor],
-    settings: TrainSettings,
-    device: str,
-) -> tuple[Tensor, Tensor]:
-    """One step: (loss without the auxiliary head's, logits)."""
-    images, labels = batch
-    with mixed(settings.precision, device):
-        out = network(images)
-    logits, auxiliary = out if isinstance(out, tuple) else (out, None)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
-    total = loss
-    if auxiliary is not None:
-        beside = F.cross_entropy(auxiliary.float(), labels, label_smoothing=settings.label_smoothing)
-        total = loss + settings.auxiliary * beside
-    optimizer.zero_grad()
-    total.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-    optimizer.step()
-    return loss.detach(), logits.detach()
-
-
-def drop_paths(network: nn.Module, settings: TrainSettings, epoch: int, step: int) -> None:
-    """Draws what this step drops: paths (more often each epoch), and the seed of any dropout layer."""
-    torch.manual_seed(generator(settings.seed, "extra", step).initial_seed())
-    if settings.drop_path:
-        probability = settings.drop_path * epoch / settings.epochs
-        stream = generator(settings.seed, "paths", step)
-        masks = draw_paths(network, probability, settings.batch, stream)
-        set_paths(network, masks.to(next(network.parameters()).device))
-
-
 def trial_step(network: nn.Module, settings: TrainSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
     """A whole step on a copy of the network and random images: it changes nothing."""
     copied = copy.deepcopy(network).train()
-    optimizer = sgd(copied.parameters(), settings, nesterov=settings.nesterov)
+    optimizer = make_optimizer(copied, settings)
 
     def step(images: int) -> None:
         stream = generator(0, "extra")
@@ -169,6 +138,7 @@ def finish(
         "seconds": round(sum(entry["seconds"] for entry in log), 1),
         "hardware": hardware(),
         "test_openings": 1 if test else 0,
+        **({"init": run.told["init"]} if run.told.get("init") else {}),
     }
     run.write("result.json", result)
     return result

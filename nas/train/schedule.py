@@ -17,8 +17,8 @@ def cosine(progress: float, first: float, last: float) -> float:
 def learning_rate(settings: TrainSettings, epoch: int, part: float) -> float:
     """The rate at ``part`` of the way through an epoch.
 
-    "cosine" changes each epoch, as the paper's; "one-cycle" each step: up linearly for 30 % of the training, then down
-    linearly (Smith and Topin, 2018).
+    "cosine" and "exponential" change each epoch, as the papers'; "one-cycle" each step: up linearly for 30 % of the
+    training, then down linearly (Smith and Topin, 2018).
     """
     now = epoch + part
     if settings.schedule == "one-cycle":
@@ -26,6 +26,8 @@ def learning_rate(settings: TrainSettings, epoch: int, part: float) -> float:
         height = now / peak if now < peak else (settings.epochs - now) / (settings.epochs - peak)
         return settings.lr_min + (settings.lr - settings.lr_min) * max(height, 0.01)
     rise = min(1.0, (now + 1e-9) / settings.warmup_epochs) if settings.warmup_epochs else 1.0
+    if settings.schedule == "exponential":
+        return rise * max(settings.lr_min, settings.lr * settings.lr_decay**epoch)
     return rise * cosine(epoch / settings.epochs, settings.lr, settings.lr_min)
 
 

@@ -13,6 +13,7 @@ from nas import data
 from nas.data.batches import Augmentation, Stream, plain_batches
 from nas.data.dataset import Dataset, Split
 from nas.errors import UsageError
+from nas.rng import generator
 from tests.conftest import write_cifar
 
 pytestmark = pytest.mark.filterwarnings("ignore:data cifar10. . files .* differ from the official MD5")
@@ -201,3 +202,30 @@ def test_limits_and_halves() -> None:
     shuffled = dataset.shuffled(0)
     assert not torch.equal(shuffled.train.labels, dataset.train.labels)
     assert torch.equal(shuffled.train.labels.bincount(), dataset.train.labels.bincount())
+
+
+def test_resized_crops(cifar: Path) -> None:
+    dataset = data.load("cifar10", root=cifar)
+    augmentation = Augmentation.of(dataset, cutout=False, device="cpu", resized=True)
+    images = dataset.train.images[:6]
+    drawn = augmentation.draw(6, (32, 32), generator(0, "augment", 1))
+    out = augmentation.apply(images, drawn)
+    assert out.shape == images.shape and out.dtype == torch.float32
+    assert torch.equal(out[2:4], augmentation.apply(images[2:4], drawn[2:4])), "each image by its own numbers"
+    whole = drawn.clone()
+    whole[:, [2, 5, 6]] = torch.tensor([0, 2**20, 2**19])  # not mirrored, all of the area, square
+    assert torch.allclose(augmentation.apply(images, whole), augmentation.normalise(images), atol=1e-4)
+    whole[:, 2] = 1
+    assert torch.allclose(augmentation.apply(images, whole), augmentation.normalise(images).flip(3), atol=1e-4)
+
+
+def test_a_resized_crop_lies_where_it_was_drawn(cifar: Path) -> None:
+    dataset = data.load("cifar10", root=cifar)
+    augmentation = Augmentation.of(dataset, cutout=False, device="cpu", resized=True)
+    rows = torch.arange(32, dtype=torch.uint8).view(1, 1, 32, 1).expand(1, 3, 32, 32) * 8
+    quarter = round((0.25 - 0.08) / 0.92 * 2**20)  # half of each side
+    for place, wanted in ((0, (0, 15)), (2**20, (16, 31))):
+        drawn = torch.tensor([[place, 0, 0, 0, 0, quarter, 2**19]])
+        seen = augmentation.apply(rows, drawn) * augmentation.std + augmentation.mean
+        found = seen[0, 0, :, 0] * 255 / 8
+        assert found.min() == pytest.approx(wanted[0], abs=0.3) and found.max() == pytest.approx(wanted[1], abs=0.3)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,6 +20,11 @@ SEARCH = "search --space darts+sandglass --data digits --limit 96 --channels 2 -
 RETRAIN = "retrain cell.txt --preset quick --data digits --limit 400 --batch 16 --channels 4 --cells 3 --epochs 3"
 TRAINING = f"{RETRAIN} --drop-path 0.3 --auxiliary 0.4 --cutout --validation 80"
 COMMANDS = {"first order": SEARCH, "second order": f"{SEARCH} --order 2", "training": TRAINING}
+MANY = (
+    "retrain cell.txt other.txt --preset fast --data digits --limit 96 --batch 16 --channels 4 --cells 2 --epochs 2 "
+    "--seeds 1,2 --accumulate 3 --optimizer rmsprop --decayed dense --lr 0.005 --schedule exponential --crop resized "
+    "--validation 32 --auxiliary 0"
+)
 TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
 
 
@@ -91,6 +97,58 @@ def test_killed_and_resumed(name: str, tmp_path: Path) -> None:
         for r in (expected, run)
     ]
     assert results[0] == results[1]
+
+
+def test_many_killed_at_random_moments(tmp_path: Path) -> None:
+    """Moving average, accumulation, trained weights to start from, frozen cells, and 2 cells × 2 seeds."""
+    (tmp_path / "cell.txt").write_text(TEXT)
+    (tmp_path / "other.txt").write_text(TEXT)
+    first = start(tmp_path, f"{RETRAIN} --cells 2 --epochs 1 --limit 64".split())
+    _, err = first.communicate(timeout=300)
+    assert first.returncode == 0, err
+    (source,) = every(tmp_path / "runs")
+    words = [*MANY.split(), "--init", str(source.path), "--freeze", "1", "--runs", str(tmp_path / "whole")]
+    whole = start(tmp_path, words)
+    _, err = whole.communicate(timeout=300)
+    assert whole.returncode == 0, err
+    (expected,) = every(tmp_path / "whole")
+
+    words[-1] = str(tmp_path / "killed")
+    moments, lines = random.Random(0), 1
+    process = start(tmp_path, words)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        run = wait_for_lines(tmp_path / "killed", lines)
+        time.sleep(moments.uniform(0, 0.5))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode in (143, -9), err
+        if number == signal.SIGTERM:
+            assert f"--resume {run.path}\n".encode() in err, "the parent is to be resumed, not the child"
+        lines = sum(len(child.log()) for child in run.children) + 3
+        process = start(tmp_path, ["retrain", "--resume", str(run.path)])
+    source.path.rename(tmp_path / "gone")  # a run needs no other to go on
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+
+    assert len(run.children) == len(expected.children) == 4
+    for wanted, found in zip(expected.children, run.children, strict=True):
+        assert same(state_of(wanted), state_of(found)), found.path.name
+        assert "average" in state_of(found)[0]
+        weights = [(child.path / "weights.safetensors").read_bytes() for child in (wanted, found)]
+        assert weights[0] == weights[1]
+    for one, other in zip(expected.result["networks"], run.result["networks"], strict=True):
+        assert one["test_accuracies"] == other["test_accuracies"]
+
+
+def wait_for_lines(folder: Path, lines: int, seconds: float = 300) -> Run:
+    """The parent run, once its children's logs have so many lines."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for run in every(folder):
+            if sum(len(child.log()) for child in run.children) >= lines:
+                return run
+        time.sleep(0.02)
+    raise TimeoutError("no log line came")
 
 
 def test_two_runs_of_a_seed_are_the_same_and_of_two_seeds_are_not(tmp_path: Path) -> None:

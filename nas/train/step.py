@@ -1,0 +1,83 @@
+"""One training step: a batch in one or several parts, what it drops, its gradient and the update."""
+
+from itertools import pairwise, starmap
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.blocks.drop_path import draw_paths, set_paths
+from nas.execution import mixed
+from nas.rng import generator
+from nas.settings import TrainSettings
+
+
+def learn(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor],
+    settings: TrainSettings,
+    device: str,
+    masks: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One step: (loss without the auxiliary head's, logits).
+
+    In ``settings.accumulate`` parts the gradient is that of the whole batch, but that each part has its own batch
+    statistics and its own draws of dropout layers.
+
+    Args:
+        masks: (paths, batch) of the paths to drop; None: none.
+    """
+    optimizer.zero_grad()
+    images, labels = batch
+    losses, logits = [], []
+    for part in parts(len(labels), settings.accumulate):
+        if masks is not None:
+            set_paths(network, masks[:, part])
+        share = (part.stop - part.start) / len(labels)
+        loss, out = backward(network, (images[part], labels[part]), settings, device, share)
+        losses.append(loss * share)
+        logits.append(out)
+    if settings.clip:
+        nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+    optimizer.step()
+    return torch.stack(losses).sum(), torch.cat(logits)
+
+
+def backward(
+    network: nn.Module, batch: tuple[Tensor, Tensor], settings: TrainSettings, device: str, share: float
+) -> tuple[Tensor, Tensor]:
+    """Adds a part's gradient, times its share of the batch: (its mean loss without the auxiliary head's, logits)."""
+    images, labels = batch
+    with mixed(settings.precision, device):
+        out = network(images)
+    logits, auxiliary = out if isinstance(out, tuple) else (out, None)
+    loss = cross_entropy(logits, labels, settings.label_smoothing)
+    total = loss
+    if auxiliary is not None:
+        total = loss + settings.auxiliary * cross_entropy(auxiliary, labels, settings.label_smoothing)
+    (total * share).backward()
+    return loss.detach(), logits.detach()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Mean cross-entropy, in at least single precision."""
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(precise, labels, label_smoothing=smoothing)
+
+
+def parts(batch: int, number: int) -> list[slice]:
+    """A batch cut into so many nearly equal parts, or fewer, as batch norm needs two images in each."""
+    number = max(1, min(number, batch // 2))
+    edges = [batch * index // number for index in range(number + 1)]
+    return list(starmap(slice, pairwise(edges)))
+
+
+def draw_masks(network: nn.Module, settings: TrainSettings, epoch: int, step: int) -> Tensor | None:
+    """The paths that this step drops, more often each epoch; and the seed of any dropout layer is set."""
+    torch.manual_seed(generator(settings.seed, "extra", step).initial_seed())
+    if not settings.drop_path:
+        return None
+    probability = settings.drop_path * epoch / settings.epochs
+    masks = draw_paths(network, probability, settings.batch, generator(settings.seed, "paths", step))
+    return masks.to(next(network.parameters()).device)
