@@ -36,14 +36,23 @@ class Learner:
             lr=settings.alpha_lr,
             betas=(settings.alpha_beta1, settings.alpha_beta2),
             weight_decay=settings.alpha_weight_decay,
+            capturable=self.alphas[0].is_cuda,
         )
 
     def step_weights(self, train: Batch) -> tuple[Tensor, Tensor]:
         """One SGD step on a training batch: its (loss, logits). No gradient of the alphas is computed."""
-        loss, logits = self._learn(self.weights, self.alphas, train)
+        loss, logits = self.differentiate_weights(train)
+        self.update_weights()
+        return loss, logits
+
+    def differentiate_weights(self, train: Batch) -> tuple[Tensor, Tensor]:
+        """The first half of :meth:`step_weights`: the gradient."""
+        return self._learn(self.weights, self.alphas, train)
+
+    def update_weights(self) -> None:
+        """The second half: the update."""
         nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
         self.weight_optimizer.step()
-        return loss, logits
 
     def step_alphas(self, train: Batch, valid: Batch) -> None:
         """One Adam step on a held-out batch; in first order no gradient of the weights is computed."""

@@ -40,7 +40,7 @@ class MergedFanOut(MixedFanOut):
         if torch.is_autocast_enabled(kind):
             state = state.to(torch.get_autocast_dtype(kind))
         terms = Terms(State(state.contiguous(memory_format=LAST), len(self.readers)))
-        rows = weights[[edge_index(node, self.state) for node in self.readers]]
+        rows = torch.stack([weights[edge_index(node, self.state)] for node in self.readers])
         for name, modules, row in zip(self.operations, zip(*self.edges.values(), strict=True), rows.T, strict=True):
             if not add_operation(terms, modules, row):
                 tell_unmerged(name)

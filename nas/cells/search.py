@@ -12,6 +12,7 @@ from nas import data
 from nas.cells.bilevel import Batch, Learner, Loss
 from nas.cells.genotype import Genotype
 from nas.cells.merged import MergedFanOut
+from nas.cells.stepper import Stepper
 from nas.cells.supernet import FanOut, MixedFanOut, Supernet
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
@@ -21,7 +22,7 @@ from nas.rng import generator
 from nas.run import Run
 from nas.settings import SearchSettings
 from nas.space import CellSpace
-from nas.train.evaluate import correct, evaluate
+from nas.train.evaluate import evaluate
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful, Watch
 
@@ -67,16 +68,14 @@ def search(
     if session.epoch < settings.epochs:
         estimate = measure(trial_step(supernet, settings, dataset, device), settings.batch, device)
         announce(estimate, epochs=settings.epochs, steps=weights_stream.steps, device=device, preset=preset)
+    stepper = Stepper(supernet, learner, weights_stream, alphas_stream)
     with session:
         for epoch in session.epochs():
             set_rate(learner.weight_optimizer, cosine(epoch / settings.epochs, settings.lr, settings.lr_min))
             supernet.train()
             for step in session.steps():
-                batch = weights_stream.at(step)
-                if epoch >= settings.alphas_from:
-                    learner.step_alphas(batch, alphas_stream.at(step))
-                loss, logits = learner.step_weights(batch)
-                session.add(loss=loss, correct=correct(logits, batch[1]))
+                loss, right = stepper.step(step, alphas=epoch >= settings.alphas_from)
+                session.add(loss=loss, correct=right)
             end_epoch(session, supernet, evaluate(supernet, valid, augmentation), settings.batch)
     run.write("genotype.json", supernet.genotype().document())
     return supernet

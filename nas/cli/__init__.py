@@ -1,7 +1,9 @@
 """The command line: one file a command; each parses, calls one function, prints."""
 
+import signal
 import sys
 import warnings
+from types import FrameType
 from typing import Any
 
 import typer
@@ -27,6 +29,7 @@ def app() -> typer.Typer:
 
 def main() -> None:
     """The ``nas`` command."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -45,6 +48,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         return _fail_of_typer(error)
     return status if isinstance(status, int) else 0
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number, "stopped outside of the epochs; an unfinished run goes on with --resume")
 
 
 def _interrupted() -> int:

@@ -122,18 +122,35 @@ class Stream:
         self.split, self.augmentation, self.batch, self.seed = split, augmentation, batch, seed
         self.order, self.augment = order, augment
         self.steps = len(split) // batch
-        self._epoch, self._permutation = -1, torch.empty(0, dtype=torch.int64)
+        self._epoch, self._indices, self._numbers = -1, torch.empty(0), torch.empty(0)
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """The batch of one step: float (batch, 3, H, W) channels-last, labels (batch,)."""
+        return self.batch_of(*self.drawn(step))
+
+    def drawn(self, step: int) -> tuple[Tensor, Tensor]:
+        """What a step's batch is made of: the images' indices (batch,), the numbers of their augmentation (batch, 5).
+
+        On the images' device and the batches'; they go there once an epoch.
+        """
         epoch, index = divmod(step, self.steps)
         if epoch != self._epoch:
-            permutation = torch.randperm(len(self.split), generator=generator(self.seed, self.order, epoch))
-            self._epoch, self._permutation = epoch, permutation.to(self.split.images.device)
-        chosen = self.split.take(self._permutation[index * self.batch : (index + 1) * self.batch])
-        height, width = chosen.images.shape[-2:]
-        drawn = self.augmentation.draw(self.batch, (height, width), generator(self.seed, self.augment, step))
-        return self.augmentation.apply(chosen.images, drawn), chosen.labels.to(self.augmentation.device)
+            self._epoch, self._indices, self._numbers = epoch, *self._draw(epoch)
+        return self._indices[index], self._numbers[index]
+
+    def batch_of(self, indices: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch of what was drawn: nothing random, and on one device nothing that waits for it."""
+        chosen = self.split.take(indices)
+        return self.augmentation.apply(chosen.images, numbers), chosen.labels.to(self.augmentation.device)
+
+    def _draw(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """(steps, batch) and (steps, batch, 5)."""
+        permutation = torch.randperm(len(self.split), generator=generator(self.seed, self.order, epoch))
+        indices = permutation[: self.steps * self.batch].view(self.steps, self.batch)
+        height, width = self.split.images.shape[-2:]
+        streams = (generator(self.seed, self.augment, epoch * self.steps + index) for index in range(self.steps))
+        numbers = [self.augmentation.draw(self.batch, (height, width), stream) for stream in streams]
+        return indices.to(self.split.images.device), torch.stack(numbers).to(self.augmentation.device)
 
 
 def plain_batches(split: Split, augmentation: Augmentation, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
