@@ -16,8 +16,10 @@ from nas.cells.genotype import Genotype, from_document, read
 from nas.cells.search import search as search_cells
 from nas.cost import count
 from nas.data.batches import Augmentation
-from nas.errors import UsageError
+from nas.data.dataset import Dataset
+from nas.errors import UsageError, nearest
 from nas.execution import Execution
+from nas.extras import need
 from nas.files import read_json, read_text
 from nas.run import Run, create, find, hardware, runs_root
 from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, make, plain, recipe_hash, resolve
@@ -372,19 +374,68 @@ def evaluate(run: Run, execution: Execution) -> dict[str, Any]:
     Raises:
         UsageError: the run is not a finished training.
     """
-    if not run.finished or run.told["command"] != "retrain" or "seeds" in run.told:
-        raise UsageError(f"run {run.path} is not one finished training: nas evaluate takes what nas retrain has made")
     device = execution.start()
-    settings = make(TrainSettings, run.told["settings"])
-    root = execution.data_root or run.told["execution"]["data_root"]
-    dataset = data.load(settings.data, root=Path(root) if root else None, image_size=settings.image_size, device=device)
+    _, dataset = trained_on(run, execution, device)
     network = load(run.path).to(device).to(memory_format=torch.channels_last)
     augmentation = Augmentation.of(dataset, cutout=False, device=device)
     _, accuracy = evaluate_network(network, dataset.test, augmentation)
-    result = {**run.result, "test_openings": run.result["test_openings"] + 1}
-    run.write("result.json", result)
     return {
         "test_accuracy": accuracy,
-        "stored_accuracy": result["test_accuracy"],
-        "test_openings": result["test_openings"],
+        "stored_accuracy": run.result["test_accuracy"],
+        "test_openings": count_opening(run),
     }
+
+
+def export(
+    run: Run, to: str, execution: Execution, *, out: Path | None = None, ops: Path | None = None
+) -> dict[str, Any]:
+    """Writes a trained network in a form that runs elsewhere; nothing is written that fails its check.
+
+    Args:
+        to: a name in ``nas.export.FORMS``.
+        out: file or folder to write; None: inside the run folder.
+        ops: the file of the user's own operations, if the cell has any.
+
+    Returns:
+        "file", "bytes" and what was checked or measured.
+
+    Raises:
+        UsageError: the run is not a finished training, its weights are damaged, a package is missing, a failed check.
+    """
+    from nas.export import FORMS, Trained
+
+    if to not in FORMS:
+        raise UsageError(f'--to "{to}": {nearest(to, list(FORMS))}')
+    form = FORMS[to]
+    need(f"--to {to}", "export", *form.packages)
+    out = out or run.path / form.name
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.parent}")
+    execution.start()
+    settings, dataset = trained_on(run, execution, "cpu")
+    plugins.check(run.told.get("ops"), plugins.register(ops) if ops else None)
+    if ops and to == "torch":
+        raise UsageError(f"--to torch: a folder cannot hold the operations of {ops}, only their names")
+    result = form.write(Trained(run.path, load(run.path), dataset, settings.seed), out)
+    return {**result, "test_openings": count_opening(run)} if form.reads_test else result
+
+
+def trained_on(run: Run, execution: Execution, device: str) -> tuple[TrainSettings, Dataset]:
+    """Settings and data of a finished training.
+
+    Raises:
+        UsageError: the run is none.
+    """
+    if not run.finished or run.told["command"] != "retrain" or "seeds" in run.told:
+        raise UsageError(f"run {run.path} is not one finished training, as nas retrain makes (several seeds: name one)")
+    settings = make(TrainSettings, run.told["settings"])
+    root = execution.data_root or run.told["execution"]["data_root"]
+    path = Path(root) if root else None
+    return settings, data.load(settings.data, root=path, image_size=settings.image_size, device=device)
+
+
+def count_opening(run: Run) -> int:
+    """Counts that the test set was read again; how often it has been."""
+    openings = int(run.result["test_openings"]) + 1
+    run.write("result.json", {**run.result, "test_openings": openings})
+    return openings
