@@ -1,7 +1,7 @@
 """What the commands do, for use from Python: search, retrain, resume, load."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import nn
 
 from nas import data, plugins
 from nas.architecture import Architecture, from_json, of_genotype, read_architecture
+from nas.backbone import Backbone, backbone
 from nas.cells.draw import draw
 from nas.cells.genotype import Genotype, from_document, read
 from nas.cells.search import search as search_cells
@@ -124,16 +125,41 @@ def resume(run: Run, execution: Execution = Execution(), ops: Path | None = None
 
 
 def load(path: str | Path) -> nn.Module:
-    """The trained network of a run folder, in evaluation mode: images (N, 3, H, W), normalised → logits.
+    """The trained network of a run or exported folder, in evaluation mode: images (N, 3, H, W), normalised → logits.
 
     Raises:
         UsageError: no weights there, or they do not fit.
     """
+    return load_both(path)[1]
+
+
+def features(
+    path: str | Path,
+    levels: Sequence[str] | Mapping[str, str] | None = None,
+    output_stride: int | None = None,
+) -> Backbone:
+    """The trained network of a run or exported folder as a backbone: images, normalised → {level: feature map}.
+
+    Its ``channels`` and ``strides`` list the levels'. See :func:`nas.backbone.backbone`.
+
+    Args:
+        levels: names such as ``["C4.expansion", "C5"]``, or {name: what to call it}; None: all but expansions.
+        output_stride: largest stride, by dilation.
+
+    Raises:
+        UsageError: as :func:`load`; an unknown level; a stride that dilation cannot take out.
+    """
+    return backbone(*load_both(path), levels, output_stride)
+
+
+def load_both(path: str | Path) -> tuple[Architecture, nn.Module]:
+    """The architecture and the trained network of a folder; see :func:`load`."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(path)
-    network = from_json(read_json(folder / "architecture.json"), str(folder / "architecture.json")).build()
+    architecture = from_json(read_json(folder / "architecture.json"), str(folder / "architecture.json"))
+    network = architecture.build()
     weights = folder / "weights.safetensors"
     if not weights.is_file():
         raise UsageError(f"{weights} is not there: has this training finished?")
@@ -141,7 +167,7 @@ def load(path: str | Path) -> nn.Module:
         network.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
         raise UsageError(f"{weights} does not fit: {str(error).splitlines()[0]}") from None
-    return network.eval()
+    return architecture, network.eval()
 
 
 def architecture_of(target: str, runs: Path | None = None, preset: str = "paper") -> Architecture:
