@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 from torch import nn
 
 from nas import data, plugins
+from nas import tensorboard as board
 from nas.architecture import Architecture, from_json, of_genotype, read_architecture
 from nas.backbone import Backbone, backbone
 from nas.cells.draw import draw
 from nas.cells.genotype import Genotype, from_document, read
+from nas.cells.search import rate as search_rate
 from nas.cells.search import search as search_cells
 from nas.cost import count
 from nas.data.batches import Augmentation
@@ -27,6 +30,7 @@ from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, ma
 from nas.space import load as load_space
 from nas.train.evaluate import evaluate as evaluate_network
 from nas.train.loop import train
+from nas.train.schedule import learning_rate
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ def search(
     seeds: Sequence[int] | None = None,
     final: Final = Final(),
     ops: Path | None = None,
+    tensorboard: bool = False,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -54,6 +59,7 @@ def search(
         preset: names the size of the network that the found cell is meant for, where ``final`` does not.
         seeds: several seeds; None: the settings' one.
         ops: a file of the user's own operations.
+        tensorboard: write RUN/tensorboard too.
         runs: folder of run folders.
 
     Returns:
@@ -63,8 +69,10 @@ def search(
         UsageError: settings, space or data that cannot be used.
         Interrupted: on a signal, saved.
     """
+    if tensorboard:
+        board.check()
     size = {name: getattr(final, name) or SIZES[preset][name] for name in ("channels", "cells")}
-    told = {**tell("search", settings, preset, seeds, ops, execution), "final": size}
+    told = {**tell("search", settings, preset, seeds, ops, execution), "final": size, "tensorboard": tensorboard}
     space = load_space(settings.space)
     check_data(settings, execution)
     run = create(runs_root(runs), label("search", space.name, told), told)
@@ -80,6 +88,7 @@ def retrain(
     preset: str = "paper",
     seeds: Sequence[int] | None = None,
     ops: Path | None = None,
+    tensorboard: bool = False,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -96,7 +105,9 @@ def retrain(
     Raises:
         UsageError, Interrupted: as :func:`search`.
     """
-    told = {**tell("retrain", settings, preset, seeds, ops, execution), "source": source}
+    if tensorboard:
+        board.check()
+    told = {**tell("retrain", settings, preset, seeds, ops, execution), "source": source, "tensorboard": tensorboard}
     shape, classes = check_data(settings, execution)
     fitted = architecture.fitted(shape, classes)
     if fitted.kind == "cell":
@@ -214,7 +225,8 @@ def search_one(run: Run, execution: Execution) -> None:
     """One search and its documents."""
     settings = make(SearchSettings, run.told["settings"])
     space = replace(load_space(str(run.path / "space.toml")), name=settings.space)
-    supernet = search_cells(run, settings, space, execution, run.told["preset"])
+    with board.watching(run, partial(search_rate, settings), list(space.ops)) as watch:
+        supernet = search_cells(run, settings, space, execution, run.told["preset"], watch)
     log = run.log()
     write_cell(run, execution)
     result = {
@@ -275,7 +287,8 @@ def retrain_one(run: Run, execution: Execution) -> None:
     """One training."""
     settings = make(TrainSettings, run.told["settings"])
     architecture = read_architecture(run.path / "architecture.json")
-    train(run, architecture, settings, execution, preset=run.told["preset"])
+    with board.watching(run, partial(learning_rate, settings, part=0.0)) as watch:
+        train(run, architecture, settings, execution, preset=run.told["preset"], watch=watch)
 
 
 def retrain_seeds(run: Run, seeds: list[int], execution: Execution) -> None:

@@ -18,6 +18,7 @@ def retrain(
     settings_file: common.SettingsFile = None,
     resume: Annotated[str | None, typer.Option(help="Go on with an interrupted run.")] = None,
     ops: common.Ops = None,
+    tensorboard: common.TensorBoard = False,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
@@ -32,8 +33,8 @@ def retrain(
 
     execution = common.execution(device, threads, data_root)
     if resume:
-        names = ("target", "preset", "seeds", "channels", "cells", "settings_file", "threads")
-        given = (target, preset, seeds, channels, cells, settings_file, threads)
+        names = ("target", "preset", "seeds", "channels", "cells", "settings_file", "threads", "tensorboard")
+        given = (target, preset, seeds, channels, cells, settings_file, threads, tensorboard or None)
         run = common.resume(resume, {**values, **dict(zip(names, given, strict=True))}, runs, execution, ops)
     elif target is None:
         raise UsageError("nas retrain needs a run, a genotype or an architecture (or --resume RUN)")
@@ -53,6 +54,7 @@ def retrain(
             preset=preset,
             seeds=chosen,
             ops=ops,
+            tensorboard=tensorboard,
             runs=runs,
             execution=execution,
         )
