@@ -9,6 +9,7 @@ demo: .venv/installed
 	$(BIN)/nas show last --to png --out runs/cells.png
 	$(BIN)/nas retrain last --preset quick --data digits --batch 32 --channels 8 --cells 3 --epochs 8
 	$(BIN)/nas evaluate last
+	$(BIN)/nas export last --to torch
 	$(BIN)/nas runs
 	@echo "look at runs/cells.png and at the newest folders in runs/"
 

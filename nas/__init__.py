@@ -1,12 +1,13 @@
 """Neural architecture search for mobile networks.
 
-``nas.search``, ``nas.retrain`` and ``nas.load`` are what the commands of that name do; see :mod:`nas.api`.
+``nas.search`` and ``nas.retrain`` are what the commands of that name do; ``nas.load`` gives a trained network,
+``nas.features`` its feature maps; see :mod:`nas.api`.
 """
 
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["load", "retrain", "search"]
+__all__ = ["features", "load", "retrain", "search"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,27 @@ import torch
 from torch import nn
 
 from nas import data, live, plugins
+from nas import tensorboard as board
 from nas.architecture import Architecture, from_json, of_genotype, read_architecture
+from nas.backbone import Backbone, backbone
 from nas.cells.draw import draw
 from nas.cells.genotype import Genotype, from_document, read
+from nas.cells.search import rate as search_rate
 from nas.cells.search import search as search_cells
 from nas.comparison import combine, summarise
 from nas.cost import count
 from nas.data.batches import Augmentation
-from nas.errors import Interrupted, UsageError
+from nas.data.dataset import Dataset
+from nas.errors import Interrupted, UsageError, nearest
 from nas.execution import Execution
+from nas.extras import need
 from nas.files import read_json, read_text
 from nas.run import Run, create, find, hardware, runs_root
 from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, make, plain, recipe_hash, resolve
 from nas.space import load as load_space
 from nas.train.evaluate import evaluate as evaluate_network
 from nas.train.loop import train
+from nas.train.schedule import learning_rate
 from nas.train.start import WEIGHTS, fitting, freeze, read_weights
 
 
@@ -43,6 +50,7 @@ def search(
     seeds: Sequence[int] | None = None,
     final: Final = Final(),
     ops: Path | None = None,
+    tensorboard: bool = False,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -53,6 +61,7 @@ def search(
         preset: names the size of the network that the found cell is meant for, where ``final`` does not.
         seeds: several seeds; None: the settings' one.
         ops: a file of the user's own operations.
+        tensorboard: write RUN/tensorboard too.
         runs: folder of run folders.
 
     Returns:
@@ -62,8 +71,10 @@ def search(
         UsageError: settings, space or data that cannot be used.
         Interrupted: on a signal, saved.
     """
+    if tensorboard:
+        board.check()
     size = {name: getattr(final, name) or SIZES[preset][name] for name in ("channels", "cells")}
-    told = {**tell("search", settings, preset, seeds, ops, execution), "final": size}
+    told = {**tell("search", settings, preset, seeds, ops, execution), "final": size, "tensorboard": tensorboard}
     space = load_space(settings.space)
     check_data(settings, execution)
     run = create(runs_root(runs), label("search", space.name, told), told)
@@ -88,6 +99,7 @@ def retrain(
     seeds: Sequence[int] | None = None,
     init: Run | None = None,
     ops: Path | None = None,
+    tensorboard: bool = False,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -106,10 +118,12 @@ def retrain(
     Raises:
         UsageError, Interrupted: as :func:`search`.
     """
+    if tensorboard:
+        board.check()
     several = [Candidate(architecture, source)] if isinstance(architecture, Architecture) else list(architecture)
     if not several:
         raise UsageError("there is no network to train")
-    told = tell("retrain", settings, preset, seeds, ops, execution)
+    told = {**tell("retrain", settings, preset, seeds, ops, execution), "tensorboard": tensorboard}
     shape, classes = check_data(settings, execution)
     networks = [fitted(candidate.architecture, shape, classes, settings) for candidate in several]
     weights = initial(init, networks, settings)
@@ -185,18 +199,43 @@ def resume(run: Run, execution: Execution = Execution(), ops: Path | None = None
 
 
 def load(path: str | Path) -> nn.Module:
-    """The trained network of a run folder, in evaluation mode: images (N, 3, H, W), normalised → logits.
+    """The trained network of a run or exported folder, in evaluation mode: images (N, 3, H, W), normalised → logits.
 
     Raises:
         UsageError: no weights there, or they do not fit.
     """
+    return load_both(path)[1]
+
+
+def features(
+    path: str | Path,
+    levels: Sequence[str] | Mapping[str, str] | None = None,
+    output_stride: int | None = None,
+) -> Backbone:
+    """The trained network of a run or exported folder as a backbone: images, normalised → {level: feature map}.
+
+    Its ``channels`` and ``strides`` list the levels'. See :func:`nas.backbone.backbone`.
+
+    Args:
+        levels: names such as ``["C4.expansion", "C5"]``, or {name: what to call it}; None: all but expansions.
+        output_stride: largest stride, by dilation.
+
+    Raises:
+        UsageError: as :func:`load`; an unknown level; a stride that dilation cannot take out.
+    """
+    return backbone(*load_both(path), levels, output_stride)
+
+
+def load_both(path: str | Path) -> tuple[Architecture, nn.Module]:
+    """The architecture and the trained network of a folder; see :func:`load`."""
     folder = Path(path)
-    network = from_json(read_json(folder / "architecture.json"), str(folder / "architecture.json")).build()
+    architecture = from_json(read_json(folder / "architecture.json"), str(folder / "architecture.json"))
+    network = architecture.build()
     try:
         network.load_state_dict(read_weights(folder / "weights.safetensors"))
     except RuntimeError as error:
         raise UsageError(f"{folder / 'weights.safetensors'} does not fit: {str(error).splitlines()[0]}") from None
-    return network.eval()
+    return architecture, network.eval()
 
 
 def architecture_of(target: str, runs: Path | None = None, preset: str = "paper") -> Architecture:
@@ -273,7 +312,8 @@ def search_one(run: Run, execution: Execution) -> None:
     """One search and its documents."""
     settings = make(SearchSettings, run.told["settings"])
     space = replace(load_space(str(run.path / "space.toml")), name=settings.space)
-    supernet = search_cells(run, settings, space, execution, run.told["preset"])
+    with board.watching(run, partial(search_rate, settings), list(space.ops)) as watch:
+        supernet = search_cells(run, settings, space, execution, run.told["preset"], watch)
     log = run.log()
     write_cell(run, execution)
     result = {
@@ -343,7 +383,16 @@ def retrain_one(run: Run, execution: Execution) -> None:
     """One training."""
     settings = make(TrainSettings, run.told["settings"])
     architecture = read_architecture(run.path / "architecture.json")
-    train(run, architecture, settings, execution, preset=run.told["preset"], quiet=live.shown.get())
+    with board.watching(run, partial(learning_rate, settings, part=0.0)) as watch:
+        train(
+            run,
+            architecture,
+            settings,
+            execution,
+            preset=run.told["preset"],
+            watch=watch,
+            quiet=live.shown.get(),
+        )
 
 
 def retrain_seeds(run: Run, seeds: list[int], execution: Execution) -> None:
@@ -468,19 +517,68 @@ def evaluate(run: Run, execution: Execution) -> dict[str, Any]:
     Raises:
         UsageError: the run is not a finished training.
     """
-    if not run.finished or run.told["command"] != "retrain" or "seeds" in run.told:
-        raise UsageError(f"run {run.path} is not one finished training: nas evaluate takes what nas retrain has made")
     device = execution.start()
-    settings = make(TrainSettings, run.told["settings"])
-    root = execution.data_root or run.told["execution"]["data_root"]
-    dataset = data.load(settings.data, root=Path(root) if root else None, image_size=settings.image_size, device=device)
+    _, dataset = trained_on(run, execution, device)
     network = load(run.path).to(device).to(memory_format=torch.channels_last)
     augmentation = Augmentation.of(dataset, cutout=False, device=device)
     _, accuracy = evaluate_network(network, dataset.test, augmentation)
-    result = {**run.result, "test_openings": run.result["test_openings"] + 1}
-    run.write("result.json", result)
     return {
         "test_accuracy": accuracy,
-        "stored_accuracy": result["test_accuracy"],
-        "test_openings": result["test_openings"],
+        "stored_accuracy": run.result["test_accuracy"],
+        "test_openings": count_opening(run),
     }
+
+
+def export(
+    run: Run, to: str, execution: Execution, *, out: Path | None = None, ops: Path | None = None
+) -> dict[str, Any]:
+    """Writes a trained network in a form that runs elsewhere; nothing is written that fails its check.
+
+    Args:
+        to: a name in ``nas.export.FORMS``.
+        out: file or folder to write; None: inside the run folder.
+        ops: the file of the user's own operations, if the cell has any.
+
+    Returns:
+        "file", "bytes" and what was checked or measured.
+
+    Raises:
+        UsageError: the run is not a finished training, its weights are damaged, a package is missing, a failed check.
+    """
+    from nas.export import FORMS, Trained
+
+    if to not in FORMS:
+        raise UsageError(f'--to "{to}": {nearest(to, list(FORMS))}')
+    form = FORMS[to]
+    need(f"--to {to}", "export", *form.packages)
+    out = out or run.path / form.name
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.parent}")
+    execution.start()
+    settings, dataset = trained_on(run, execution, "cpu")
+    plugins.check(run.told.get("ops"), plugins.register(ops) if ops else None)
+    if ops and to == "torch":
+        raise UsageError(f"--to torch: a folder cannot hold the operations of {ops}, only their names")
+    result = form.write(Trained(run.path, load(run.path), dataset, settings.seed), out)
+    return {**result, "test_openings": count_opening(run)} if form.reads_test else result
+
+
+def trained_on(run: Run, execution: Execution, device: str) -> tuple[TrainSettings, Dataset]:
+    """Settings and data of a finished training.
+
+    Raises:
+        UsageError: the run is none.
+    """
+    if not run.finished or run.told["command"] != "retrain" or "seeds" in run.told:
+        raise UsageError(f"run {run.path} is not one finished training, as nas retrain makes (several seeds: name one)")
+    settings = make(TrainSettings, run.told["settings"])
+    root = execution.data_root or run.told["execution"]["data_root"]
+    path = Path(root) if root else None
+    return settings, data.load(settings.data, root=path, image_size=settings.image_size, device=device)
+
+
+def count_opening(run: Run) -> int:
+    """Counts that the test set was read again; how often it has been."""
+    openings = int(run.result["test_openings"]) + 1
+    run.write("result.json", {**run.result, "test_openings": openings})
+    return openings

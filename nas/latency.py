@@ -2,12 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,24 @@ def measure(
         network.eval()
         runs[name, "eager"] = network
         runs[name, "exported"] = torch.export.export(network, (images,)).module()
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     with torch.inference_mode():
-        for _ in range(warmup + repeats):
-            for key, run in runs.items():
-                start = time.perf_counter()
-                run(images)
-                times[key].append(1000 * (time.perf_counter() - start))
+        times = by_turns(runs, images, warmup=warmup, repeats=repeats)
     result: dict[str, dict[str, Latency]] = {name: {} for name in networks}
     for (name, way), taken in times.items():
-        low, median, high = statistics.quantiles(taken[warmup:], n=4)
-        result[name][way] = Latency(median, low, high, repeats, warmup, batch, torch.get_num_threads())
+        result[name][way] = taken
     return result
+
+
+def by_turns(
+    runs: Mapping[Key, Callable[[Tensor], Any]], images: Tensor, *, warmup: int, repeats: int
+) -> dict[Key, Latency]:
+    """Times functions of the same images, each once a round; the first ``warmup`` rounds do not count."""
+    times: dict[Key, list[float]] = {key: [] for key in runs}
+    for _ in range(warmup + repeats):
+        for key, run in runs.items():
+            start = time.perf_counter()
+            run(images)
+            times[key].append(1000 * (time.perf_counter() - start))
+    quartiles = {key: statistics.quantiles(taken[warmup:], n=4) for key, taken in times.items()}
+    told = (repeats, warmup, len(images), torch.get_num_threads())
+    return {key: Latency(median, low, high, *told) for key, (low, median, high) in quartiles.items()}

@@ -69,6 +69,9 @@ class InvertedResidual(nn.Module):
         self.project = conv_bn(hidden, c_out, groups=groups, norm=norm, activation=None if linear else activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = self.expand(x)
+        return self.narrow(self.expand(x), x)
+
+    def narrow(self, wide: Tensor, x: Tensor) -> Tensor:
+        """What follows the expansion: (N, hidden, H, W) and the block's input → its output."""
         wide = add_first(self.depthwise(wide), wide, self.inner)
         return add_first(self.project(self.squeeze(wide)), x, self.outer, in_place=self.linear)

@@ -71,7 +71,7 @@ def search(
     stepper = Stepper(supernet, learner, weights_stream, alphas_stream)
     with session:
         for epoch in session.epochs():
-            set_rate(learner.weight_optimizer, cosine(epoch / settings.epochs, settings.lr, settings.lr_min))
+            set_rate(learner.weight_optimizer, rate(settings, epoch))
             supernet.train()
             for step in session.steps():
                 loss, right = stepper.step(step, alphas=epoch >= settings.alphas_from)
@@ -79,6 +79,11 @@ def search(
             end_epoch(session, supernet, evaluate(supernet, valid, augmentation), settings.batch)
     run.write("genotype.json", supernet.genotype().document())
     return supernet
+
+
+def rate(settings: SearchSettings, epoch: int) -> float:
+    """The weights' learning rate in an epoch."""
+    return cosine(epoch / settings.epochs, settings.lr, settings.lr_min)
 
 
 def load_data(settings: SearchSettings, execution: Execution, device: str) -> Dataset:

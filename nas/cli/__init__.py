@@ -13,7 +13,7 @@ from nas.errors import Interrupted, UsageError
 
 def app() -> typer.Typer:
     """All commands."""
-    from nas.cli import bench, cost, evaluate, retrain, runs, search, show
+    from nas.cli import bench, cost, evaluate, export, retrain, runs, search, show
 
     commands = typer.Typer(
         help="Search cells and tune mobile networks under MAdd budgets, retrain them, count what they cost.",
@@ -22,7 +22,17 @@ def app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for command in (search.search, show.show, retrain.retrain, evaluate.evaluate, runs.runs, cost.cost, bench.bench):
+    made = (
+        search.search,
+        show.show,
+        retrain.retrain,
+        evaluate.evaluate,
+        export.export,
+        runs.runs,
+        cost.cost,
+        bench.bench,
+    )
+    for command in made:
         commands.command()(command)
     return commands
 

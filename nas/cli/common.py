@@ -26,6 +26,7 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda (default: a GPU wh
 Threads = Annotated[int | None, typer.Option(help="CPU threads (default: torch's choice).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Ops = Annotated[Path | None, typer.Option(help="A Python file with operations of your own: OPS = {name: builder}.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs to RUN/tensorboard too.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings; options win over it.")]
 Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2.")]
 

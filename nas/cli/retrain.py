@@ -22,6 +22,7 @@ def retrain(
     settings_file: common.SettingsFile = None,
     resume: Annotated[str | None, typer.Option(help="Go on with an interrupted run.")] = None,
     ops: common.Ops = None,
+    tensorboard: common.TensorBoard = False,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
@@ -37,8 +38,30 @@ def retrain(
 
     execution = common.execution(device, threads, data_root)
     if resume:
-        names = ("targets", "preset", "seeds", "init", "best", "channels", "cells", "settings_file", "threads")
-        given = (targets or None, preset, seeds, init, best, channels, cells, settings_file, threads)
+        names = (
+            "targets",
+            "preset",
+            "seeds",
+            "init",
+            "best",
+            "channels",
+            "cells",
+            "settings_file",
+            "threads",
+            "tensorboard",
+        )
+        given = (
+            targets or None,
+            preset,
+            seeds,
+            init,
+            best,
+            channels,
+            cells,
+            settings_file,
+            threads,
+            tensorboard or None,
+        )
         run = common.resume(resume, {**values, **dict(zip(names, given, strict=True))}, runs, execution, ops)
     elif not targets:
         raise UsageError("nas retrain needs a run, a genotype or an architecture (or --resume RUN)")
@@ -60,6 +83,7 @@ def retrain(
             seeds=common.parse_seeds(seeds),
             init=find(init, runs_root(runs)) if init else None,
             ops=ops,
+            tensorboard=tensorboard,
             runs=runs,
             execution=execution,
         )

@@ -18,6 +18,7 @@ def search(
     settings_file: common.SettingsFile = None,
     resume: Annotated[str | None, typer.Option(help="Go on with an interrupted run.")] = None,
     ops: common.Ops = None,
+    tensorboard: common.TensorBoard = False,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
@@ -31,15 +32,24 @@ def search(
 
     execution = common.execution(device, threads, data_root)
     if resume:
-        names = ("preset", "seeds", "final_channels", "final_cells", "settings_file", "threads")
-        given = (preset, seeds, final_channels, final_cells, settings_file, threads)
+        names = ("preset", "seeds", "final_channels", "final_cells", "settings_file", "threads", "tensorboard")
+        given = (preset, seeds, final_channels, final_cells, settings_file, threads, tensorboard or None)
         run = common.resume(resume, {**values, **dict(zip(names, given, strict=True))}, runs, execution, ops)
     else:
         preset = preset or "paper"
         settings = resolve(SearchSettings, SEARCH_PRESETS, preset, common.read_settings(settings_file), values)
         final = api.Final(final_channels, final_cells)
         chosen = common.parse_seeds(seeds)
-        run = api.search(settings, preset=preset, seeds=chosen, final=final, ops=ops, runs=runs, execution=execution)
+        run = api.search(
+            settings,
+            preset=preset,
+            seeds=chosen,
+            final=final,
+            ops=ops,
+            tensorboard=tensorboard,
+            runs=runs,
+            execution=execution,
+        )
     common.print_json({"run": str(run.path), **run.result}) if json else tell(run.path, run.result)
 
 
