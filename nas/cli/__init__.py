@@ -11,7 +11,7 @@ from nas.errors import Interrupted, UsageError
 
 def app() -> typer.Typer:
     """All commands."""
-    from nas.cli import bench, cost, evaluate, retrain, runs, search, show
+    from nas.cli import bench, cost, evaluate, retrain, runs, search, show, tune
 
     commands = typer.Typer(
         help="Search cells and tune mobile networks under MAdd budgets, retrain them, count what they cost.",
@@ -20,7 +20,8 @@ def app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for command in (search.search, show.show, retrain.retrain, evaluate.evaluate, runs.runs, cost.cost, bench.bench):
+    flow = (search.search, show.show, tune.tune, retrain.retrain, evaluate.evaluate, runs.runs)
+    for command in (*flow, cost.cost, bench.bench):
         commands.command()(command)
     return commands
 

@@ -1,11 +1,14 @@
 """nas show"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli import common
+
+if TYPE_CHECKING:
+    from nas.run import Run
 
 PICTURES = ("svg", "png")
 TEXTS = ("dot", "graphml", "json")
@@ -19,7 +22,12 @@ def show(
     out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
     runs: common.Runs = None,
 ) -> None:
-    """Show a cell: as text, or as a picture or graph file."""
+    """Show a cell as text, picture or graph file; of a tuning run its tables."""
+    if to is None and out is None and (found := tuned(target, runs)):
+        from nas.cli.tune_output import tell
+
+        tell(found.path, found.result)
+        return
     from nas.api import genotype_of
     from nas.cells.genotype import to_text
     from nas.errors import UsageError, nearest
@@ -51,3 +59,18 @@ def show(
 
     text = write_graph(genotype, to)
     write(out, text) if out else print(text)
+
+
+def tuned(target: str, runs: Path | None) -> "Run | None":
+    """The finished tuning run of that name, if it is one."""
+    from nas.errors import UsageError
+    from nas.run import find, runs_root
+
+    if Path(target).is_file():
+        return None
+    run = find(target, runs_root(runs))
+    if run.told["command"] != "tune":
+        return None
+    if not run.finished:
+        raise UsageError(f"run {run.path} is not finished: nas tune --resume {run.path}")
+    return run
