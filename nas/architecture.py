@@ -71,7 +71,7 @@ class Architecture:
         return replace(self, input=input, classes=classes)
 
     def madds(self) -> int:
-        """Multiply-adds of one image, as ``nas.cost.count`` gives them; a macro network's by formula, without building."""
+        """Multiply-adds of one image, as ``nas.cost.count`` gives them; of a macro network by formula, unbuilt."""
         if self.kind == "macro":
             return madds(self.body["rows"], self.input, self.classes)
         return count(self.build_meta(), self.input).madds

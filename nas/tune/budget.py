@@ -141,13 +141,18 @@ class Budgets:
         return max(within, key=lambda found: found.madds)
 
     def _raised(self, filled: Filled, budget: int) -> Filled:
-        """Single stages made wider, the costliest that fits first, while any fits."""
+        """Single stages made wider, the costliest that fits first, while any fits; what did not fit is not tried again."""
+        stages: set[int] | None = None
         while True:
-            wider = [Filled(values, self.madds(values)) for values in self.subject.raised(filled.values)]
-            fits = [one for one in wider if filled.madds < one.madds <= budget]
+            wider = self.subject.raised(filled.values)
+            tried = {
+                stage: Filled(wider[stage], self.madds(wider[stage])) for stage in stages or wider if stage in wider
+            }
+            fits = {stage: one for stage, one in tried.items() if filled.madds < one.madds <= budget}
             if not fits:
                 return filled
-            filled = max(fits, key=lambda one: one.madds)
+            stages = set(fits)
+            filled = max(fits.values(), key=lambda one: one.madds)
 
     def check(self, budget: int) -> None:
         """Raises UsageError, with what can be reached, where no draw fits the budget or none fills it."""

@@ -22,7 +22,7 @@ def interval(values: Sequence[float]) -> float | None:
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """p of the difference of two means (Welch, 1947), two-sided; None where either is a single value or both are constant."""
+    """Two-sided p of two means' difference (Welch, 1947); None where either is a single value or both are constant."""
     from scipy import stats
 
     if min(len(first), len(second)) < 2 or len({*first}) == len({*second}) == 1:

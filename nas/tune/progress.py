@@ -74,4 +74,5 @@ def describe(result: Mapping[str, Any]) -> str:
         return f"stopped after epoch {result['stopped'] + 1}"
     kind = "test" if result.get("test_accuracy") is not None else "valid"
     latency = f"  {result['latency_ms']:.2f} ms" if "latency_ms" in result else ""
-    return f"{kind} {result[f'{kind}_accuracy']:.2%}  {result['madds'] / 1e6:.2f}M MAdds{latency}  {result['seconds']:.0f} s"
+    accuracy, cost = f"{result[f'{kind}_accuracy']:.2%}", f"{result['madds'] / 1e6:.2f}M MAdds"
+    return f"{kind} {accuracy}  {cost}{latency}  {result['seconds']:.0f} s"

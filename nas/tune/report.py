@@ -42,11 +42,12 @@ def entries(contest: Contest) -> list[Entry]:
     """All of a study's draws, trained or not."""
     made = []
     for trial in contest.of_state("COMPLETE", "PRUNED", "FAIL"):
-        told = trial.user_attrs
+        told = {**trial.user_attrs.get("drawn", {}), **trial.user_attrs.get("outcome", {})}
         entry: Entry = {"study": contest.name, "space": contest.budgets.subject.name, "sampler": contest.sampler}
         entry |= {"trial": trial.number, "state": trial.state.name.lower(), "accuracy": told.get("valid_accuracy")}
         names = ("madds", "params", "seconds", "latency_ms", "overhead_seconds", "training_seconds", "values")
-        entry |= {name: told.get(name) for name in (*names, "budget", "budget_madds", "rejected")}
+        entry |= {name: told.get(name) for name in (*names, "budget", "budget_madds")}
+        entry["rejected"] = trial.user_attrs.get("rejected")
         if entry["budget"]:
             entry["gap"] = round(1 - entry["budget_madds"] / entry["budget"], 5)
             entry["folder"] = f"trials/{contest.name}/{trial.number:04d}"
@@ -57,8 +58,8 @@ def entries(contest: Contest) -> list[Entry]:
 def summary(contest: Contest) -> Entry:
     """A study in figures."""
     trained = contest.trained
-    overheads = [trial.user_attrs["overhead_seconds"] for trial in trained if "overhead_seconds" in trial.user_attrs]
-    seconds = [trial.user_attrs["training_seconds"] for trial in trained if "training_seconds" in trial.user_attrs]
+    outcomes = [trial.user_attrs["outcome"] for trial in trained if "outcome" in trial.user_attrs]
+    overheads, seconds = ([one[name] for one in outcomes] for name in ("overhead_seconds", "training_seconds"))
     return {
         "study": contest.name,
         "space": contest.budgets.subject.name,
@@ -149,14 +150,10 @@ def write(run: Run, found: dict[str, Any], seeds: Sequence[int]) -> None:
         Run(folder).write("architecture.json", document)
         if len(chosen) == 1:
             run.write("architecture.json", document)
-    found["finals"] = compare(
-        run.path / "finals", [(winner["budget"], winner["space"], label(winner)) for winner in chosen], seeds
-    )
-    recipe = {
-        "seed": run.told["settings"]["seed"],
-        "recipe": run.told["settings"],
-        "validation": run.told["settings"]["validation"],
-    }
+    labels = [(winner["budget"], winner["space"], label(winner)) for winner in chosen]
+    found["finals"] = compare(run.path / "finals", labels, seeds)
+    settings = run.told["settings"]
+    recipe = {"seed": settings["seed"], "validation": settings["validation"], "recipe": settings}
     plot(trials, found, run.path / "front.png")
     run.write("result.json", {**found, **recipe, "hardware": read_json(run.path / "environment.json")["hardware"]})
 

@@ -87,6 +87,7 @@ class Contest:
     seed: int
     store: "RDBStorage"
     running: dict[int, "Trial"] = field(default_factory=dict)
+    _known: "list[FrozenTrial] | None" = None
 
     def __post_init__(self) -> None:
         optuna = import_optuna()
@@ -98,7 +99,6 @@ class Contest:
             pruner=_pruner(self.pruner),
             load_if_exists=True,
         )
-        self.study.set_metric_names(list(self.objectives))
         self._left = [trial for trial in self.of_state("RUNNING")]
 
     @property
@@ -114,7 +114,13 @@ class Contest:
 
     def of_state(self, *names: str) -> list["FrozenTrial"]:
         """The study's trials in these states, "COMPLETE" among them, by number."""
-        return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.name in names]
+        return [trial for trial in self.all() if trial.state.name in names]
+
+    def all(self) -> list["FrozenTrial"]:
+        """All trials; the driver alone writes, so that they are read anew only after it did."""
+        if self._known is None:
+            self._known = self.study.get_trials(deepcopy=False)
+        return self._known
 
     @property
     def trained(self) -> list["FrozenTrial"]:
@@ -131,7 +137,7 @@ class Contest:
         return counts
 
     def next(self) -> Drawn | None:
-        """The next trial to train: what ran when the study was killed, then new ones; None: none for now, or no more."""
+        """The next trial to train: what ran when the study was killed, then new ones; None: no more for now."""
         optuna, started = import_optuna(), perf_counter()
         while self._left:
             frozen = self._left.pop(0)
@@ -159,10 +165,11 @@ class Contest:
 
     def _ask(self) -> "Trial":
         """A new trial; after a draw that was had before, one of the points that were not."""
-        trials = self.study.get_trials(deepcopy=False)
+        trials = self.all()
         if trials and trials[-1].user_attrs.get("rejected") == "drawn before":
             self.study.enqueue_trial(self._unseen(len(trials)))
         self._set_sampler(len(trials))
+        self._known = None
         return self.study.ask()
 
     def _unseen(self, trial: int) -> dict[str, Any]:
@@ -181,6 +188,7 @@ class Contest:
     def _accept(self, trial: "Trial") -> Filled | None:
         """What the trial trains, or None where it is not to be trained: the study is told so."""
         values = {knob.name: _suggest(trial, knob) for knob in self.knobs}
+        self._known = None
         try:
             if self._repeats(trial.number, values):
                 raise Rejected("drawn before")
@@ -191,8 +199,7 @@ class Contest:
             trial.set_user_attr("rejected", _reason(str(rejected)))
             self._tell(trial, state="FAIL")
             return None
-        for name, value in {"values": filled.values, "budget": limit, "budget_madds": filled.madds}.items():
-            trial.set_user_attr(name, value)
+        trial.set_user_attr("drawn", {"values": filled.values, "budget": limit, "budget_madds": filled.madds})
         self.running[trial.number] = trial
         if self._stops(trial):
             self._tell(trial, state="PRUNED")
@@ -225,19 +232,19 @@ class Contest:
     def done(self, number: int, result: Mapping[str, Any], overhead: float) -> None:
         """Tells the study what came of a trial."""
         trial = self.running.pop(number)
-        trial.set_user_attr("overhead_seconds", round(overhead, 4))
-        trial.set_user_attr("training_seconds", round(result["training_seconds"], 3))
+        names = ("valid_accuracy", "params", "madds", "seconds", "latency_ms")
+        kept = {name: result[name] for name in names if name in result}
+        times = {"overhead_seconds": round(overhead, 4), "training_seconds": round(result["training_seconds"], 3)}
+        trial.set_user_attr("outcome", {**kept, **times})
         if "stopped" in result:
             self._tell(trial, state="PRUNED")
-            return
-        for name in ("valid_accuracy", "params", "madds", "seconds", "latency_ms"):
-            if name in result:
-                trial.set_user_attr(name, result[name])
-        self._tell(trial, [result[RESULTS[name]] for name in self.objectives])
+        else:
+            self._tell(trial, [result[RESULTS[name]] for name in self.objectives])
 
     def _tell(self, trial: "Trial", values: list[float] | None = None, state: str = "COMPLETE") -> None:
         optuna = import_optuna()
         self.study.tell(trial, values, state=optuna.trial.TrialState[state])
+        self._known = None
 
 
 def _reason(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What is tuned: a macro space, or the found cell of a run. A subject turns values of its knobs into an architecture."""
+"""What is tuned: a macro space, or the found cell of a run. It turns values of its knobs into an architecture."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,8 +53,8 @@ class Subject(ABC):
         """
 
     @abstractmethod
-    def raised(self, values: Values) -> list[dict[str, Any]]:
-        """The values with each single stage made wider by its smallest step."""
+    def raised(self, values: Values) -> dict[int, dict[str, Any]]:
+        """By stage, the values with that stage alone made wider by its smallest step."""
 
     @abstractmethod
     def document(self) -> dict[str, Any]:
@@ -87,12 +87,12 @@ class MacroSubject(Subject):
         scaled = (channels, round(height * share), round(width * share))
         return of_network(self.network, settings, input=scaled, classes=classes)
 
-    def raised(self, values: Values) -> list[dict[str, Any]]:
+    def raised(self, values: Values) -> dict[int, dict[str, Any]]:
         """See :class:`Subject`; a step is the family's rounding divisor."""
         steps = list(values.get("steps", ()))
         steps += [0] * (STAGES - len(steps))
-        wider = [[*steps[:stage], steps[stage] + 1, *steps[stage + 1 :]] for stage in range(STAGES)]
-        return [{**values, "steps": more} for more in wider if max(more) <= MOST_STEPS]
+        wider = {stage: [*steps[:stage], steps[stage] + 1, *steps[stage + 1 :]] for stage in range(STAGES)}
+        return {stage: {**values, "steps": more} for stage, more in wider.items() if max(more) <= MOST_STEPS}
 
     def document(self) -> dict[str, Any]:
         """See :class:`Subject`."""
@@ -134,9 +134,9 @@ class CellSubject(Subject):
         changed = self.found.changed(genotype={**genotype, "ops": ops}, **sizes)
         return from_json(changed.fitted(image, classes).document(), self.name)
 
-    def raised(self, values: Values) -> list[dict[str, Any]]:
+    def raised(self, values: Values) -> dict[int, dict[str, Any]]:
         """See :class:`Subject`: a found cell has no stage of its own width."""
-        return []
+        return {}
 
     def document(self) -> dict[str, Any]:
         """See :class:`Subject`."""
