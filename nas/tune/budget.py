@@ -141,7 +141,7 @@ class Budgets:
         return max(within, key=lambda found: found.madds)
 
     def _raised(self, filled: Filled, budget: int) -> Filled:
-        """Single stages made wider, the costliest that fits first, while any fits; what did not fit is not tried again."""
+        """Single stages made wider, the costliest that fits first; what did not fit is not tried again."""
         stages: set[int] | None = None
         while True:
             wider = self.subject.raised(filled.values)

@@ -96,7 +96,7 @@ def test_nsga2_covers_all_budgets_in_one_study(nas: Nas) -> None:
 
 
 def test_a_knob_that_costs_nothing_brings_latency(nas: Nas) -> None:
-    wide = ("--space", "mobilenext", "--budget", "2M", "--tune", "identity", "--set", "reduction=6", "--trials", "2")
+    wide = ("--space", "mobilenext", "--budget", "3M", "--tune", "identity", "--set", "reduction=6", "--trials", "2")
     status, out, err = nas("tune", *wide, *RECIPE, "--no-published", "--no-control", "--json")
     assert status == 0, err
     result = json.loads(out)
@@ -150,7 +150,7 @@ def begin(arguments: tuple[str, ...], folder: Path) -> "subprocess.Popen[bytes]"
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -172,7 +172,7 @@ def test_killed_and_resumed_it_is_as_if_it_had_not_been(nas: Nas, tmp_path: Path
     process = begin(study, other)
     wait_for(lambda: lines(other) >= 3)  # in the middle of the second trial
     process.send_signal(number)
-    status = process.wait(30)
+    status = process.wait(120)
     assert status == (-9 if number == signal.SIGKILL else 143)
     run = find("last", other)
     assert not run.finished
@@ -187,7 +187,7 @@ def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path) -> None:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
     os.kill(workers[0], signal.SIGKILL)
-    assert process.wait(120) == 0
+    assert process.wait(300) == 0
     rows = trials(find("last", tmp_path).path)
     assert sum(row["state"] == "complete" for row in rows) == 6
 
@@ -215,7 +215,7 @@ def test_ray_finishes_all_trials_when_a_node_dies(nas: Nas, two_nodes: Any, tmp_
     runs = tmp_path / "runs"
 
     def kill() -> None:
-        wait_for(lambda: lines(runs) >= 2, 120)
+        wait_for(lambda: lines(runs) >= 2)
         cluster.remove_node(second, allow_graceful=False)
 
     killer = threading.Thread(target=kill)
