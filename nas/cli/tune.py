@@ -1,6 +1,7 @@
 """nas tune"""
 
 import json as json_format
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -53,7 +54,9 @@ def tune(
         names = ("space", "budget", "genotype", "set", "tune", "seeds", "preset", "engine", "workers", "gpus")
         given = (space, budget, genotype, set_, only, seeds, preset, engine, workers, gpus)
         others = {**values, **dict(zip(names, given, strict=True)), "settings": settings_file, "threads": threads}
-        run = common.resume(resume, {**others, "cluster": cluster}, runs, execution, None)
+        if cluster:
+            move(resume, cluster, runs)
+        run = common.resume(resume, others, runs, execution, None)
     else:
         own = [field.name for field in fields(TuneSettings)]
         settings = {name: value for name, value in values.items() if name not in own}
@@ -72,6 +75,15 @@ def tune(
             execution=execution,
         )
     common.print_json({"run": str(run.path), **run.result}) if json else tell(run.path, run.result)
+
+
+def move(name: str, cluster: str, runs: Path | None) -> None:
+    """Has an unfinished run go on on another Ray cluster."""
+    from nas.run import find, runs_root
+
+    run = find(name, runs_root(runs))
+    engine = {**run.told["engine"], "name": "ray", "cluster": cluster}
+    run.write("settings.json", {**run.told, "engine": engine})
 
 
 def parse_set(text: str) -> tuple[str, Any]:

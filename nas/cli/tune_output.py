@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.tune.budget import short
+from nas.tune.report import label
 
 
 def tell(path: Path, result: Mapping[str, Any]) -> None:
@@ -21,9 +22,11 @@ def tell(path: Path, result: Mapping[str, Any]) -> None:
         console.print(finals_table(result["finals"]))
     images = f"{result['validation']} held-out training images"
     console.print(f"accuracies of trials: {images}, seed {result['seed']}, n = 1 each; {result['hardware']}")
-    console.print(
-        f"run      {path}\npicture  {path / 'front.png'}\nretrain  nas retrain {path}/winners/…/architecture.json"
-    )
+    console.print(f"run      {path}\npicture  {path / 'front.png'}", soft_wrap=True)
+    for winner in (entry for entry in result["best"] if "image_size" in entry):
+        smaller = f" --image-size {winner['image_size']}" if winner["image_size"] != result["image"][1] else ""
+        file = path / "winners" / label(winner) / "architecture.json"
+        console.print(f"retrain  nas retrain {file}{smaller}", soft_wrap=True)
 
 
 def budget_table(budget: int, result: Mapping[str, Any]) -> Table:
@@ -68,9 +71,9 @@ def said(study: Mapping[str, Any]) -> str:
     parts += ["every point was drawn"] if study["exhausted"] else []
     shares = ", ".join(f"{name} {share:.2f}" for name, share in study["importances"].items())
     parts += [f"importances: {shares}"] if shares else []
-    later = study["overhead_seconds_mean_of_later"]
+    later = study["overhead_seconds_median_of_later"]
     if later is not None:
-        share = later / study["training_seconds_mean"]
+        share = later / study["training_seconds_median"]
         parts.append(
             f"tuner {later:.3f} s a trial ({share:.1%} of training), first {study['overhead_seconds_first']:.3f} s"
         )

@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from typing import Any
 
 from nas.files import read_json
@@ -30,6 +30,7 @@ def gather(run: Run, contests: Sequence[Contest], extras: Sequence[Job]) -> dict
     found = {
         "studies": [summary(contest) for contest in contests],
         "budgets": run.told["budgets"],
+        "image": run.told["image"],
         "best": best(trials),
         "published": [beside(job) for job in extras],
         "front": front([trial for trial in trials if trial["sampler"] == run.told["tune"]["sampler"]]),
@@ -73,8 +74,8 @@ def summary(contest: Contest) -> Entry:
         "exhausted": contest.exhausted,
         "importances": importances(contest),
         "overhead_seconds_first": overheads[0] if overheads else None,
-        "overhead_seconds_mean_of_later": fmean(overheads[1:]) if len(overheads) > 1 else None,
-        "training_seconds_mean": fmean(seconds) if seconds else None,
+        "overhead_seconds_median_of_later": median(overheads[1:]) if len(overheads) > 1 else None,
+        "training_seconds_median": median(seconds) if seconds else None,
     }
 
 
@@ -147,6 +148,7 @@ def write(run: Run, found: dict[str, Any], seeds: Sequence[int]) -> None:
         folder = run.path / "winners" / label(winner)
         folder.mkdir(parents=True, exist_ok=True)
         document = read_json(run.path / winner["folder"] / "architecture.json")
+        winner["image_size"] = document["input"][1]
         Run(folder).write("architecture.json", document)
         if len(chosen) == 1:
             run.write("architecture.json", document)

@@ -7,7 +7,6 @@ study that was killed goes on as if it had not been: what ran is run to its end,
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from math import prod
 from pathlib import Path
 from time import perf_counter
@@ -173,10 +172,20 @@ class Contest:
         return self.study.ask()
 
     def _unseen(self, trial: int) -> dict[str, Any]:
-        seen = self._seen()
-        points = [point for point in product(*(knob.values for knob in self.knobs)) if point not in seen]
-        chosen = points[number(self.seed, "draw", self._id, trial) % len(points)]
+        """A point that was not drawn: the first from a random place on."""
+        seen, total = self._seen(), prod(len(knob.values) for knob in self.knobs)
+        start = number(self.seed, "draw", self._id, trial) % total
+        points = (self._at((start + offset) % total) for offset in range(total))
+        chosen = next(point for point in points if point not in seen)
         return dict(zip((knob.name for knob in self.knobs), chosen, strict=True))
+
+    def _at(self, index: int) -> tuple[Any, ...]:
+        """The point of that number."""
+        point = []
+        for knob in self.knobs:
+            index, place = divmod(index, len(knob.values))
+            point.append(knob.values[place])
+        return tuple(point)
 
     @property
     def _id(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nas.architecture import Architecture, from_json, of_network
 from nas.errors import UsageError, nearest
-from nas.macro.space import MacroSpace
+from nas.macro.space import RESOLUTION, MacroSpace
 
 Shape = tuple[int, int, int]
 Values = Mapping[str, Any]
@@ -82,7 +82,7 @@ class MacroSubject(Subject):
     def architecture(self, values: Values, image: Shape, classes: int) -> Architecture:
         """See :class:`Subject`."""
         settings = {**self.settings, **values}
-        share = settings.pop("resolution", 1)
+        share = settings.pop(RESOLUTION, 1)
         channels, height, width = image
         scaled = (channels, round(height * share), round(width * share))
         return of_network(self.network, settings, input=scaled, classes=classes)

@@ -201,3 +201,12 @@ def test_limits_and_halves() -> None:
     shuffled = dataset.shuffled(0)
     assert not torch.equal(shuffled.train.labels, dataset.train.labels)
     assert torch.equal(shuffled.train.labels.bincount(), dataset.train.labels.bincount())
+
+
+def test_images_are_only_made_smaller() -> None:
+    whole, small = data.load("digits"), data.load("digits", image_size=12)
+    assert small.shape == (3, 12, 12) and small.train.images.dtype == torch.uint8 and len(small.test) == len(whole.test)
+    means = [dataset.train.images.float().mean() for dataset in (whole, small)]
+    assert abs(means[0] - means[1]) < 3 and torch.equal(small.train.labels, whole.train.labels)
+    with pytest.raises(UsageError, match="only made smaller"):
+        data.load("digits", image_size=16)

@@ -87,7 +87,7 @@ def test_a_budget_that_nothing_fills_is_refused_with_the_range() -> None:
 
 def test_cap_refuses_only_what_nothing_fits_and_rejects_what_is_above() -> None:
     capped = of_space(load("mobilenet_v2"), Freedom(filling=False))
-    assert [knob.name for knob in capped.knobs] == ["width", "expansion"]
+    assert [knob.name for knob in capped.knobs] == ["width", "expansion", "resolution"]
     budgets = Budgets(capped, Counting(IMAGE, 10), False)
     budgets.check(5_000_000_000)
     with pytest.raises(UsageError, match="fits it"):
@@ -140,3 +140,11 @@ def test_a_found_cell_is_filled_by_channels_and_tuned_by_its_blocks() -> None:
     assert ops["sandglass_3x3"]["t"] == 4.0 and ops["asymmetric_3x3"]["r"] == 2.0
     with pytest.raises(Rejected):
         budgets.fit({**values, "asymmetric_3x3.r": 3.0, "asymmetric_3x3.t": 1.0}, costs[5])
+
+
+def test_resolution_is_a_share_of_the_side_and_wins_width() -> None:
+    subject, counting = SUBJECTS["mobilenet_v2"], Counting(IMAGE, 10)
+    budgets = Budgets(subject, counting, True)
+    full, small = (budgets.fit({"expansion": 6.0, "resolution": share}, 20_000_000) for share in (1.0, 0.75))
+    assert counting.architecture(subject, small.values).input == (3, 24, 24)
+    assert small.values["width"] > full.values["width"]

@@ -19,7 +19,7 @@ from nas.run import find
 
 Nas = Callable[..., tuple[int, str, str]]
 RECIPE = ("--data", "digits", "--preset", "quick", "--epochs", "2", "--limit", "80", "--batch", "32")
-SMALL = ("tune", "--space", "mobilenet_v2", "--budget", "1M", *RECIPE, "--no-published")
+SMALL = ("tune", "--space", "mobilenet_v2", "--budget", "1M", *RECIPE, "--no-published", "--tune", "expansion")
 ROOT = Path(__file__).parents[2]
 
 
