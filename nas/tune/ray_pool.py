@@ -115,7 +115,8 @@ class RayPool:
 
     def _connect(self, ray: Any) -> None:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        where = {"num_cpus": self.workers} if self.cluster == "local" else {"address": self.cluster}
+        local = {"num_cpus": self.workers, "_node_ip_address": "127.0.0.1"}
+        where = local if self.cluster == "local" else {"address": self.cluster}
         try:
             ray.init(**where, include_dashboard=False, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
