@@ -60,7 +60,7 @@ def inverted_residual(row: Row, shape: Shape, out: Shape) -> int:
     hidden, kernel = row["hidden"], row.get("kernel", 3)
     expansion = shape[0] * hidden if hidden != shape[0] else 0
     inside = (kernel**2 + out[0]) * hidden * pixels(out)
-    return expansion * pixels(shape) + inside + squeezed(row, hidden)
+    return int(expansion * pixels(shape) + inside + squeezed(row, hidden))
 
 
 def asymmetric(row: Row, shape: Shape, out: Shape) -> int:
@@ -70,7 +70,7 @@ def asymmetric(row: Row, shape: Shape, out: Shape) -> int:
     hidden = computed + copies * shape[0]
     expansion = shape[0] * computed if copies or hidden != shape[0] else 0
     inside = (row.get("kernel", 3) ** 2 + out[0]) * hidden * pixels(out)
-    return expansion * pixels(shape) + inside + squeezed(row, hidden)
+    return int(expansion * pixels(shape) + inside + squeezed(row, hidden))
 
 
 def sandglass(row: Row, shape: Shape, out: Shape) -> int:
@@ -80,7 +80,7 @@ def sandglass(row: Row, shape: Shape, out: Shape) -> int:
     total = row["hidden"] * (shape[0] + out[0]) // row.get("groups", 1) * inside
     total += area * shape[0] * inside if depthwise in ("both", "first") else 0
     total += area * out[0] * pixels(out) if depthwise in ("both", "last") else 0
-    return total + squeezed(row, out[0])
+    return int(total + squeezed(row, out[0]))
 
 
 def harmonious(row: Row, shape: Shape, out: Shape) -> int:
@@ -93,7 +93,7 @@ def harmonious(row: Row, shape: Shape, out: Shape) -> int:
         total += (25 + hidden) * channels * area[0] * area[1]
         channels, left = hidden, left // 2
     total += (9 + made) * hidden * area[0] * area[1]
-    return total + (25 * made * pixels(out) if row["contraction"] > row["stride"] else 0)
+    return int(total + (25 * made * pixels(out) if row["contraction"] > row["stride"] else 0))
 
 
 ROWS = {

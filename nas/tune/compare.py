@@ -18,7 +18,7 @@ def interval(values: Sequence[float]) -> float | None:
     if len(values) < 2:
         return None
     spread = statistics.stdev(values) / len(values) ** 0.5
-    return float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1)) * spread
+    return float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * spread)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -38,7 +38,7 @@ def compare(folder: Path, winners: Sequence[tuple[int, str, str]], seeds: Sequen
         winners: (budget, space, label) each.
         seeds: those trained; none: nothing to compare.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for budget, space, name in winners if seeds else []:
         values = [Run(folder / f"{name}-s{seed}").result["test_accuracy"] for seed in seeds]
         mean = statistics.fmean(values)

@@ -20,8 +20,8 @@ from nas.tune.study import OBJECTIVES, Contest, import_optuna
 Entry = dict[str, Any]
 """A trained trial: space, sampler, trial, folder, values, budget, accuracy, madds, params, seconds, …"""
 
-COLUMNS = ("study", "space", "sampler", "budget", "trial", "state", "accuracy", "madds", "budget_madds", "gap")
-COLUMNS += ("params", "seconds", "latency_ms", "overhead_seconds", "values", "rejected")
+COLUMNS = ["study", "space", "sampler", "budget", "trial", "state", "accuracy", "madds", "budget_madds", "gap"]
+COLUMNS += ["params", "seconds", "latency_ms", "overhead_seconds", "values", "rejected"]
 
 
 def gather(run: Run, contests: Sequence[Contest], extras: Sequence[Job]) -> dict[str, Any]:

@@ -48,9 +48,10 @@ def import_optuna() -> Any:
 def storage(folder: Path) -> "RDBStorage":
     """The SQLite file of a run, which optuna-dashboard opens as it is."""
     optuna = import_optuna()
-    return optuna.storages.RDBStorage(
+    opened: RDBStorage = optuna.storages.RDBStorage(
         f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}}
     )
+    return opened
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Contest:
             pruner=_pruner(self.pruner),
             load_if_exists=True,
         )
-        self._left = [trial for trial in self.of_state("RUNNING")]
+        self._left = self.of_state("RUNNING")
+        self._reported = {(trial.number, epoch) for trial in self._left for epoch in trial.intermediate_values}
 
     @property
     def name(self) -> str:
@@ -230,9 +232,9 @@ class Contest:
     def report(self, number: int, epoch: int, accuracy: float) -> bool:
         """Notes an epoch's accuracy; whether the trial is to stop there."""
         trial = self.running[number]
-        if len(self.objectives) > 1:
-            return False
-        trial.report(accuracy, epoch + 1)
+        if len(self.objectives) == 1 and (number, epoch + 1) not in self._reported:  # a resumed trial tells again
+            self._reported.add((number, epoch + 1))
+            trial.report(accuracy, epoch + 1)
         return self._stops(trial)
 
     def _stops(self, trial: "Trial") -> bool:
@@ -275,7 +277,8 @@ def _snap(knob: Knob, value: Any) -> Any:
 
 
 def _sampler(name: str, seed: int) -> "BaseSampler":
-    samplers = import_optuna().samplers
+    from optuna import samplers
+
     if name == "tpe":
         return samplers.TPESampler(seed=seed)
     if name == "nsga2":
@@ -284,7 +287,8 @@ def _sampler(name: str, seed: int) -> "BaseSampler":
 
 
 def _pruner(name: str) -> "BasePruner":
-    pruners = import_optuna().pruners
+    from optuna import pruners
+
     if name == "median":
         return pruners.MedianPruner()
     if name == "halving":

@@ -81,7 +81,7 @@ class Tuner:
         self.settings = make(TrainSettings, told["settings"])
         self.tune = make(TuneSettings, told["tune"])
         self.limits: tuple[int, ...] = tuple(told["budgets"])
-        counting = Counting(tuple(told["image"]), told["classes"], self.tune.budget_resolution)  # type: ignore[arg-type]
+        counting = Counting(tuple(told["image"]), told["classes"], self.tune.budget_resolution)
         self.budgets = [
             Budgets(from_document(subject), counting, self.tune.mode == "fill") for subject in told["subjects"]
         ]
