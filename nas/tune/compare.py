@@ -42,8 +42,8 @@ def compare(folder: Path, winners: Sequence[tuple[int, str, str]], seeds: Sequen
     for budget, space, name in winners if seeds else []:
         values = [Run(folder / f"{name}-s{seed}").result["test_accuracy"] for seed in seeds]
         mean = statistics.fmean(values)
-        row = {"budget": budget, "space": space, "seeds": list(seeds), "n": len(seeds), "test_accuracies": values}
-        rows.append({**row, "test_accuracy": mean, "interval": interval(values)})
+        told = {"budget": budget, "space": space, "seeds": list(seeds), "n": len(seeds), "test_accuracies": values}
+        rows.append({**told, "test_accuracy": mean, "interval": interval(values)})
     rows.sort(key=lambda row: (row["budget"], -row["test_accuracy"]))
     for row in rows:
         leader = next(other for other in rows if other["budget"] == row["budget"])
