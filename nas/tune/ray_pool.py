@@ -7,7 +7,9 @@ the driver and its verdicts back.
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +87,11 @@ class RayPool:
     _tasks: dict[Any, str] = field(default_factory=dict)
 
     def run(self, jobs: Jobs, told: Told, done: Done) -> None:
-        """See :class:`nas.tune.pools.Pool`."""
+        """See :class:`nas.tune.pools.Pool`. What Ray says of nodes that died belongs on stderr."""
+        with redirect_stdout(sys.stderr):
+            self._run(jobs, told, done)
+
+    def _run(self, jobs: Jobs, told: Told, done: Done) -> None:
         ray = import_ray()
         ours = not ray.is_initialized()
         if ours:
