@@ -109,7 +109,7 @@ def test_a_found_cell_is_tuned_and_retrained(nas: Nas, tmp_path: Path) -> None:
         f"Genotype(normal={pairs}, normal_concat=[2], reduce={pairs}, reduce_concat=[2])"
     )
     status, out, err = nas(
-        "tune", "--genotype", "cell.txt", "--budget", "400K", "--set", "cells=3", *RECIPE, "--objectives", "accuracy",
+        "tune", "--genotype", "cell.txt", "--budget", "5M", "--set", "cells=3", *RECIPE, "--objectives", "accuracy",
         "--trials", "2", "--epochs", "1", "--no-control", "--json",
     )  # fmt: skip
     assert status == 0, err
