@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,17 @@ from nas.execution import Execution
 from nas.extras import need
 from nas.files import read_json, read_text
 from nas.run import Run, create, find, hardware, runs_root
-from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, make, plain, recipe_hash, resolve
+from nas.settings import (
+    SIZES,
+    TRAIN_PRESETS,
+    SearchSettings,
+    TrainSettings,
+    TuneSettings,
+    make,
+    plain,
+    recipe_hash,
+    resolve,
+)
 from nas.space import load as load_space
 from nas.train.evaluate import evaluate as evaluate_network
 from nas.train.loop import train
@@ -180,6 +190,62 @@ def document_names(told: Mapping[str, Any]) -> list[str]:
     return [f"architecture-{network['name']}.json" for network in several] if several else ["architecture.json"]
 
 
+def tune(
+    tuning: TuneSettings,
+    settings: TrainSettings,
+    *,
+    budgets: Sequence[str],
+    spaces: Sequence[str] = (),
+    genotype: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    engine: Mapping[str, Any] | None = None,
+    runs: Path | None = None,
+    execution: Execution = Execution(),  # noqa: B008 - frozen
+) -> Run:
+    """Finds the best settings of macro spaces, or of a found cell, under budgets of multiply-adds.
+
+    Args:
+        tuning: trials, sampler, mode, ….
+        settings: of each training; without ``validation`` a fifth of the training images is held out.
+        budgets: such as "20M".
+        spaces, genotype: what is tuned.
+        fixed, only: knobs that stay at a value; the only ones that stay free.
+        seeds: the winners' last trainings; None: none for spaces, the settings' seed for a cell.
+        engine: the fields of :class:`nas.tune.tuner.Engine`.
+
+    Returns:
+        the run, with study.db, trials.csv, pareto.json, front.png, winners/ and result.json.
+
+    Raises:
+        UsageError, Interrupted: as :func:`search`; a budget that cannot be reached.
+    """
+    from nas.macro.space import load as load_macro
+    from nas.tune import budget, subject, tuner
+
+    if not settings.validation:
+        images = settings.limit or len(data.load(settings.data, root=execution.data_root).train)
+        settings = replace(settings, validation=images // 5)
+    image, classes = check_data(settings, execution)
+    freedom = subject.Freedom(dict(fixed or {}), only, tuning.mode == "fill")
+    subjects: list[subject.Subject] = [subject.of_space(load_macro(space), freedom) for space in dict.fromkeys(spaces)]
+    if genotype:
+        found = architecture_of(genotype, runs).fitted(image, classes)
+        subjects.append(subject.of_cell(Path(genotype).stem, found, freedom))
+        seeds = [settings.seed] if seeds is None else seeds
+    limits = sorted({budget.parse(text) for text in budgets})
+    counting = budget.Counting(image, classes, tuning.budget_resolution)
+    tuner.check([budget.Budgets(one, counting, freedom.filling) for one in subjects], limits, tuning)
+    chosen = tuner.Engine(**engine or {})
+    chosen.check()
+    told = {**tell("tune", settings, "", seeds, None, execution), "seeds": list(seeds or []), "tune": plain(tuning)}
+    told |= {"subjects": [one.document() for one in subjects], "budgets": limits, "image": image, "classes": classes}
+    name = f"tune-{'+'.join(one.name for one in subjects)}-s{settings.seed}"
+    run = create(runs_root(runs), name, {**told, "engine": asdict(chosen)})
+    return proceed(run, execution)
+
+
 def resume(run: Run, execution: Execution = Execution(), ops: Path | None = None) -> Run:  # noqa: B008 - frozen
     """Goes on with an interrupted run; a finished one is left as it is.
 
@@ -291,11 +357,15 @@ def proceed(run: Run, execution: Execution) -> Run:
     if run.finished:
         return run
     command, seeds = run.told["command"], run.told.get("seeds")
-    if command not in ("search", "retrain"):
+    if command not in ("search", "retrain", "tune"):
         raise UsageError(f"run {run.path}: a {command} cannot be resumed")
     try:
         if command == "search":
             search_seeds(run, seeds, execution) if seeds else search_one(run, execution)
+        elif command == "tune":
+            from nas.tune.tuner import proceed as proceed_tuning
+
+            proceed_tuning(run, described(execution))
         else:
             retrain_seeds(run, seeds, execution) if seeds else retrain_one(run, execution)
     except Interrupted as stopped:  # a child's advice gives way to its parent's

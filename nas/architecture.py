@@ -14,9 +14,11 @@ from torch import nn
 from nas.cells.found import found_network
 from nas.cells.genotype import Genotype, from_document, read
 from nas.cells.network import CellNetwork
+from nas.cost import count
 from nas.errors import UsageError
 from nas.files import read_json, read_text
 from nas.macro import networks
+from nas.macro.madds import madds
 from nas.space import complete
 
 FORMAT = "nas/architecture/1"
@@ -70,6 +72,12 @@ class Architecture:
         stem = "cifar" if max(input[1:]) <= 64 else "imagenet"
         return replace(self, input=input, classes=classes, stem=stem)
 
+    def madds(self) -> int:
+        """Multiply-adds of one image, as ``nas.cost.count`` gives them; of a macro network by formula, unbuilt."""
+        if self.kind == "macro":
+            return madds(self.body["rows"], self.input, self.classes)
+        return count(self.build_meta(), self.input).madds
+
     def build(self) -> nn.Module:
         """The module: images (N, *input) → logits (N, classes); in training with an auxiliary head also its logits."""
         if self.kind == "macro":
@@ -97,6 +105,17 @@ def stages(network: nn.Module) -> list[nn.Module]:
         first, *rest = network.cells
         return [nn.ModuleList([network.stem, first]), *rest]
     return list(network.get_submodule("stages").children())
+
+
+def of_network(network: str, settings: Mapping[str, Any], *, input: tuple[int, int, int], classes: int) -> Architecture:
+    """A macro network at these settings, with the stem that goes with the size of the images.
+
+    Raises:
+        UsageError: an unknown network or setting, a value out of range.
+    """
+    document = networks.document(network, settings, input=input, classes=classes, stem=networks.usual_stem(input))
+    body = {key: document[key] for key in BODY["macro"]}
+    return Architecture("macro", input, classes, document["stem"], body)
 
 
 def of_genotype(

@@ -96,6 +96,30 @@ class TrainSettings:
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: mixed precision.")
 
 
+@dataclass(frozen=True, config=STRICT)
+class TuneSettings:
+    """Tuning under budgets; how each trial is trained, TrainSettings say."""
+
+    trials: int = option(60, "Trained trials per space and budget (nsga2: per space).", ge=1, le=100_000)
+    mode: Literal["fill", "cap"] = option(
+        "fill", "fill: every trial is brought just under its budget; cap: anything not above it."
+    )
+    sampler: Literal["tpe", "nsga2", "random"] = option(
+        "tpe", "tpe and random: a study per budget; nsga2: one study over all budgets, for the front."
+    )
+    pruner: Literal["none", "median", "halving"] | None = option(
+        None, "Stops bad trials early: none, median, halving. Usual: halving where accuracy is the one objective."
+    )
+    objectives: str | None = option(
+        None, "accuracy, or with commas also madds, params, latency. Usual: accuracy, and latency where a knob is free."
+    )
+    control: bool = option(True, "As many random trials beside, as a control.")
+    published: bool = option(True, "Train the family's published settings nearest to the budgets as well.")
+    budget_resolution: int | None = option(
+        None, "Side in pixels at which budgets count (usual: the training image's).", ge=8, le=4096
+    )
+
+
 SEARCH_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "quick": {"channels": 8, "cells": 3, "epochs": 6, "batch": 32, "limit": 4000, "alpha_lr": 2e-2, "lr": 0.05},
@@ -227,7 +251,7 @@ def make(kind: type[Settings], values: Mapping[str, Any], where: str = "settings
         raise UsageError(f"{where}: {name} = {values.get(name)!r} (--{name.replace('_', '-')}): {rule}") from None
 
 
-def plain(settings: SearchSettings | TrainSettings) -> dict[str, Any]:
+def plain(settings: SearchSettings | TrainSettings | TuneSettings) -> dict[str, Any]:
     """The settings as JSON values."""
     return asdict(settings)
 

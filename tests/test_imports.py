@@ -14,6 +14,7 @@ FORBIDDEN = {
     "macro": ("nas.cells", "nas.train", "nas.tune", "nas.architecture", "nas.api", "nas.cli"),
     "cells": ("nas.macro", "nas.tune", "nas.architecture", "nas.api", "nas.cli"),
     "train": ("nas.cells", "nas.macro", "nas.tune", "nas.api", "nas.cli"),
+    "tune": ("nas.blocks", "nas.cells", "nas.macro.networks", "nas.macro.families", "nas.api", "nas.cli"),
     "data": ("nas.cells", "nas.macro", "nas.train", "nas.tune", "nas.architecture", "nas.api", "nas.cli"),
 }
 

@@ -13,7 +13,7 @@ from nas.errors import Interrupted, UsageError
 
 def app() -> typer.Typer:
     """All commands."""
-    from nas.cli import bench, cost, evaluate, export, retrain, runs, search, show
+    from nas.cli import bench, cost, evaluate, export, retrain, runs, search, show, tune
 
     commands = typer.Typer(
         help="Search cells and tune mobile networks under MAdd budgets, retrain them, count what they cost.",
@@ -22,17 +22,8 @@ def app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    made = (
-        search.search,
-        show.show,
-        retrain.retrain,
-        evaluate.evaluate,
-        export.export,
-        runs.runs,
-        cost.cost,
-        bench.bench,
-    )
-    for command in made:
+    flow = (search.search, show.show, tune.tune, retrain.retrain, evaluate.evaluate, export.export, runs.runs)
+    for command in (*flow, cost.cost, bench.bench):
         commands.command()(command)
     return commands
 

@@ -1,11 +1,14 @@
 """nas show"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli import common
+
+if TYPE_CHECKING:
+    from nas.cells.genotype import Genotype
 
 PICTURES = ("svg", "png")
 TEXTS = ("dot", "graphml", "json")
@@ -19,48 +22,69 @@ def show(
     out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
     runs: common.Runs = None,
 ) -> None:
-    """Show a cell: as text, or as a picture or graph file; of a retraining of several seeds or cells, the table."""
-    from nas.api import genotype_of
-    from nas.cells.genotype import to_text
+    """Show a cell as text, picture or graph file; of a tuning, or of trainings of several seeds or cells, the tables."""
     from nas.errors import UsageError, nearest
 
+    if to is None and out is None and print_tables(target, runs):
+        return
     if to is None and out is not None:
         to = out.suffix[1:]
     if to is not None and to not in PICTURES + TEXTS:
         raise UsageError(f'--to "{to}": {nearest(to, [*PICTURES, *TEXTS])}')
-    if to is None and (found := several(target, runs)):
-        common.print_networks(found)
-        return
+    from nas.api import genotype_of
+
     genotype = genotype_of(target, runs)
     if to is None:
-        for kind, cell in genotype.cells.items():
-            for node, pairs in enumerate(cell.nodes):
-                print(f"{kind:6}  {node}  {', '.join(f'{name}({state})' for name, state in pairs)}")
-        if all(len(pairs) == 2 for cell in genotype.cells.values() for pairs in cell.nodes):
-            print(to_text(genotype))
-        return
-    if to in PICTURES:
-        from nas.cells.draw import draw
+        print_cells(genotype)
+    elif to in PICTURES:
+        draw_cells(genotype, out or Path(f"{Path(target).stem}.{to}"), to)
+    else:
+        from nas.cells.graph import write_graph
+        from nas.files import write
 
-        out = out or Path(f"{Path(target).stem}.{to}")
-        try:
-            draw(genotype, out, to)
-        except OSError as error:
-            raise UsageError(f"cannot write {out}: {error.strerror or error}") from None
-        print(out)
-        return
-    from nas.cells.graph import write_graph
-    from nas.files import write
-
-    text = write_graph(genotype, to)
-    write(out, text) if out else print(text)
+        text = write_graph(genotype, to)
+        write(out, text) if out else print(text)
 
 
-def several(target: str, runs: Path | None) -> dict[str, Any] | None:
-    """The result of a finished retraining of several seeds or networks; None for anything else."""
+def print_tables(target: str, runs: Path | None) -> bool:
+    """The tables of a finished tuning or of several trainings; whether the target is one."""
+    from nas.errors import UsageError
     from nas.run import find, runs_root
 
     if Path(target).is_file():
-        return None
+        return False
     run = find(target, runs_root(runs))
-    return run.result if run.finished and "networks" in run.result else None
+    if run.told["command"] == "tune":
+        from nas.cli.tune_output import tell
+
+        if not run.finished:
+            raise UsageError(f"run {run.path} is not finished: nas tune --resume {run.path}")
+        tell(run.path, run.result)
+        return True
+    if run.finished and "networks" in run.result:
+        common.print_networks(run.result)
+        return True
+    return False
+
+
+def print_cells(genotype: "Genotype") -> None:
+    """A line a node, and the text form where the cell has one."""
+    from nas.cells.genotype import to_text
+
+    for kind, cell in genotype.cells.items():
+        for node, pairs in enumerate(cell.nodes):
+            print(f"{kind:6}  {node}  {', '.join(f'{name}({state})' for name, state in pairs)}")
+    if all(len(pairs) == 2 for cell in genotype.cells.values() for pairs in cell.nodes):
+        print(to_text(genotype))
+
+
+def draw_cells(genotype: "Genotype", out: Path, to: str) -> None:
+    """The picture, in a file whose name is printed."""
+    from nas.cells.draw import draw
+    from nas.errors import UsageError
+
+    try:
+        draw(genotype, out, to)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror or error}") from None
+    print(out)

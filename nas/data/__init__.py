@@ -17,15 +17,13 @@ def load(name: str, *, root: Path | None = None, image_size: int | None = None, 
 
     Args:
         root: folder of the CIFAR files; then ``NAS_DATA``, then ``~/.cache/nas``.
-        image_size: side in pixels of an image folder's images.
+        image_size: side in pixels of an image folder's images; others are only made smaller.
 
     Raises:
         UsageError: no such data, or files missing or damaged.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nas"
     root = root or Path(os.environ.get("NAS_DATA") or cache)
-    if image_size and name in NAMES:
-        raise UsageError(f"--image-size {image_size}: only image folders are resized, not {name}")
     if name in ("cifar10", "cifar100"):
         from nas.data import cifar
 
@@ -40,6 +38,8 @@ def load(name: str, *, root: Path | None = None, image_size: int | None = None, 
         dataset = folder.load(Path(name), image_size, cache)
     else:
         raise UsageError(f'data "{name}" is neither a folder nor a known name: {nearest(name, list(NAMES))}')
+    if image_size and name in NAMES:
+        dataset = dataset.shrunk(image_size)
     return replace(dataset, train=_place(dataset.train, device), test=_place(dataset.test, device))
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nas.errors import UsageError
@@ -52,6 +53,19 @@ class Dataset:
     padding: int = 4
     flip: bool = True
 
+    def shrunk(self, side: int) -> "Dataset":
+        """The same with smaller square images.
+
+        Raises:
+            UsageError: they are no larger than that now.
+        """
+        if side >= self.shape[1]:
+            raise UsageError(
+                f"--image-size {side}: the images of {self.name} have {self.shape[1]} pixels and are only made smaller"
+            )
+        padding = round(self.padding * side / self.shape[1])
+        return replace(self, train=_shrunk(self.train, side), test=_shrunk(self.test, side), padding=padding)
+
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
             raise UsageError(f"data {self.name}: {len(self.classes)} class; at least two are needed to learn anything")
@@ -100,3 +114,12 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     mean = total / count
     std = (square / count - mean.square()).clamp_min(1e-6).sqrt()
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _shrunk(split: Split, side: int) -> Split:
+    """Antialiased; in parts, because each is a float for a while."""
+
+    def shrink(part: Tensor) -> Tensor:
+        return F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True).round().to(torch.uint8)
+
+    return replace(split, images=torch.cat([shrink(part) for part in split.images.split(5000)]))

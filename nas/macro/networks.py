@@ -172,12 +172,17 @@ def document(
     return {**head, "network": network, "settings": changed(chosen), "rows": resolve(network, chosen, stem)}
 
 
+def usual_stem(input: tuple[int, int, int]) -> str:
+    """The stem that goes with images of (channels, height, width): "cifar" up to 64 pixels, else "imagenet"."""
+    return "cifar" if max(input[1:]) <= 64 else "imagenet"
+
+
 def refit(told: Mapping[str, Any], *, input: tuple[int, int, int], classes: int) -> dict[str, Any]:
     """The document for other data: images up to 64 pixels get the cifar stem, larger ones the imagenet stem.
 
     Rows that are not what the settings resolve to (edited by hand) stay as they are, stem included.
     """
-    stem = "cifar" if max(input[1:]) <= 64 else "imagenet"
+    stem = usual_stem(input)
     own = told["rows"] == resolve(told["network"], told["settings"], told["stem"])
     if own and stem != told["stem"]:
         return document(told["network"], told["settings"], input=input, classes=classes, stem=stem)

@@ -30,6 +30,9 @@ class MacroSpace:
     search: Mapping[str, Any]
 
 
+RESOLUTION = "resolution"
+"""The resolution multiplier (Howard et al., MobileNets, 2017, §3.4): the share of the images' side; no setting of a
+network."""
 KEYS = {"kind", "about", "network", "settings", "search"}
 
 
@@ -55,6 +58,9 @@ def load(text: str) -> MacroSpace:
     family(document["network"])
     for name, drawn in document["search"].items():
         for value in _ends(name, drawn, str(path)):
+            if name == RESOLUTION:
+                _share(value, str(path))
+                continue
             _legal(document["network"], {**document["settings"], name: value}, str(path))
     return MacroSpace(path.stem, document["about"], document["network"], document["settings"], document["search"])
 
@@ -67,6 +73,13 @@ def _ends(name: str, drawn: Any, where: str) -> list[Any]:
             raise UsageError(f"space {where}: {name}: low must not be above high, and all three are numbers")
         return [drawn["low"], drawn["high"]]
     raise UsageError(f"space {where}: {name} must be a list of choices, or {{ low = …, high = …, step = … }}")
+
+
+def _share(value: Any, where: str) -> None:
+    if not isinstance(value, int | float) or not 0 < value <= 1:
+        raise UsageError(
+            f"space {where}: resolution = {value!r}: it is a share of the images' side, above 0, at most 1"
+        )
 
 
 def _legal(network: str, values: Mapping[str, Any], where: str) -> None:

@@ -229,3 +229,12 @@ def test_a_resized_crop_lies_where_it_was_drawn(cifar: Path) -> None:
         seen = augmentation.apply(rows, drawn) * augmentation.std + augmentation.mean
         found = seen[0, 0, :, 0] * 255 / 8
         assert found.min() == pytest.approx(wanted[0], abs=0.3) and found.max() == pytest.approx(wanted[1], abs=0.3)
+
+
+def test_images_are_only_made_smaller() -> None:
+    whole, small = data.load("digits"), data.load("digits", image_size=12)
+    assert small.shape == (3, 12, 12) and small.train.images.dtype == torch.uint8 and len(small.test) == len(whole.test)
+    means = [dataset.train.images.float().mean() for dataset in (whole, small)]
+    assert abs(means[0] - means[1]) < 3 and torch.equal(small.train.labels, whole.train.labels)
+    with pytest.raises(UsageError, match="only made smaller"):
+        data.load("digits", image_size=16)
