@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from nas.errors import UsageError
 
@@ -16,11 +17,17 @@ class Execution:
     device: "cpu" or "cuda"; empty: a GPU where there is one.
     threads: CPU threads; None: torch's choice.
     data_root: folder of the data; None: ``NAS_DATA`` or the cache.
+    cluster: Ray cluster that does the work: "local", an address, or empty: this process.
+    workers: how many share each training on the cluster; None: one, or as the run was begun.
+    storage: URL of an object store that keeps the trainings of a cluster; empty: the run folder is shared.
     """
 
     device: str = ""
     threads: int | None = None
     data_root: Path | None = None
+    cluster: str = ""
+    workers: int | None = None
+    storage: str = ""
 
     def start(self) -> str:
         """Sets the threads and returns the device.
@@ -47,3 +54,8 @@ def mixed(precision: str, device: str) -> contextlib.AbstractContextManager[None
     if precision == "bf16":
         return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def wide(x: Tensor) -> Tensor:
+    """At least float32, for sums that a half-precision number cannot hold."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -78,6 +78,7 @@ class Stream:
         augmentation: applied to each batch.
         batch: images a batch.
         seed, order, augment: seed and the two random streams' purposes.
+        part: which places of each batch are wanted, where several workers share it; all of it is drawn.
     """
 
     def __init__(
@@ -88,24 +89,25 @@ class Stream:
         seed: int,
         order: str = "order",
         augment: str = "augment",
+        part: slice = slice(None),
     ) -> None:
         if batch > len(split):
             raise UsageError(f"--batch {batch} is larger than the {len(split)} images it is drawn from")
         self.split, self.augmentation, self.batch, self.seed = split, augmentation, batch, seed
-        self.order, self.augment = order, augment
+        self.order, self.augment, self.part = order, augment, part
         self.steps = len(split) // batch
         self._epoch, self._permutation = -1, torch.empty(0, dtype=torch.int64)
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of one step: float (batch, 3, H, W) channels-last, labels (batch,)."""
+        """The batch of one step, or the part of it: float (batch, 3, H, W) channels-last, labels (batch,)."""
         epoch, index = divmod(step, self.steps)
         if epoch != self._epoch:
             permutation = torch.randperm(len(self.split), generator=generator(self.seed, self.order, epoch))
             self._epoch, self._permutation = epoch, permutation.to(self.split.images.device)
-        chosen = self.split.take(self._permutation[index * self.batch : (index + 1) * self.batch])
+        chosen = self.split.take(self._permutation[index * self.batch : (index + 1) * self.batch][self.part])
         height, width = chosen.images.shape[-2:]
         drawn = self.augmentation.draw(self.batch, (height, width), generator(self.seed, self.augment, step))
-        return self.augmentation.apply(chosen.images, drawn), chosen.labels.to(self.augmentation.device)
+        return self.augmentation.apply(chosen.images, drawn[self.part]), chosen.labels.to(self.augmentation.device)
 
 
 def plain_batches(split: Split, augmentation: Augmentation, batch: int) -> Iterator[tuple[Tensor, Tensor]]:

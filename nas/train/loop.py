@@ -13,12 +13,13 @@ from nas.architecture import Architecture
 from nas.blocks.drop_path import draw_paths, set_paths
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
-from nas.execution import Execution, mixed
+from nas.execution import Execution, mixed, wide
 from nas.preflight import announce, measure
 from nas.rng import generator
 from nas.run import Run, hardware
 from nas.settings import TrainSettings, recipe_hash
 from nas.train.evaluate import correct, evaluate
+from nas.train.parallel import Team
 from nas.train.schedule import learning_rate, set_rate, sgd
 from nas.train.session import Session, Stateful, Watch
 
@@ -41,7 +42,7 @@ def train(
         watch, quiet: as of :class:`Session`.
 
     Returns:
-        the result: accuracies (fractions), params, madds, seed, recipe, hardware.
+        the result: accuracies (fractions), params, madds, seed, recipe, hardware; of several workers only the first's.
 
     Raises:
         UsageError: data, network or settings that cannot be used.
@@ -51,26 +52,31 @@ def train(
     dataset = load_data(settings, execution, device)
     images, valid = dataset.divided(settings.validation, settings.seed)
     augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device)
-    stream = Stream(images, augmentation, settings.batch, settings.seed)
+    team = Team.present(settings.batch)
+    quiet = quiet or not team.first
+    stream = Stream(images, augmentation, settings.batch, settings.seed, part=team.part)
     network = build(architecture, settings).to(device).to(memory_format=torch.channels_last)
     optimizer = sgd(network.parameters(), settings, nesterov=settings.nesterov)
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
     shown: dict[str, Any] = {"title": f"train s{settings.seed}", "watch": watch, "quiet": quiet}
-    session = Session(run, parts, epochs=settings.epochs, steps=stream.steps, **shown)
+    session = Session(run, parts, epochs=settings.epochs, steps=stream.steps, writes=team.first, **shown)
     if session.epoch < settings.epochs and not quiet:
-        estimate = measure(trial_step(network, settings, dataset, device), settings.batch, device)
+        estimate = measure(trial_step(network, settings, dataset, device), settings.batch // team.size, device)
         announce(estimate, epochs=settings.epochs, steps=stream.steps, device=device, preset=preset)
+    spread = team.spread(network)
     with session:
         for epoch in session.epochs():
             network.train()
             for step in session.steps():
                 set_rate(optimizer, learning_rate(settings, epoch, session.done / stream.steps))
-                drop_paths(network, settings, epoch, step)
+                drop_paths(network, settings, epoch, step, team.part)
                 batch = stream.at(step)
-                loss, logits = learn(network, optimizer, batch, settings, device)
-                session.add(loss=loss, correct=correct(logits, batch[1]))
+                loss, logits = learn(spread, optimizer, batch, settings, device, team.scale)
+                session.add(**team.sum(loss=loss * team.scale / team.size, correct=correct(logits, batch[1])))
             set_paths(network, None)
             end_epoch(session, evaluate(network, valid, augmentation) if len(valid) else None, settings.batch)
+    if not team.first:
+        return {}
     test = evaluate(network, dataset.test, augmentation) if open_test else None
     return finish(run, network, architecture, settings, test)
 
@@ -95,32 +101,33 @@ def learn(
     batch: tuple[Tensor, Tensor],
     settings: TrainSettings,
     device: str,
+    scale: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """One step: (loss without the auxiliary head's, logits)."""
+    """One step: (loss without the auxiliary head's, logits). ``scale`` is the loss's, as of :class:`Team`."""
     images, labels = batch
     with mixed(settings.precision, device):
         out = network(images)
     logits, auxiliary = out if isinstance(out, tuple) else (out, None)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
+    loss = F.cross_entropy(wide(logits), labels, label_smoothing=settings.label_smoothing)
     total = loss
     if auxiliary is not None:
-        beside = F.cross_entropy(auxiliary.float(), labels, label_smoothing=settings.label_smoothing)
+        beside = F.cross_entropy(wide(auxiliary), labels, label_smoothing=settings.label_smoothing)
         total = loss + settings.auxiliary * beside
     optimizer.zero_grad()
-    total.backward()
+    (total * scale).backward()
     nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
     optimizer.step()
     return loss.detach(), logits.detach()
 
 
-def drop_paths(network: nn.Module, settings: TrainSettings, epoch: int, step: int) -> None:
-    """Draws what this step drops: paths (more often each epoch), and the seed of any dropout layer."""
+def drop_paths(network: nn.Module, settings: TrainSettings, epoch: int, step: int, part: slice) -> None:
+    """Draws what this step drops in a part of its batch: paths (more often each epoch), and a dropout layer's seed."""
     torch.manual_seed(generator(settings.seed, "extra", step).initial_seed())
     if settings.drop_path:
         probability = settings.drop_path * epoch / settings.epochs
         stream = generator(settings.seed, "paths", step)
         masks = draw_paths(network, probability, settings.batch, stream)
-        set_paths(network, masks.to(next(network.parameters()).device))
+        set_paths(network, masks[:, part].to(next(network.parameters()).device))
 
 
 def trial_step(network: nn.Module, settings: TrainSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
