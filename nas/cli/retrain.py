@@ -1,5 +1,6 @@
 """nas retrain"""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer

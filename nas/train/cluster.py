@@ -153,7 +153,7 @@ def finish(runs: Sequence[Run], execution: Execution, proceed: Proceed) -> None:
             others are done all the same.
         Interrupted: on a signal, saved.
     """
-    left = [run for run in runs if not run.finished]
+    left = [replace(run, path=run.path.resolve()) for run in runs if not run.finished]
     with joined(execution.cluster):
         fleet = Fleet(equipped(execution), proceed)
         check_fits(fleet.bundle, fleet.execution.workers or 1)
@@ -165,13 +165,18 @@ def finish(runs: Sequence[Run], execution: Execution, proceed: Proceed) -> None:
         except Interrupted as stopped:
             tell("saving …")
             fleet.stop()
-            raise Interrupted(stopped.signal, "saved; go on with --resume RUN") from None
+            raise Interrupted(stopped.signal, f"saved; go on with --resume {command_run(left[0])}") from None
         finally:
             for run in left:
                 if fleet.store(run):
                     Store(fleet.store(run)).pull(run.path)
     if failures:
         raise UsageError("; ".join(failures))
+
+
+def command_run(run: Run) -> Path:
+    """The run folder of the command that a run belongs to: its parent's, where it is a child."""
+    return run.path.parent if (run.path.parent / "settings.json").is_file() else run.path
 
 
 def train_all(fleet: Fleet, runs: Sequence[Run]) -> list[str]:

@@ -51,7 +51,7 @@ class Team:
 
     @property
     def scale(self) -> float:
-        """Makes the mean over workers of the means over their parts the mean over the batch; 1 where parts are equal."""
+        """Makes the mean over workers of their parts' means the mean over the batch; 1 where parts are equal."""
         return (self.part.stop - self.part.start) * self.size / self.batch
 
     def sum(self, **values: Tensor) -> dict[str, Tensor]:
