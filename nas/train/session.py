@@ -176,8 +176,11 @@ class Session:
             "versions": {"torch": str(torch.__version__)},
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
         }
-        checkpoint.save(self.run.path / "checkpoint", self.step, state)
-        self.run.publish()
+        try:
+            checkpoint.save(self.run.path / "checkpoint", self.step, state)
+            self.run.publish()
+        except UsageError as error:
+            raise UsageError(f"{error}; once that is mended, go on with --resume {self.run.path}") from None
         self._saved = now
 
     def _restore(self) -> None:
