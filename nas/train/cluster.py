@@ -60,6 +60,7 @@ class Fleet:
     execution: Execution
     proceed: Proceed
     pending: set[Any] = field(default_factory=set)
+    stopping: bool = False
 
     def train(self, run: Run) -> str:
         """One training to its end.
@@ -69,7 +70,7 @@ class Fleet:
         """
         for attempt in range(1, ATTEMPTS + 1):
             said, died = self._attempt(run)
-            if not died:
+            if not died or self.stopping:
                 return said
             if attempt < ATTEMPTS:
                 tell(f"{run.path.name}: {died}; going on from its last checkpoint")
@@ -85,11 +86,9 @@ class Fleet:
         group = placement_group([self.bundle] * size, strategy="PACK" if size > 1 else "SPREAD")
         try:
             with meeting(size) as address:
-                task = ray.remote(work).options(  # type: ignore[attr-defined]
+                task = ray.remote(max_calls=1, max_retries=0)(work).options(
                     num_cpus=self.bundle["CPU"],
                     num_gpus=self.bundle.get("GPU", 0),
-                    max_retries=0,
-                    max_calls=1,
                     scheduling_strategy=PlacementGroupSchedulingStrategy(group),
                 )
                 own = replace(self.execution, cluster="", workers=None, storage="")
@@ -139,10 +138,11 @@ class Fleet:
         """Asks all tasks to save and end."""
         import ray
 
-        tasks = list(self.pending)
+        self.stopping, tasks = True, list(self.pending)
         for task in tasks:
             ray.cancel(task)
-        ray.wait(tasks, num_returns=len(tasks), timeout=GRACE) if tasks else None
+        if tasks:
+            ray.wait(tasks, num_returns=len(tasks), timeout=GRACE)
 
 
 def finish(runs: Sequence[Run], execution: Execution, proceed: Proceed) -> None:
@@ -271,6 +271,7 @@ def joined(address: str) -> Iterator[None]:
         UsageError: Ray is not installed, or there is no cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # else epoch lines of several trainings count as one repeated
     try:
         import ray
     except ImportError:
