@@ -2,9 +2,9 @@
 
     NAS_DATA=FOLDER python benchmarks/cluster_demo.py OUT [option of nas retrain …]
 
-The nodes are real raylets at 127.0.0.2 (the head) and 127.0.0.3, of one CPU each. Each cell is one ``nas retrain --seeds
-0,1,2 --cluster ADDRESS``; both commands share the cluster, so that six trainings fan out over two CPUs. As soon as two
-trainings have an epoch behind them and one of them is on the second node, that node's raylet is killed.
+The nodes are real raylets at 127.0.0.2 (the head) and 127.0.0.3, of one CPU each. Each cell is one ``nas retrain``;
+both commands share the cluster, so that six trainings fan out over two CPUs. As soon as two trainings have an epoch
+behind them, the second node's raylet is killed.
 """
 
 import json
@@ -19,7 +19,7 @@ from typing import Any
 from nas.run import Run, every
 
 CELLS = ("DARTS_V2", "PC_DARTS_cifar")
-OPTIONS = "--preset quick --channels 8 --cells 3 --epochs 4 --limit 2000 --seeds 0,1,2"
+OPTIONS = "--preset quick --channels 8 --cells 3 --epochs 3 --limit 2000 --seeds 0,1,2"
 GENOTYPES = Path(__file__).parents[1] / "tests" / "golden" / "genotypes.txt"
 
 

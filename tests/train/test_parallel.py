@@ -31,7 +31,7 @@ def alone() -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-@pytest.mark.parametrize("size", [2, 3])  # equal and unequal parts of a batch of 10
+@pytest.mark.parametrize("size", [3, pytest.param(2, marks=pytest.mark.slow)])  # 3: unequal parts of a batch of 10
 def test_gradients_are_those_of_one_worker(
     size: int, alone: dict[str, dict[str, torch.Tensor]], tmp_path: Path
 ) -> None:
