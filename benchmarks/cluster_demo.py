@@ -19,13 +19,13 @@ from typing import Any
 from nas.run import Run, every
 
 CELLS = ("DARTS_V2", "PC_DARTS_cifar")
-OPTIONS = "--preset quick --channels 8 --cells 3 --epochs 3 --limit 2000 --seeds 0,1,2"
+OPTIONS = "--preset quick --channels 4 --cells 3 --epochs 3 --limit 2000 --seeds 0,1,2"
 GENOTYPES = Path(__file__).parents[1] / "tests" / "golden" / "genotypes.txt"
 
 
 def main(out: Path, options: list[str]) -> None:
     """Runs all and prints the table."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0", "RAY_worker_niceness": "0"}
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     from ray.cluster_utils import Cluster
 

@@ -83,7 +83,7 @@ class Fleet:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         size = self.execution.workers or 1
-        group = placement_group([self.bundle] * size, strategy="PACK" if size > 1 else "SPREAD")
+        group = placement_group([self.bundle] * size)
         try:
             with meeting(size) as address:
                 task = ray.remote(max_calls=1, max_retries=0)(work).options(
@@ -94,34 +94,25 @@ class Fleet:
                 own = replace(self.execution, cluster="", workers=None, storage="")
                 places = [Place(run.path, self.store(run), rank, size, address) for rank in range(size)]
                 tasks = [task.remote(place, own, self.proceed, plugins.files()) for place in places]
-                return self._outcome(tasks)
+                return verdict(self._ends(tasks))
         finally:
             remove_placement_group(group)
 
-    def _outcome(self, tasks: list[Any]) -> tuple[str, str]:
+    def _ends(self, tasks: list[Any]) -> "list[End]":
+        """How the tasks of a team ended; once one has failed, the others are given some time and then ended."""
         import ray
-        from ray.exceptions import RayError, RayTaskError
 
-        self.pending |= set(tasks)
-        said, died, bugs = [], [], []
+        ends: list[End] = []
         left = tasks
+        self.pending |= set(tasks)
         while left:
-            failed = bool(said or died or bugs)
+            failed = any(end != End() for end in ends)
             done, left = ray.wait(left, timeout=GRACE if failed else None)
-            for task in done or left:
-                if not done:
-                    ray.cancel(task, force=True)
-                    continue
-                try:
-                    said += [word for word in [ray.get(task)] if word]
-                except RayTaskError as error:
-                    bugs.append(error)
-                except RayError as error:
-                    died.append(type(error).__name__)
+            ends += map(end_of, done)
+            for task in left if not done else ():
+                ray.cancel(task, force=True)
         self.pending -= set(tasks)
-        if bugs and not died and not said:
-            raise bugs[0]
-        return " ".join(said[:1]), "" if said else " ".join(died[:1])
+        return ends
 
     @property
     def bundle(self) -> dict[str, float]:
@@ -143,6 +134,37 @@ class Fleet:
             ray.cancel(task)
         if tasks:
             ray.wait(tasks, num_returns=len(tasks), timeout=GRACE)
+
+
+@dataclass(frozen=True)
+class End:
+    """How a task ended: well, or with something to say, or by the death of what it ran on, or by a bug."""
+
+    said: str = ""
+    died: str = ""
+    bug: Exception | None = None
+
+
+def end_of(task: Any) -> End:
+    """How a finished task ended."""
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        return End(said=ray.get(task))
+    except RayTaskError as error:
+        return End(bug=error)
+    except RayError as error:
+        return End(died=f"its worker is gone ({type(error).__name__})")
+
+
+def verdict(ends: Sequence[End]) -> tuple[str, str]:
+    """(what a worker said, what died). A death explains the others' errors: they lose their connection to it."""
+    said, died = (next(filter(None, (getattr(end, name) for end in ends)), "") for name in ("said", "died"))
+    bugs = [end.bug for end in ends if end.bug]
+    if bugs and not said and not died:
+        raise bugs[0]
+    return said, "" if said else died
 
 
 def finish(runs: Sequence[Run], execution: Execution, proceed: Proceed) -> None:
@@ -241,7 +263,7 @@ def gathered(place: Place, execution: Execution) -> Iterator[None]:
     import torch.distributed as dist
 
     backend = "nccl" if execution.device.startswith("cuda") else "gloo"
-    store = dist.TCPStore(*place.meeting, is_master=False)
+    store = dist.TCPStore(*place.meeting, is_master=False)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size)
     try:
         yield
@@ -259,7 +281,7 @@ def meeting(size: int) -> Iterator[tuple[str, int] | None]:
     import torch.distributed as dist
 
     host = ray.util.get_node_ip_address()
-    store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+    store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     yield host, store.port
 
 

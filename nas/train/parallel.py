@@ -47,12 +47,13 @@ class Team:
     @property
     def part(self) -> slice:
         """The places of this worker's images in a batch; parts differ by one image at most."""
-        return slice(self.batch * self.rank // self.size, self.batch * (self.rank + 1) // self.size)
+        first, end = (self.batch * rank // self.size for rank in (self.rank, self.rank + 1))
+        return slice(first, end)
 
     @property
     def scale(self) -> float:
         """Makes the mean over workers of their parts' means the mean over the batch; 1 where parts are equal."""
-        return (self.part.stop - self.part.start) * self.size / self.batch
+        return len(range(self.batch)[self.part]) * self.size / self.batch
 
     def sum(self, **values: Tensor) -> dict[str, Tensor]:
         """Scalars summed over the workers, in float64."""
@@ -141,7 +142,7 @@ class _Normalise(torch.autograd.Function):
         return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var, count = ctx.saved_tensors
         fixed, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(

@@ -32,7 +32,9 @@ class Store:
         self.url = url
         try:
             from fsspec.core import url_to_fs
-
+        except ImportError:
+            raise UsageError(f"--storage {url} needs fsspec: pip install 'nas[cluster]'") from None
+        try:
             self.system, self.root = url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise UsageError(f"--storage {url}: {error}") from None

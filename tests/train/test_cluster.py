@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from nas.run import Run, every
+from nas.train.cluster import End, verdict
 from tests.conftest import digest
 from tests.train.one_worker import TEXT
 
@@ -30,6 +31,8 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # other programs' memory is not ours
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "120")
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         head = {**NODE, "node_ip_address": "127.0.0.2", "_system_config": QUICK}
         nodes = Cluster(initialize_head=True, head_node_args=head)
@@ -127,3 +130,25 @@ def test_what_cannot_be(cluster: Any, tmp_path: Path) -> None:
         assert rule in err and "Traceback" not in err
     err = ended(start(tmp_path, "--cluster", "127.0.0.2:1"), 2)
     assert "--cluster 127.0.0.2:1" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (("--workers", "2"), "--workers needs --cluster"),
+        (("--storage", "/shared"), "--storage needs --cluster"),
+        (("--cluster", "local", "--storage", "shared", "--runs", "here"), "--runs cannot be given"),
+    ],
+)
+def test_options_that_need_each_other(nas: Callable[..., Any], words: tuple[str, ...], rule: str) -> None:
+    status, _, err = nas("retrain", "last", *words)
+    assert status == 2 and rule in err
+
+
+def test_a_death_explains_the_errors_of_the_rest() -> None:
+    lost, gone = End(bug=RuntimeError("Connection closed by peer")), End(died="its worker is gone")
+    assert verdict([End(), End()]) == ("", "")
+    assert verdict([lost, gone]) == ("", "its worker is gone")
+    assert verdict([lost, End(said="cannot write log.jsonl")]) == ("cannot write log.jsonl", "")
+    with pytest.raises(RuntimeError, match="Connection"):
+        verdict([End(), lost])
