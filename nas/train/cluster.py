@@ -304,7 +304,7 @@ def joined(address: str) -> Iterator[None]:
         options |= {"include_dashboard": False, "object_store_memory": 100 * 2**20}
     try:
         ray.init(address, **options)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except Exception as error:  # what Ray raises itself when a node does not start
         raise UsageError(f"--cluster {address}: {str(error).splitlines()[0]}") from None
     try:
         yield
