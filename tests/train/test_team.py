@@ -28,8 +28,8 @@ print(work(place, Execution("cpu", 1), api.proceed, []))
 """
 CHANGES = {"data": "digits", "limit": 320, "batch": 16, "epochs": 3, "lr": 0.002}
 SETTINGS = resolve(TrainSettings, TRAIN_PRESETS, "quick", CHANGES)
-"""So small a learning rate that rounding stays small over the first epoch; with one worker too, weights off by 1e-7 at the
-start change the second epoch's loss by 0.8 %."""
+"""So small a learning rate that rounding stays small over the first epoch. Later it does not: with one worker too,
+weights off by 1e-7 at the start change the second epoch's loss by 0.8 %."""
 
 
 def new(folder: Path) -> Run:
