@@ -260,6 +260,9 @@ def resume(run: Run, execution: Execution = Execution(), ops: Path | None = None
             device=execution.device or begun["device"],
             threads=begun["threads"],
             data_root=execution.data_root or (Path(begun["data_root"]) if begun["data_root"] else None),
+            cluster=execution.cluster,
+            workers=execution.workers or begun.get("workers"),
+            storage=begun.get("storage", ""),
         ),
     )
 
@@ -354,7 +357,7 @@ def ranked(target: str, best: int, runs: Path | None) -> list[str]:
 
 def proceed(run: Run, execution: Execution) -> Run:
     """Does what is left of a run: the same way whether it is new or was interrupted."""
-    if run.finished:
+    if run.finished or (execution.cluster and go_on_without_terminal(run, execution)):
         return run
     command, seeds = run.told["command"], run.told.get("seeds")
     if command not in ("search", "retrain", "tune"):
@@ -374,8 +377,20 @@ def proceed(run: Run, execution: Execution) -> Run:
 
 
 def finish_all(children: Sequence[Run], execution: Execution) -> list[Run]:
-    """Does what is left of independent runs, one after the other."""
-    return [proceed(child, execution) for child in children]
+    """Does what is left of independent runs: one after the other here, or side by side on a cluster."""
+    if not execution.cluster:
+        return [proceed(child, execution) for child in children]
+    from nas.train import cluster
+
+    cluster.finish(children, execution, proceed)
+    return list(children)
+
+
+def go_on_without_terminal(run: Run, execution: Execution) -> bool:
+    """Whether the run was handed to the cluster as a job, which goes on when the terminal closes, and is done."""
+    from nas.train import job
+
+    return job.wanted(execution) and job.carry_out(run, execution)
 
 
 def search_one(run: Run, execution: Execution) -> None:
@@ -451,6 +466,9 @@ def rank(run: Run, child: Run, execution: Execution) -> dict[str, Any]:
 
 def retrain_one(run: Run, execution: Execution) -> None:
     """One training."""
+    if execution.cluster:
+        finish_all([run], execution)
+        return
     settings = make(TrainSettings, run.told["settings"])
     architecture = read_architecture(run.path / "architecture.json")
     with board.watching(run, partial(learning_rate, settings, part=0.0)) as watch:
@@ -539,9 +557,12 @@ def tell(
 
 
 def described(execution: Execution) -> dict[str, Any]:
-    """How a run is executed: the actual device and threads."""
-    device = execution.start()
+    """How a run is executed: the actual device and threads; on a cluster those asked for, one thread by default."""
     root = str(execution.data_root.resolve()) if execution.data_root else None
+    if execution.cluster:
+        asked = {"workers": execution.workers, "storage": execution.storage}
+        return {"device": execution.device, "threads": execution.threads or 1, "data_root": root, **asked}
+    device = execution.start()
     return {"device": device, "threads": torch.get_num_threads(), "data_root": root}
 
 

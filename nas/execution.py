@@ -16,11 +16,17 @@ class Execution:
     device: "cpu" or "cuda"; empty: a GPU where there is one.
     threads: CPU threads; None: torch's choice.
     data_root: folder of the data; None: ``NAS_DATA`` or the cache.
+    cluster: Ray cluster that does the work: "local", an address, or empty: this process.
+    workers: how many share each training on the cluster; None: one, or as the run was begun.
+    storage: URL of an object store that keeps the trainings of a cluster; empty: the run folder is shared.
     """
 
     device: str = ""
     threads: int | None = None
     data_root: Path | None = None
+    cluster: str = ""
+    workers: int | None = None
+    storage: str = ""
 
     def start(self) -> str:
         """Sets the threads and returns the device.

@@ -1,5 +1,6 @@
 """Files written aside and renamed, so that a crash leaves the old one; JSON read with one-line errors."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -23,6 +24,8 @@ def write(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()  # a full disk needs the room
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
 

@@ -9,6 +9,12 @@ from nas.blocks import OPS
 from nas.errors import UsageError
 
 _registered: set[str] = set()
+_files: dict[Path, None] = {}
+
+
+def files() -> list[Path]:
+    """The files registered so far, in order, for another process to register."""
+    return list(_files)
 
 
 def register(path: Path) -> dict[str, Any]:
@@ -33,6 +39,7 @@ def register(path: Path) -> dict[str, Any]:
         raise UsageError(f"--ops {path}: {taken[0]} is already an operation; choose another name")
     OPS.update(operations)
     _registered.update(operations)
+    _files[path.resolve()] = None
     return {"path": str(path.resolve()), "sha256": digest}
 
 

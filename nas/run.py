@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,9 +21,14 @@ class Run:
     """One run folder.
 
     ``settings.json`` holds {"command", "settings", "execution", …}; a finished run has ``result.json``.
+
+    Args:
+        path: the folder.
+        copy: copies the folder to where it is kept, if that is not here.
     """
 
     path: Path
+    copy: Callable[[Path], None] | None = None
 
     @property
     def name(self) -> str:
@@ -69,6 +74,11 @@ class Run:
         write(path, content) if isinstance(content, str | bytes) else write_json(path, content)
         return path
 
+    def publish(self) -> None:
+        """Copies the folder to where it is kept, if that is not here."""
+        if self.copy:
+            self.copy(self.path)
+
     def log(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl; a torn last line is left out."""
         path = self.path / "log.jsonl"
@@ -83,11 +93,18 @@ class Run:
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
         """Adds a line to log.jsonl."""
+        self._append("log.jsonl", entry)
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Adds a line to events.jsonl, which is never cut: each start and each resumption."""
+        self._append("events.jsonl", event)
+
+    def _append(self, name: str, entry: Mapping[str, Any]) -> None:
         try:
-            with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         except OSError as error:
-            raise UsageError(f"cannot write {self.path / 'log.jsonl'}: {error.strerror or error}") from None
+            raise UsageError(f"cannot write {self.path / name}: {error.strerror or error}") from None
 
     def cut_log(self, epoch: int) -> None:
         """Drops the lines of this epoch and later ones, which will be done again."""

@@ -97,8 +97,11 @@ def read_settings(path: Path | None) -> dict[str, Any]:
         raise UsageError(f"--settings {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def execution(device: str | None, threads: int | None, data_root: Path | None) -> "Execution":
+def execution(device: str | None, threads: int | None, data_root: Path | None, **cluster: Any) -> "Execution":
     """The options as one object.
+
+    Args:
+        cluster: cluster, workers and storage, as of :class:`nas.execution.Execution`.
 
     Raises:
         UsageError: a data folder that does not exist.
@@ -107,7 +110,7 @@ def execution(device: str | None, threads: int | None, data_root: Path | None) -
 
     if data_root is not None and not data_root.is_dir():
         raise UsageError(f"--data-root {data_root}: there is no such folder")
-    return Execution(device or "", threads, data_root)
+    return Execution(device or "", threads, data_root, **cluster)
 
 
 def parse_seeds(text: str | None) -> list[int] | None:

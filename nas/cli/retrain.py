@@ -1,5 +1,6 @@
 """nas retrain"""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,9 @@ def retrain(
     data_root: common.DataRoot = None,
     device: common.Device = None,
     threads: common.Threads = None,
+    cluster: Annotated[str | None, typer.Option(help="Train on a Ray cluster: local, or an address.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Cluster workers that share each training.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Where a cluster keeps runs: a shared folder or a URL.")] = None,
     json: common.Json = False,
     **values: Any,
 ) -> None:
@@ -36,33 +40,23 @@ def retrain(
     from nas.run import find, runs_root
     from nas.settings import resolve
 
-    execution = common.execution(device, threads, data_root)
+    runs, url = on_cluster(runs, cluster, workers, storage)
+    execution = common.execution(device, threads, data_root, cluster=cluster or "", workers=workers, storage=url)
     if resume:
-        names = (
-            "targets",
-            "preset",
-            "seeds",
-            "init",
-            "best",
-            "channels",
-            "cells",
-            "settings_file",
-            "threads",
-            "tensorboard",
-        )
-        given = (
-            targets or None,
-            preset,
-            seeds,
-            init,
-            best,
-            channels,
-            cells,
-            settings_file,
-            threads,
-            tensorboard or None,
-        )
-        run = common.resume(resume, {**values, **dict(zip(names, given, strict=True))}, runs, execution, ops)
+        given = {
+            "targets": targets or None,
+            "preset": preset,
+            "seeds": seeds,
+            "init": init,
+            "best": best,
+            "channels": channels,
+            "cells": cells,
+            "settings_file": settings_file,
+            "threads": threads,
+            "tensorboard": tensorboard or None,
+            "storage": storage,
+        }
+        run = common.resume(resume, {**values, **given}, runs, execution, ops)
     elif not targets:
         raise UsageError("nas retrain needs a run, a genotype or an architecture (or --resume RUN)")
     else:
@@ -88,6 +82,26 @@ def retrain(
             execution=execution,
         )
     common.print_json({"run": str(run.path), **run.result}) if json else tell(str(run.path), run.result)
+
+
+def on_cluster(
+    runs: Path | None, cluster: str | None, workers: int | None, storage: str | None
+) -> tuple[Path | None, str]:
+    """(folder of run folders, URL of the object store or nothing): ``--storage`` is one or the other.
+
+    Raises:
+        UsageError: options that only a cluster can honour, or two folders.
+    """
+    from nas.errors import UsageError
+    from nas.train.storage import is_url
+
+    if not cluster and (workers or storage):
+        raise UsageError(f"--{'workers' if workers else 'storage'} needs --cluster local, or a cluster's address")
+    if not storage or is_url(storage):
+        return runs, storage or ""
+    if runs:
+        raise UsageError(f"--storage {storage} is the folder of run folders: --runs cannot be given with it")
+    return Path(storage), ""
 
 
 def tell(path: str, result: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ def show(
     out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
     runs: common.Runs = None,
 ) -> None:
-    """Show a cell as text, picture or graph file; of a tuning, or of trainings of several seeds or cells, the tables."""
+    """Show a cell as text, picture or graph file; of a tuning or of trainings of seeds or cells the tables."""
     from nas.errors import UsageError, nearest
 
     if to is None and out is None and print_tables(target, runs):

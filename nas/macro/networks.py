@@ -42,7 +42,11 @@ class MacroNetwork(nn.Module):
 
 
 class IdleNorm(nn.BatchNorm2d):
-    """A batch norm that the published network holds but never runs: it counts and does nothing."""
+    """A batch norm that the published network holds but never runs: it counts, does nothing and learns nothing."""
+
+    def __init__(self, *args: Any, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         return x

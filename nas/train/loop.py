@@ -12,12 +12,14 @@ from nas.architecture import Architecture
 from nas.blocks.drop_path import set_paths
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
+from nas.errors import UsageError
 from nas.execution import Execution
 from nas.preflight import announce, measure
 from nas.rng import generator
 from nas.run import Run, hardware
 from nas.settings import TrainSettings, recipe_hash
 from nas.train.evaluate import correct, evaluate
+from nas.train.parallel import Team
 from nas.train.recipe import follow, make_average, make_optimizer
 from nas.train.schedule import learning_rate, set_rate
 from nas.train.session import Session, Stateful, Watch
@@ -43,7 +45,7 @@ def train(
         watch, quiet: as of :class:`Session`.
 
     Returns:
-        the result: accuracies (fractions), params, madds, seed, recipe, hardware.
+        the result: accuracies (fractions), params, madds, seed, recipe, hardware; of several workers only the first's.
 
     Raises:
         UsageError: data, network or settings that cannot be used.
@@ -52,9 +54,13 @@ def train(
     device = execution.start()
     dataset = load_data(settings, execution, device)
     images, valid = dataset.divided(settings.validation, settings.seed)
+    team = Team.present(settings.batch)
+    if team.size > 1 and settings.accumulate > 1:
+        raise UsageError("--accumulate and --workers cannot be combined: workers are parts of a batch already")
+    quiet = quiet or not team.first
     resized = settings.crop == "resized"
     augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device, resized=resized)
-    stream = Stream(images, augmentation, settings.batch, settings.seed)
+    stream = Stream(images, augmentation, settings.batch, settings.seed, part=team.part)
     network = build(run, architecture, settings).to(device).to(memory_format=torch.channels_last)
     frozen = freeze(network, settings.freeze)
     optimizer, average = make_optimizer(network, settings), make_average(network, settings)
@@ -62,25 +68,28 @@ def train(
     if average is not None:
         parts["average"] = average
     title = f"train {run.told.get('title') or f's{settings.seed}'}"
-    shown: dict[str, Any] = {"title": title, "watch": watch, "quiet": quiet}
+    shown: dict[str, Any] = {"title": title, "watch": watch, "quiet": quiet, "writes": team.first}
     session = Session(run, parts, epochs=settings.epochs, steps=stream.steps, **shown)
     if session.epoch < settings.epochs and not quiet:
-        estimate = measure(trial_step(network, settings, dataset, device), settings.batch, device)
+        estimate = measure(trial_step(network, settings, dataset, device), settings.batch // team.size, device)
         announce(estimate, epochs=settings.epochs, steps=stream.steps, device=device, preset=preset)
     tested = network if average is None else average.module
+    spread = team.spread(network)
     with session:
         for epoch in session.epochs():
             train_mode(network, frozen)
             for step in session.steps():
                 set_rate(optimizer, learning_rate(settings, epoch, session.done / stream.steps))
-                masks = draw_masks(network, settings, epoch, step)
+                masks = draw_masks(network, settings, epoch, step, team.part)
                 batch = stream.at(step)
-                loss, logits = learn(network, optimizer, batch, settings, device, masks)
+                loss, logits = learn(spread, optimizer, batch, settings, device, masks, team.scale)
                 if average is not None:
                     follow(average, network, settings.ema, step)
-                session.add(loss=loss, correct=correct(logits, batch[1]))
+                session.add(**team.sum(loss=loss * team.scale / team.size, correct=correct(logits, batch[1])))
             set_paths(network, None)
             end_epoch(session, evaluate(tested, valid, augmentation) if len(valid) else None, settings.batch)
+    if not team.first:
+        return {}
     test = evaluate(tested, dataset.test, augmentation) if open_test else None
     return finish(run, tested, architecture, settings, test)
 

@@ -11,7 +11,9 @@ The loops stay flat::
 """
 
 import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, TracebackType
@@ -48,6 +50,7 @@ class Session:
         title: shown beside the progress.
         watch: told of each epoch, once its checkpoint is written.
         quiet: shows no progress.
+        writes: False for all but one of the workers that share a training: only one keeps log and checkpoints.
 
     Raises:
         UsageError: the checkpoint does not fit, or cannot be written.
@@ -64,8 +67,9 @@ class Session:
         title: str,
         watch: Watch | None = None,
         quiet: bool = False,
+        writes: bool = True,
     ) -> None:
-        self.watch, self.quiet = watch, quiet
+        self.watch, self.quiet, self.writes = watch, quiet, writes
         self.run, self.parts, self.total, self.per_epoch, self.title = run, parts, epochs, steps, title
         self.epoch = 0
         self.done = 0  # steps of this epoch
@@ -74,9 +78,12 @@ class Session:
         self._signal = 0
         self._handlers: dict[int, Any] = {}
         self._restore()
+        if writes:
+            self.run.cut_log(self.epoch)
+            self._note_start()
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ():
             self._handlers[number] = signal.signal(number, self._stop)
         console = Console(stderr=True)
         columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")]
@@ -126,7 +133,8 @@ class Session:
         """Writes the epoch's log line and a checkpoint, and prints ``line``."""
         now = time.monotonic()
         entry = {"epoch": self.epoch, "seconds": round(self._seconds + now - self._started, 3), **values}
-        self.run.append_log(entry)
+        if self.writes:
+            self.run.append_log(entry)
         if not self.quiet:
             self._say(f"{self.title} epoch {self.epoch + 1}/{self.total}  {line}  {entry['seconds']:.0f} s")
         self.epoch, self.done = self.epoch + 1, 0
@@ -148,7 +156,16 @@ class Session:
         self._signal = number
         print("stopping after this step …", file=sys.stderr)
 
+    def _note_start(self) -> None:
+        """A line in events.jsonl for each start and each resumption, with the step it begins at."""
+        event = {"event": "resumed" if self.step else "started", "step": self.step, "epoch": self.epoch}
+        self.run.note({**event, "host": socket.gethostname(), "time": time.time()})
+        if self.step and not self.quiet and self.epoch < self.total:
+            print(f"{self.title} goes on at step {self.step}", file=sys.stderr, flush=True)
+
     def _save(self) -> None:
+        if not self.writes:
+            return
         now = time.monotonic()
         state = {
             "epoch": self.epoch,
@@ -159,13 +176,16 @@ class Session:
             "versions": {"torch": str(torch.__version__)},
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
         }
-        checkpoint.save(self.run.path / "checkpoint", self.step, state)
+        try:
+            checkpoint.save(self.run.path / "checkpoint", self.step, state)
+            self.run.publish()
+        except UsageError as error:
+            raise UsageError(f"{error}; once that is mended, go on with --resume {self.run.path}") from None
         self._saved = now
 
     def _restore(self) -> None:
         state = checkpoint.load(self.run.path / "checkpoint")
         if state is None:
-            self.run.cut_log(0)
             return
         try:
             for name, part in self.parts.items():
@@ -178,4 +198,3 @@ class Session:
             raise UsageError(f"checkpoint in {self.run.path} does not fit its settings: {said}") from None
         if state["versions"]["torch"] != str(torch.__version__):
             print(f"warning: begun with torch {state['versions']['torch']}: not bit for bit the same", file=sys.stderr)
-        self.run.cut_log(self.epoch)

@@ -19,6 +19,7 @@ def learn(
     settings: TrainSettings,
     device: str,
     masks: Tensor | None = None,
+    scale: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """One step: (loss without the auxiliary head's, logits).
 
@@ -27,6 +28,7 @@ def learn(
 
     Args:
         masks: (paths, batch) of the paths to drop; None: none.
+        scale: of the loss whose gradient is taken, as of :class:`nas.train.parallel.Team`.
     """
     optimizer.zero_grad()
     images, labels = batch
@@ -35,7 +37,7 @@ def learn(
         if masks is not None:
             set_paths(network, masks[:, part])
         share = (part.stop - part.start) / len(labels)
-        loss, out = backward(network, (images[part], labels[part]), settings, device, share)
+        loss, out = backward(network, (images[part], labels[part]), settings, device, share * scale)
         losses.append(loss * share)
         logits.append(out)
     if settings.clip:
@@ -47,7 +49,7 @@ def learn(
 def backward(
     network: nn.Module, batch: tuple[Tensor, Tensor], settings: TrainSettings, device: str, share: float
 ) -> tuple[Tensor, Tensor]:
-    """Adds a part's gradient, times its share of the batch: (its mean loss without the auxiliary head's, logits)."""
+    """Adds a part's gradient, times its share: (its mean loss without the auxiliary head's, logits)."""
     images, labels = batch
     with mixed(settings.precision, device):
         out = network(images)
@@ -73,11 +75,13 @@ def parts(batch: int, number: int) -> list[slice]:
     return list(starmap(slice, pairwise(edges)))
 
 
-def draw_masks(network: nn.Module, settings: TrainSettings, epoch: int, step: int) -> Tensor | None:
-    """The paths that this step drops, more often each epoch; and the seed of any dropout layer is set."""
+def draw_masks(
+    network: nn.Module, settings: TrainSettings, epoch: int, step: int, part: slice = slice(None)
+) -> Tensor | None:
+    """The paths that this step drops in a part of its batch, more often each epoch; sets dropout layers' seed too."""
     torch.manual_seed(generator(settings.seed, "extra", step).initial_seed())
     if not settings.drop_path:
         return None
     probability = settings.drop_path * epoch / settings.epochs
     masks = draw_paths(network, probability, settings.batch, generator(settings.seed, "paths", step))
-    return masks.to(next(network.parameters()).device)
+    return masks[:, part].to(next(network.parameters()).device)

@@ -10,7 +10,7 @@ from nas.statistics import interval, welch
 
 
 def compare(folder: Path, winners: Sequence[tuple[int, str, str]], seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Per budget the winners' test accuracies with half of their 95 % interval, best mean first, each against the first.
+    """Per budget the winners' test accuracies and half of their 95 % interval, best first, each against the first.
 
     Args:
         folder: of the last trainings.

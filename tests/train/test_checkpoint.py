@@ -1,13 +1,22 @@
 """Checkpoints: two kept, damage seen, no code run."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from nas.architecture import from_json
 from nas.errors import UsageError
+from nas.execution import Execution
+from nas.macro.networks import document
+from nas.run import Run, create
+from nas.settings import TrainSettings, plain
 from nas.train import checkpoint
+from nas.train.loop import train
+from nas.train.session import Watch
+from tests.conftest import digest
 
 
 def test_the_last_two_are_kept(tmp_path: Path) -> None:
@@ -50,3 +59,53 @@ def test_malformed_index(content: str, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written() -> None:
     with pytest.raises(UsageError, match="cannot write"):
         checkpoint.save(Path("/proc/self/nas"), 1, {})
+
+
+FULL = Path("/dev/full")
+full_disk = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+
+
+@full_disk
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 1, {"step": 1})
+    for name in (".000000002.pt.part", ".latest.json.part"):
+        (tmp_path / name).symlink_to(FULL)
+        with pytest.raises(UsageError, match="No space left"):
+            checkpoint.save(tmp_path, 2, {"step": 2})
+        assert not (tmp_path / name).is_symlink(), "the room is given back"
+        assert checkpoint.load(tmp_path) == {"step": 1}
+    checkpoint.save(tmp_path, 2, {"step": 2})
+    assert checkpoint.load(tmp_path) == {"step": 2}
+
+
+def training(folder: Path, run: Run | None = None, watch: Watch | None = None) -> Run:
+    """Three epochs of three steps, or what is left of them."""
+    settings = TrainSettings(data="digits", limit=48, batch=16, epochs=3)
+    run = run or create(folder, "train", {"command": "retrain", "settings": plain(settings), "execution": {}})
+    network = from_json(document("mobilenet_v2", {"width": 0.1}, input=(3, 16, 16), classes=10, stem="cifar"))
+    train(run, network, settings, Execution("cpu", 1), watch=watch)
+    return run
+
+
+@full_disk
+def test_a_full_disk_is_no_lost_run(tmp_path: Path) -> None:
+    whole, run = (
+        training(tmp_path / "whole"),
+        create(tmp_path, "full", {"command": "", "settings": {}, "execution": {}}),
+    )
+
+    def fill(entry: object) -> None:
+        (run.path / "checkpoint" / ".000000006.pt.part").symlink_to(FULL)
+
+    with pytest.raises(UsageError, match=r"No space left.*go on with --resume"):
+        training(tmp_path, run, fill)
+    assert len(run.log()) == 2, "the second epoch is in the log, but not in a checkpoint"
+    training(tmp_path, run)
+    assert digest(run.path / "weights.safetensors") == digest(whole.path / "weights.safetensors")
+    assert [entry["train_loss"] for entry in run.log()] == [entry["train_loss"] for entry in whole.log()]
+
+
+def test_a_lost_folder_is_a_clear_error(tmp_path: Path) -> None:
+    run = create(tmp_path, "lost", {"command": "", "settings": {}, "execution": {}})
+    with pytest.raises(UsageError, match=r"cannot write .*No such file"):
+        training(tmp_path, run, lambda entry: shutil.rmtree(run.path))
