@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-PURPOSES = ("init", "split", "order", "alpha-order", "augment", "alpha-augment", "paths", "labels", "extra")
+PURPOSES = ("init", "split", "order", "alpha-order", "augment", "alpha-augment", "paths", "labels", "extra", "gumbel")
 
 
 def generator(seed: int, purpose: str, *counters: int) -> torch.Generator:
