@@ -4,6 +4,7 @@ Memory first, one process a way, never two alive; then time, the ways taking tur
 meets all of them.
 """
 
+import itertools
 import json
 import resource
 import statistics
@@ -16,16 +17,16 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from nas.cells import genotype
-from nas.cells.bilevel import Batch, Learner
+from nas.cells import search as searches
+from nas.cells.bilevel import Batch
 from nas.cells.found import found_network
-from nas.cells.merged import MergedFanOut
-from nas.cells.supernet import MixedFanOut, Supernet
+from nas.cells.sampled import draw_paths
 from nas.errors import UsageError, nearest
 from nas.run import environment
-from nas.settings import SearchSettings, TrainSettings
+from nas.settings import SearchSettings, TrainSettings, make
 from nas.space import load
 from nas.train.schedule import sgd
 
@@ -35,6 +36,17 @@ SEARCH_WAYS = {
     "merged": "the merged engine",
     "reference": "the textbook: a module per operation, contiguous memory, all gradients in both steps",
     "reference-lean": "the same in channels-last memory, alpha gradients alone in the alpha step",
+    "merged-recompute": "the merged engine; of each cell only the inputs are kept for the backward pass",
+    "partial": "the merged engine on a quarter of the channels",
+    "gdas": "of each edge one drawn operation",
+}
+SEARCH_CHANGES: dict[str, dict[str, Any]] = {
+    "merged": {},
+    "reference": {"engine": "reference"},
+    "reference-lean": {"engine": "reference"},
+    "merged-recompute": {"recompute": True},
+    "partial": {"partial": 4},
+    "gdas": {"sampler": "gdas"},
 }
 RETRAIN_WAYS = {"ours": "channels-last memory", "plain": "contiguous memory"}
 
@@ -72,19 +84,18 @@ def build(workload: Workload, way: str) -> Step:
 
 def search_step(workload: Workload, way: str, batch: Batch) -> Step:
     """One whole first-order step: Adam on the alphas, then SGD on the weights."""
-    fan_out = MergedFanOut if way == "merged" else MixedFanOut
-    space = load(workload.space)
-    supernet = Supernet(space, channels=workload.channels, cells=workload.cells, fan_out=fan_out).to(workload.device)
+    size = {"channels": workload.channels, "cells": workload.cells}
+    settings = make(SearchSettings, {**size, **SEARCH_CHANGES[way]}, f"bench {way}")
+    supernet = searches.build(settings, load(workload.space), 10).to(workload.device)
+    learner = searches.make_learner(supernet, settings, workload.device)
+    steps = itertools.count()
     batch = layout(supernet, batch, way != "reference")
 
-    def loss(batch: Batch) -> tuple[Tensor, Tensor]:
-        logits = supernet(batch[0])
-        return F.cross_entropy(logits, batch[1]), logits
-
-    learner = Learner(supernet.weights, list(supernet.alphas.parameters()), loss, SearchSettings())
-
     def lean() -> None:
+        step = next(steps)
+        draw_paths(supernet, settings, 0, step, 0)
         learner.step_alphas(batch, batch)
+        draw_paths(supernet, settings, 0, step, 1)
         learner.step_weights(batch)
 
     def textbook() -> None:

@@ -3,7 +3,19 @@
 import numpy as np
 import torch
 
-PURPOSES = ("init", "split", "order", "alpha-order", "augment", "alpha-augment", "paths", "labels", "extra", "draw")
+PURPOSES = (
+    "init",
+    "split",
+    "order",
+    "alpha-order",
+    "augment",
+    "alpha-augment",
+    "paths",
+    "labels",
+    "extra",
+    "draw",
+    "gumbel",
+)
 
 
 def generator(seed: int, purpose: str, *counters: int) -> torch.Generator:

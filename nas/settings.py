@@ -46,10 +46,29 @@ class SearchSettings:
     alpha_weight_decay: float = option(1e-3, "Weight decay of the alphas.", ge=0)
     alphas_from: int = option(0, "First epoch in which the alphas learn.", ge=0)
     engine: Literal["merged", "reference"] = option("merged", "merged: fast; reference: one module per operation.")
+    partial: int = option(1, "K of PC-DARTS: operations see 1/K of the channels; 1: all.", ge=1)
+    sampler: Literal["all", "gdas"] = option(
+        "all", "gdas: of each edge one drawn operation runs alone, whatever the engine."
+    )
+    tau: float = option(10.0, "First temperature of gdas' draws.", gt=0)
+    tau_min: float = option(0.1, "Last temperature of gdas' draws (linear).", gt=0)
+    recompute: bool = option(
+        False, "Keep only the cells' inputs and compute the rest again in the backward pass: less memory, slower."
+    )
     cutout: bool = option(False, "Mask a square of half the side in each training image.")
     shuffle_labels: bool = option(False, "Control: give every image a random label; nothing can be learnt.")
     image_size: int | None = option(None, "Side in pixels of an image folder's images.", ge=8, le=1024)
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: mixed precision.")
+
+    def __post_init__(self) -> None:
+        if self.partial > 1 and (self.channels % self.partial or self.channels < 2 * self.partial):
+            raise ValueError(
+                f"--partial {self.partial}: --channels {self.channels} must be a multiple of it, at least its double"
+            )
+        if self.sampler == "gdas" and self.order == 2:
+            raise ValueError("--sampler gdas and --order 2 do not go together: gdas is first order")
+        if self.sampler == "gdas" and self.partial > 1:
+            raise ValueError(f"--sampler gdas and --partial {self.partial} do not go together: choose one")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -128,6 +147,12 @@ SEARCH_PRESETS: dict[str, dict[str, Any]] = {
 
 IMAGENET: dict[str, Any] = {"crop": "resized", "cutout": False, "drop_path": 0.0, "auxiliary": 0.0, "clip": 0.0}
 """Common to the recipes for image folders; none has the papers' colour jitter."""
+
+PARTIAL_PRESETS: dict[str, dict[str, Any]] = {
+    **SEARCH_PRESETS,
+    "paper": {"batch": 256, "lr": 0.1, "lr_min": 0.0, "alpha_lr": 6e-4, "alphas_from": 15},
+}
+"""The same with partial channels: ``paper`` is Xu et al., PC-DARTS, ICLR 2020, §4.2."""
 
 TRAIN_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -233,6 +258,12 @@ def resolve(
     return make(kind, merged)
 
 
+def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
+    """:func:`resolve` for a search, whose presets depend on whether channels are partial."""
+    settings = resolve(SearchSettings, SEARCH_PRESETS, preset, *changes)
+    return resolve(SearchSettings, PARTIAL_PRESETS, preset, *changes) if settings.partial > 1 else settings
+
+
 def make(kind: type[Settings], values: Mapping[str, Any], where: str = "settings") -> Settings:
     """Settings from plain values.
 
@@ -246,6 +277,8 @@ def make(kind: type[Settings], values: Mapping[str, Any], where: str = "settings
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # of several fields together
+            raise UsageError(f"{where}: {first['ctx']['error']}") from None
         name = str(first["loc"][0])
         rule = first["msg"].replace("Input should be", "it must be")
         raise UsageError(f"{where}: {name} = {values.get(name)!r} (--{name.replace('_', '-')}): {rule}") from None

@@ -9,7 +9,7 @@ from nas import bench
 from nas.bench import Workload, build, compare
 from nas.errors import UsageError
 
-SMALL = Workload(batch=2, channels=4, cells=3, size=8)
+SMALL = Workload(batch=2, channels=8, cells=3, size=8)
 
 
 @pytest.mark.parametrize("way", bench.SEARCH_WAYS)

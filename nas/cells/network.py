@@ -6,15 +6,18 @@ it. The reference supernet, the merged one and a found network differ only in th
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nas.blocks.layers import FactorizedReduce, conv_bn, relu_conv_bn
+from nas.cells.recompute import recomputed
 from nas.errors import UsageError
 
-Weights = Mapping[str, Tensor]
-"""Per cell kind the mixing weights, (edges, operations); empty for a found network."""
+Weights = Mapping[str, Any]
+"""Per cell kind what its fan-outs weigh with: (edges, operations), or a path an edge; empty for a found network."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Cell(nn.Module):
         self.fan_outs = nn.ModuleList(filling.fan_outs)
         self.concat = tuple(filling.concat)
 
-    def forward(self, before_last: Tensor, last: Tensor, weights: Tensor | None = None) -> Tensor:
+    def forward(self, before_last: Tensor, last: Tensor, weights: Any = None) -> Tensor:
         """(N, C₋₂, H₋₂, W₋₂), (N, C₋₁, H, W) → (N, len(concat)·C, H/stride, W/stride)."""
         states = [self.inputs[0](before_last), self.inputs[1](last)]
         sums: dict[int, Tensor] = {}
@@ -77,6 +80,7 @@ class CellNetwork(nn.Module):
         stem: "cifar" (3×3 to 3C) or "imagenet" (three strided convolutions, 1/8 of the resolution).
         affine: whether the cells' batch norms scale and shift.
         auxiliary: a second classifier at two thirds of the depth, in training mode only.
+        recompute: keep only the cells' inputs for the backward pass.
     """
 
     def __init__(
@@ -89,8 +93,10 @@ class CellNetwork(nn.Module):
         stem: str = "cifar",
         affine: bool = True,
         auxiliary: bool = False,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         self.stem, widths, reduced = _stem(stem, channels)
         self.cells = nn.ModuleList()
         self.kinds = ["reduce" if index in {cells // 3, 2 * cells // 3} else "normal" for index in range(cells)]
@@ -115,7 +121,8 @@ class CellNetwork(nn.Module):
         before_last, last = self.stem(images)
         auxiliary = None
         for index, (kind, cell) in enumerate(zip(self.kinds, self.cells, strict=True)):
-            before_last, last = last, cell(before_last, last, weights[kind] if weights else None)
+            run = partial(recomputed, cell) if self.recompute and torch.is_grad_enabled() else cell
+            before_last, last = last, run(before_last, last, weights[kind] if weights else None)
             if self.auxiliary is not None and self.training and index == 2 * len(self.cells) // 3:
                 auxiliary = self.auxiliary(last)
         logits: Tensor = self.classifier(self.pool(last).flatten(1))

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from nas import data
 from nas.cells.bilevel import Batch, Learner, Loss
 from nas.cells.genotype import Genotype
 from nas.cells.merged import MergedFanOut
+from nas.cells.partial import PartialFanOut
+from nas.cells.sampled import SampledSupernet, draw_paths
 from nas.cells.stepper import Stepper
 from nas.cells.supernet import FanOut, MixedFanOut, Supernet
 from nas.data.batches import Augmentation, Stream
@@ -74,7 +77,8 @@ def search(
             set_rate(learner.weight_optimizer, rate(settings, epoch))
             supernet.train()
             for step in session.steps():
-                loss, right = stepper.step(step, alphas=epoch >= settings.alphas_from)
+                draw = partial(draw_paths, supernet, settings, epoch, step)
+                loss, right = stepper.step(step, alphas=epoch >= settings.alphas_from, draw=draw)
                 session.add(loss=loss, correct=right)
             end_epoch(session, supernet, evaluate(supernet, valid, augmentation), settings.batch)
     run.write("genotype.json", supernet.genotype().document())
@@ -97,13 +101,19 @@ def build(settings: SearchSettings, space: CellSpace, classes: int) -> Supernet:
     """A supernet with the weights and alphas that belong to the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(generator(settings.seed, "init").initial_seed())
-        sizes = {"channels": settings.channels, "cells": settings.cells, "classes": classes}
-        return Supernet(space, fan_out=ENGINES[settings.engine], **sizes)
+        sizes: dict[str, Any] = {"channels": settings.channels, "cells": settings.cells, "classes": classes}
+        sizes["recompute"] = settings.recompute
+        if settings.sampler == "gdas":
+            return SampledSupernet(space, **sizes)
+        fan_out = ENGINES[settings.engine]
+        if settings.partial > 1:
+            fan_out = partial(PartialFanOut, fan_out, settings.partial)
+        return Supernet(space, fan_out=fan_out, edge_weights=settings.partial > 1, **sizes)
 
 
 def make_learner(supernet: Supernet, settings: SearchSettings, device: str) -> Learner:
     """The supernet's bilevel learner, in the precision of the settings."""
-    return Learner(supernet.weights, list(supernet.alphas.parameters()), loss_of(supernet, settings, device), settings)
+    return Learner(supernet.weights, supernet.architecture, loss_of(supernet, settings, device), settings)
 
 
 def loss_of(supernet: Supernet, settings: SearchSettings, device: str) -> Loss:
@@ -144,6 +154,7 @@ def end_epoch(session: Session, supernet: Supernet, valid: tuple[float, float], 
         "valid_loss": valid[0],
         "valid_accuracy": valid[1],
         "alphas": {kind: alpha.tolist() for kind, alpha in supernet.alphas.items()},
+        **({"betas": {kind: beta.tolist() for kind, beta in supernet.betas.items()}} if supernet.betas else {}),
         "entropy": entropy,
         "skip_share": skip_share(genotype),
         "genotype": genotype.document(),
@@ -154,8 +165,8 @@ def end_epoch(session: Session, supernet: Supernet, valid: tuple[float, float], 
 
 @torch.no_grad()
 def alpha_entropy(supernet: Supernet) -> float:
-    """Entropy in nats of an edge's mixing weights, mean over all edges; ln(operations) at the start."""
-    weights = torch.cat([*supernet.mixing().values()]).double()
+    """Entropy in nats of the softmax of an edge's alphas, mean over all edges; ln(operations) at the start."""
+    weights = torch.cat([alpha.softmax(dim=-1) for alpha in supernet.alphas.values()]).double()
     return float(-(weights * weights.clamp_min(1e-30).log()).sum(-1).mean())
 
 

@@ -9,11 +9,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from nas.cells.bilevel import Learner
+from nas.cells.bilevel import Batch, Learner
 from nas.data.batches import Stream
 from nas.train.evaluate import correct
 
 WARM_UPS = 3
+Draw = Callable[[int], None]
+
+
+def _nothing(_: int) -> None:
+    pass
 
 
 class Stepper:
@@ -28,15 +33,18 @@ class Stepper:
     def __init__(self, supernet: nn.Module, learner: Learner, train: Stream, valid: Stream) -> None:
         self.supernet, self.learner, self.train, self.valid = supernet, learner, train, valid
         held = train.split.images.is_cuda and valid.split.images.is_cuda
-        self.recordable = held and learner.settings.order == 1
+        self.recordable = held and learner.settings.order == 1 and learner.settings.sampler == "all"
+        self.draw: Draw = _nothing
         self.recorded: dict[bool, Recorded] = {}
 
-    def step(self, number: int, *, alphas: bool = True) -> tuple[Tensor, Tensor]:
+    def step(self, number: int, *, alphas: bool = True, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
         """One step: (loss on the training batch, how many of it were right).
 
         Args:
             alphas: whether they learn.
+            draw: called before the alphas' half of the step with 0, before the weights' with 1; never recorded.
         """
+        self.draw = draw or _nothing
         drawn = [*self.train.drawn(number), *self.valid.drawn(number)]
         gradients = self.gradients if alphas else self.weight_gradients
         if self.recordable:
@@ -51,13 +59,17 @@ class Stepper:
     def gradients(self, indices: Tensor, numbers: Tensor, *held_out: Tensor) -> tuple[Tensor, Tensor]:
         """A step up to the update of the weights, whose learning rate changes."""
         train = self.train.batch_of(indices, numbers)
+        self.draw(0)
         self.learner.step_alphas(train, self.valid.batch_of(*held_out))
-        loss, logits = self.learner.differentiate_weights(train)
-        return loss, correct(logits, train[1])
+        return self.of_weights(train)
 
     def weight_gradients(self, indices: Tensor, numbers: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
         """The same where only the weights learn."""
-        train = self.train.batch_of(indices, numbers)
+        return self.of_weights(self.train.batch_of(indices, numbers))
+
+    def of_weights(self, train: Batch) -> tuple[Tensor, Tensor]:
+        """The weights' gradient on a batch."""
+        self.draw(1)
         loss, logits = self.learner.differentiate_weights(train)
         return loss, correct(logits, train[1])
 

@@ -62,31 +62,55 @@ class Supernet(nn.Module):
         cells: L.
         classes: number of logits.
         fan_out: the engine: builds ``fan_out(space, state, channels, stride)``.
+        edge_weights: learn also one number an edge, the betas, (edges,) per cell kind: edge normalisation (Xu et al.,
+            PC-DARTS, ICLR 2020, §3.3).
+        recompute: as of :class:`CellNetwork`.
     """
 
     def __init__(
-        self, space: CellSpace, *, channels: int = 16, cells: int = 8, classes: int = 10, fan_out: FanOut = MixedFanOut
+        self,
+        space: CellSpace,
+        *,
+        channels: int = 16,
+        cells: int = 8,
+        classes: int = 10,
+        fan_out: FanOut = MixedFanOut,
+        edge_weights: bool = False,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.space = space
         edges = (space.edges, len(space.ops))
         self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(edges)) for kind in KINDS})
+        weighted = KINDS if edge_weights else ()
+        self.betas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(space.edges)) for kind in weighted})
 
         def fill(kind: str, width: int) -> Filling:
             states = range(space.nodes + 1)
             fan_outs = [fan_out(space, state, width, stride_of(kind, state)) for state in states]
             return Filling(fan_outs, range(2, space.nodes + 2))
 
-        self.network = CellNetwork(fill, channels=channels, cells=cells, classes=classes, affine=False)
+        self.network = CellNetwork(
+            fill, channels=channels, cells=cells, classes=classes, affine=False, recompute=recompute
+        )
 
     @property
     def weights(self) -> list[nn.Parameter]:
-        """All parameters but the alphas."""
+        """All parameters but the alphas and betas."""
         return list(self.network.parameters())
 
+    @property
+    def architecture(self) -> list[nn.Parameter]:
+        """The alphas and betas."""
+        return [*self.alphas.parameters(), *self.betas.parameters()]
+
     def mixing(self) -> dict[str, Tensor]:
-        """Softmax of the alphas over the operations, ``none`` included."""
-        return {kind: alpha.softmax(dim=-1) for kind, alpha in self.alphas.items()}
+        """Softmax of the alphas over the operations, ``none`` included; times that of the betas over a node's edges."""
+        mixing = {kind: alpha.softmax(dim=-1) for kind, alpha in self.alphas.items()}
+        reads = [node + 2 for node in range(self.space.nodes)]
+        for kind, beta in self.betas.items():
+            mixing[kind] = mixing[kind] * torch.cat([edges.softmax(0) for edges in beta.split(reads)])[:, None]
+        return mixing
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) → logits (N, classes)."""

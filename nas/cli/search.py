@@ -28,7 +28,7 @@ def search(
 ) -> None:
     """Search a cell by gradient: nas search --space darts+sandglass."""
     from nas import api
-    from nas.settings import SEARCH_PRESETS, resolve
+    from nas.settings import resolve_search
 
     execution = common.execution(device, threads, data_root)
     if resume:
@@ -37,7 +37,7 @@ def search(
         run = common.resume(resume, {**values, **dict(zip(names, given, strict=True))}, runs, execution, ops)
     else:
         preset = preset or "paper"
-        settings = resolve(SearchSettings, SEARCH_PRESETS, preset, common.read_settings(settings_file), values)
+        settings = resolve_search(preset, common.read_settings(settings_file), values)
         final = api.Final(final_channels, final_cells)
         chosen = common.parse_seeds(seeds)
         run = api.search(

@@ -1,0 +1,42 @@
+"""A cell keeps only its inputs and computes the rest again for the backward pass (Chen et al., arXiv:1604.06174)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def recomputed(cell: nn.Module, *inputs: Any) -> Tensor:
+    """``cell(*inputs)``, with the same gradients and running statistics, in less memory and more time.
+
+    Args:
+        cell: draws nothing at random.
+    """
+    output: Tensor = checkpoint(
+        cell,
+        *inputs,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), still(cell)),
+    )
+    return output
+
+
+@contextmanager
+def still(cell: nn.Module) -> Iterator[None]:
+    """The batch norms work as in training, but their running statistics do not move."""
+    norms = [module for module in cell.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    counters = [norm.get_buffer("num_batches_tracked") for norm in norms]
+    counts = torch._foreach_add(counters, 0)
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        torch._foreach_copy_(counters, counts)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

@@ -1,0 +1,73 @@
+"""Sampled paths: one operation of each edge is drawn and runs, the others do not (Dong and Yang, GDAS, CVPR 2019)."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from nas.cells.supernet import MixedFanOut, Supernet
+from nas.rng import generator
+from nas.settings import SearchSettings
+from nas.space import CellSpace
+
+Path = tuple[int, Tensor]
+"""Of one edge: the drawn operation, known to the host, and its weight, a scalar."""
+
+
+class SampledFanOut(MixedFanOut):
+    """MixedFanOut's modules; in the place of a row of mixing weights an edge has a :data:`Path`."""
+
+    def mix(self, node: int, state: Tensor, weights: Any) -> Tensor:
+        """weight · o(state) of the drawn operation."""
+        chosen, weight = weights
+        operation = cast(nn.ModuleList, self.edges[str(node)])[chosen]
+        return cast(Tensor, weight * operation(state))
+
+
+class SampledSupernet(Supernet):
+    """A supernet of which one path is run, the same in all cells of a kind.
+
+    In evaluation mode each edge runs its best operation, with weight 1.
+
+    Args:
+        space, sizes: as of :class:`Supernet`, without an engine.
+    """
+
+    def __init__(self, space: CellSpace, **sizes: Any) -> None:
+        super().__init__(space, fan_out=SampledFanOut, **sizes)
+        self.tau = 1.0
+        self.noise = {kind: torch.zeros(alpha.shape) for kind, alpha in self.alphas.items()}
+
+    def draw(self, stream: torch.Generator, tau: float) -> None:
+        """New Gumbel noise, at temperature ``tau``: the path of all passes until the next draw and change of alphas."""
+        self.tau = tau
+        self.noise = {
+            kind: -torch.empty(noise.shape).exponential_(generator=stream).log() for kind, noise in self.noise.items()
+        }
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) → logits (N, classes)."""
+        logits: Tensor = self.network(images, {kind: self.paths(kind) for kind in self.alphas})
+        return logits
+
+    def paths(self, kind: str) -> list[Path]:
+        """Per edge the most likely operation under the noise; its weight is 1 and has the gradient of the relaxed
+        probability p = softmax((log softmax(α) + noise) / τ)."""
+        scores = self.alphas[kind].log_softmax(dim=-1)
+        if self.training:
+            scores = (scores + self.noise[kind].to(scores)) / self.tau
+        likely, chosen = scores.softmax(dim=-1).max(dim=-1)
+        weights = 1 - likely.detach() + likely if self.training else torch.ones_like(likely)
+        return list(zip(chosen.tolist(), weights.unbind(), strict=True))
+
+
+def draw_paths(supernet: Supernet, settings: SearchSettings, epoch: int, step: int, turn: int) -> None:
+    """The draw for one half of a step, if paths are sampled; the temperature falls linearly over the epochs.
+
+    Args:
+        turn: 0: the alphas' half; 1: the weights'.
+    """
+    if isinstance(supernet, SampledSupernet):
+        progress = epoch / max(1, settings.epochs - 1)
+        tau = settings.tau + progress * (settings.tau_min - settings.tau)
+        supernet.draw(generator(settings.seed, "gumbel", step, turn), tau)
