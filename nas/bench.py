@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from nas.blocks.layers import without_grids
 from nas.cells import genotype
 from nas.cells import search as searches
 from nas.cells.bilevel import Batch
@@ -48,7 +49,10 @@ SEARCH_CHANGES: dict[str, dict[str, Any]] = {
     "partial": {"partial": 4},
     "gdas": {"sampler": "gdas"},
 }
-RETRAIN_WAYS = {"ours": "channels-last memory", "plain": "contiguous memory"}
+RETRAIN_WAYS = {
+    "ours": "channels-last memory, dilated convolutions on half-resolution grids",
+    "plain": "the published network in contiguous memory",
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,8 @@ def search_step(workload: Workload, way: str, batch: Batch) -> Step:
 def training_step(workload: Workload, way: str, batch: Batch) -> Step:
     """One SGD step of the network of the paper's second-order cell, auxiliary head included."""
     cell = genotype.from_text(DARTS_V2)
-    network = found_network(cell, channels=workload.channels, cells=workload.cells, auxiliary=True).to(workload.device)
+    network: nn.Module = found_network(cell, channels=workload.channels, cells=workload.cells, auxiliary=True)
+    network = (network if way == "ours" else without_grids(network)).to(workload.device)
     batch = layout(network, batch, way == "ours")
     settings = TrainSettings()
     optimizer = sgd(network.parameters(), settings)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from math import floor
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -146,3 +146,22 @@ class GridConv2d(nn.Conv2d):
 
     def _plain(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, padding=self.kernel_size[0] // 2, groups=self.groups)
+
+    def ordinary(self) -> nn.Conv2d:
+        """The convolution with the same weight that computes it as the library does."""
+        sizes = (self.kernel_size, self.stride, self.padding, self.dilation)
+        kernel, stride, padding, dilation = (cast(tuple[int, int], size) for size in sizes)
+        made = nn.Conv2d(
+            self.in_channels, self.out_channels, kernel, stride, padding, dilation, self.groups, bias=False
+        )
+        made.weight = self.weight
+        return made
+
+
+def without_grids(network: nn.Module) -> nn.Module:
+    """The network itself with ordinary convolutions in the place of :class:`GridConv2d`."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, GridConv2d):
+                setattr(module, name, child.ordinary())
+    return network

@@ -6,7 +6,7 @@ from typing import cast
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
-from nas.blocks.layers import FactorizedReduce, GridConv2d
+from nas.blocks.layers import FactorizedReduce, without_grids
 from nas.cells.network import CellNetwork
 
 
@@ -16,26 +16,15 @@ def folded(network: nn.Module) -> nn.Module:
     An auxiliary head is left out; dilated convolutions computed on grids become ordinary ones. Works on networks of
     both branches: a batch norm folds where it stands behind a convolution in an ``nn.Sequential``.
     """
-    network = copy.deepcopy(network).eval()
+    network = without_grids(copy.deepcopy(network).eval())
     if isinstance(network, CellNetwork):
         network.auxiliary = None
     for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, GridConv2d):
-                setattr(module, name, _plain(child))
         if isinstance(module, nn.Sequential):
             _fold_chain(module)
         elif isinstance(module, FactorizedReduce):
             _fold_reduction(module)
     return network
-
-
-def _plain(conv: GridConv2d) -> nn.Conv2d:
-    sizes = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-    kernel, stride, padding, dilation = (cast(tuple[int, int], size) for size in sizes)
-    made = nn.Conv2d(conv.in_channels, conv.out_channels, kernel, stride, padding, dilation, conv.groups, bias=False)
-    made.weight = conv.weight
-    return made
 
 
 def _fold_chain(chain: nn.Sequential) -> None:
