@@ -46,9 +46,9 @@ class SearchSettings:
     alpha_weight_decay: float = option(1e-3, "Weight decay of the alphas.", ge=0)
     alphas_from: int = option(0, "First epoch in which the alphas learn.", ge=0)
     engine: Literal["merged", "reference"] = option("merged", "merged: fast; reference: one module per operation.")
-    partial: int = option(1, "K of PC-DARTS: operations see 1/K of the channels; 1: all.", ge=1)
+    partial: int = option(1, "K of PC-DARTS: operations see 1/K of the channels. Brings its own batch and rates.", ge=1)
     sampler: Literal["all", "gdas"] = option(
-        "all", "gdas: of each edge one drawn operation runs alone, whatever the engine."
+        "all", "all operations, or gdas: one of each edge, drawn anew; the engine does not matter."
     )
     tau: float = option(10.0, "First temperature of gdas' draws.", gt=0)
     tau_min: float = option(0.1, "Last temperature of gdas' draws (linear).", gt=0)
@@ -61,6 +61,10 @@ class SearchSettings:
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: mixed precision.")
 
     def __post_init__(self) -> None:
+        if self.alphas_from >= self.epochs:
+            raise ValueError(
+                f"--alphas-from {self.alphas_from}: in --epochs {self.epochs} the alphas would never learn"
+            )
         if self.partial > 1 and (self.channels % self.partial or self.channels < 2 * self.partial):
             raise ValueError(
                 f"--partial {self.partial}: --channels {self.channels} must be a multiple of it, at least its double"

@@ -104,6 +104,11 @@ def test_channels_must_be_divisible(channels: int, share: int) -> None:
 SMALL = ("--data", "digits", "--preset", "quick", "--limit", "32", "--epochs", "2", "--batch", "8", "--channels", "4")
 
 
+def test_alphas_that_would_never_learn() -> None:
+    with pytest.raises(UsageError, match="--alphas-from 15: in --epochs 10"):
+        resolve_search("paper", {"partial": 4, "epochs": 10})
+
+
 def test_searched_through_the_command_line(nas: Callable[..., tuple[int, str, str]]) -> None:
     status, out, err = nas("search", *SMALL, "--cells", "2", "--partial", "2", "--json")
     assert status == 0, err

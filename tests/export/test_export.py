@@ -142,7 +142,7 @@ def test_mistakes(nas: Nas, macro_run: Path, tmp_path: Path, monkeypatch: pytest
     assert not list((tmp_path / "there").iterdir())
     weights = macro_run / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert "weights.safetensors does not fit" in one_line(nas, "run", "--to", "torch", "--out", "folder")
+    assert "weights.safetensors cannot be read" in one_line(nas, "run", "--to", "torch", "--out", "folder")
     assert not list(tmp_path.glob("*folder*"))
     monkeypatch.setattr(extras, "find_spec", lambda package: None)
     assert "pip install 'nas[export]'" in one_line(nas, "run", "--to", "onnx")

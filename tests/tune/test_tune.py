@@ -67,8 +67,8 @@ def test_a_study_and_its_files(nas: Nas, tmp_path: Path) -> None:
     status, out, err = nas("show", str(run))
     assert status == 0 and "budget 1.5M MAdds" in out and "draws rejected" in out, err
     winner = run / "winners" / "mobilenet_v2-1M" / "architecture.json"
-    status, out, err = nas("retrain", str(winner), *RECIPE, "--json")
     best = next(entry for entry in result["best"] if entry["budget"] == 1_000_000)
+    status, out, err = nas("retrain", str(winner), *RECIPE, "--image-size", str(best["image_size"]), "--json")
     assert status == 0 and json.loads(out)["madds"] == best["madds"], err
 
     status, _, err = nas("tune", "--resume", str(run))
