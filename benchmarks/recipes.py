@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import nas
-from nas import api
 from nas.architecture import of_genotype
 from nas.bench import DARTS_V2
 from nas.cells.genotype import read
+from nas.commands import carry
 from nas.errors import Interrupted, UsageError
 from nas.files import read_json, write_json
 from nas.run import Run
@@ -81,7 +81,7 @@ def train(name: str, settings: TrainSettings, seeds: list[int], options: argpars
     begun = read_json(index) if index.is_file() else {}
     key = f"{name} {options.channels}x{options.cells} {settings} {seeds}"
     if key in begun:
-        return api.resume(Run(Path(begun[key])))
+        return carry.resume(Run(Path(begun[key])))
     architecture = of_genotype(read(DARTS_V2), channels=options.channels, cells=options.cells)
     before = set(options.runs.glob("*"))
     try:

@@ -139,7 +139,7 @@ def resume(name: str, given: Mapping[str, Any], runs: Path | None, execution: "E
     Raises:
         UsageError: one of them was given, or there is no such run.
     """
-    from nas import api
+    from nas.commands import carry
     from nas.run import find, runs_root
 
     if extra := [name for name, value in given.items() if value is not None]:
@@ -148,7 +148,7 @@ def resume(name: str, given: Mapping[str, Any], runs: Path | None, execution: "E
     run = find(name, runs_root(runs))
     if run.finished:
         say(f"{run.path} is finished")
-    return api.resume(run, execution, ops)
+    return carry.resume(run, execution, ops)
 
 
 def say(text: str) -> None:

@@ -78,7 +78,7 @@ def _shape(resolution: str | None) -> tuple[int, int] | None:
 def _of_target(target: str, runs: Path | None, shape: tuple[int, int] | None) -> "Architecture":
     from dataclasses import replace
 
-    from nas.api import architecture_of
+    from nas.commands.targets import architecture_of
 
     architecture = architecture_of(target, runs)
     return replace(architecture, input=(architecture.input[0], *shape)) if shape else architecture

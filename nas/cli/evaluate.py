@@ -16,11 +16,11 @@ def evaluate(
     json: common.Json = False,
 ) -> None:
     """Test a trained network again; every opening of the test set is counted."""
-    from nas import api
+    from nas.commands import trained
     from nas.run import find, runs_root
 
     run = find(target, runs_root(runs))
-    found = api.evaluate(run, common.execution(device, threads, data_root))
+    found = trained.evaluate(run, common.execution(device, threads, data_root))
     if json:
         common.print_json(found)
     else:

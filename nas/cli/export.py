@@ -19,11 +19,11 @@ def export(
     json: common.Json = False,
 ) -> None:
     """Write a trained network as ONNX, as 8-bit ONNX, or as a folder for nas.load."""
-    from nas import api
+    from nas.commands import trained
     from nas.run import find, runs_root
 
     run = find(target, runs_root(runs))
-    found = api.export(run, to, common.execution("cpu", threads, data_root), out=out, ops=ops)
+    found = trained.export(run, to, common.execution("cpu", threads, data_root), out=out, ops=ops)
     common.print_json(found) if json else tell(found)
 
 

@@ -35,7 +35,7 @@ def retrain(
     **values: Any,
 ) -> None:
     """Train found cells' networks (or any architectures) and test each once: nas retrain RUN --seeds 0,1,2."""
-    from nas import api
+    from nas.commands import retraining
     from nas.errors import UsageError
     from nas.run import find, runs_root
     from nas.settings import resolve
@@ -67,10 +67,10 @@ def retrain(
 
             register(ops)
         networks = [
-            api.Candidate(each.architecture.changed(channels=channels, cells=cells), each.source)
-            for each in api.candidates(targets, runs, preset, best)
+            retraining.Candidate(each.architecture.changed(channels=channels, cells=cells), each.source)
+            for each in retraining.candidates(targets, runs, preset, best)
         ]
-        run = api.retrain(
+        run = retraining.retrain(
             networks,
             settings,
             preset=preset,

@@ -27,7 +27,7 @@ def search(
     **values: Any,
 ) -> None:
     """Search a cell by gradient: nas search --space darts+sandglass."""
-    from nas import api
+    from nas.commands import searching
     from nas.settings import resolve_search
 
     execution = common.execution(device, threads, data_root)
@@ -38,9 +38,9 @@ def search(
     else:
         preset = preset or "paper"
         settings = resolve_search(preset, common.read_settings(settings_file), values)
-        final = api.Final(final_channels, final_cells)
+        final = searching.Final(final_channels, final_cells)
         chosen = common.parse_seeds(seeds)
-        run = api.search(
+        run = searching.search(
             settings,
             preset=preset,
             seeds=chosen,

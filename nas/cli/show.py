@@ -31,7 +31,7 @@ def show(
         to = out.suffix[1:]
     if to is not None and to not in PICTURES + TEXTS:
         raise UsageError(f'--to "{to}": {nearest(to, [*PICTURES, *TEXTS])}')
-    from nas.api import genotype_of
+    from nas.commands.targets import genotype_of
 
     genotype = genotype_of(target, runs)
     if to is None:

@@ -45,8 +45,8 @@ def tune(
     """Tune a family under MAdd budgets: nas tune --space mobilenext --budget 20M --trials 60."""
     from dataclasses import fields
 
-    from nas import api
     from nas.cli.tune_output import tell
+    from nas.commands import tuning
     from nas.settings import TRAIN_PRESETS, make, resolve
 
     execution = common.execution(device, threads, data_root)
@@ -61,7 +61,7 @@ def tune(
         own = [field.name for field in fields(TuneSettings)]
         settings = {name: value for name, value in values.items() if name not in own}
         tuning = {name: values[name] for name in own if values[name] is not None}
-        run = api.tune(
+        run = tuning.tune(
             make(TuneSettings, tuning),
             resolve(TrainSettings, TRAIN_PRESETS, preset or "paper", common.read_settings(settings_file), settings),
             spaces=space or [],

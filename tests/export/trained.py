@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nas import api
 from nas.architecture import Architecture, from_json, of_genotype
 from nas.cells.genotype import from_text
+from nas.commands import retraining
 from nas.execution import Execution
 from nas.macro import networks
 from nas.run import Run
@@ -37,4 +37,4 @@ def trained(architecture: Architecture, cifar: Path, runs: Path, auxiliary: floa
     changes = {"epochs": 1, "batch": 20, "auxiliary": auxiliary}
     settings = resolve(TrainSettings, TRAIN_PRESETS, "quick", changes)
     execution = Execution("cpu", 1, cifar)
-    return api.retrain(architecture, settings, preset="quick", runs=runs, execution=execution)
+    return retraining.retrain(architecture, settings, preset="quick", runs=runs, execution=execution)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
-from nas import api
+from nas.commands import carry
 from nas.execution import Execution
 from nas.macro.networks import document
 from nas.run import Run, create
@@ -19,12 +19,12 @@ from nas.train.storage import Store
 PROGRAM = """
 import sys
 from pathlib import Path
-from nas import api
+from nas.commands import carry
 from nas.execution import Execution
 from nas.train.cluster import Place, work
 store, rank, size, port = sys.argv[1], *map(int, sys.argv[2:])
 place = Place(Path("nowhere"), store, rank, size, ("127.0.0.1", port) if port else None)
-print(work(place, Execution("cpu", 1), api.proceed, []))
+print(work(place, Execution("cpu", 1), carry.proceed, []))
 """
 CHANGES = {"data": "digits", "limit": 320, "batch": 16, "epochs": 3, "lr": 0.002}
 SETTINGS = resolve(TrainSettings, TRAIN_PRESETS, "quick", CHANGES)
@@ -66,7 +66,7 @@ def test_a_team_is_stopped_and_one_goes_on(tmp_path: Path) -> None:
     store.pull(run.path)
     assert run.finished
     whole = new(tmp_path / "whole")
-    api.proceed(whole, Execution("cpu", 1))
+    carry.proceed(whole, Execution("cpu", 1))
     losses = [[entry["train_loss"] for entry in one.log()] for one in (run, whole)]
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-3), "rounding alone"
     assert losses[0] == pytest.approx(losses[1], rel=2e-2), "a step lost or done twice would be 5 %"

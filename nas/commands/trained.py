@@ -1,0 +1,141 @@
+"""What is done with a trained network: load it, evaluate it, take its feature maps, export it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas import data, plugins
+from nas.architecture import Architecture, from_json
+from nas.backbone import Backbone, backbone
+from nas.data.batches import Augmentation
+from nas.data.dataset import Dataset
+from nas.errors import UsageError, nearest
+from nas.execution import Execution
+from nas.extras import need
+from nas.files import read_json
+from nas.run import Run
+from nas.settings import (
+    TrainSettings,
+    make,
+)
+from nas.train.evaluate import evaluate as evaluate_network
+from nas.train.start import read_weights
+
+
+def load(path: str | Path) -> nn.Module:
+    """The trained network of a run or exported folder, in evaluation mode: images (N, 3, H, W), normalised → logits.
+
+    Raises:
+        UsageError: no weights there, or they do not fit.
+    """
+    return load_both(path)[1]
+
+
+def features(
+    path: str | Path,
+    levels: Sequence[str] | Mapping[str, str] | None = None,
+    output_stride: int | None = None,
+) -> Backbone:
+    """The trained network of a run or exported folder as a backbone: images, normalised → {level: feature map}.
+
+    Its ``channels`` and ``strides`` list the levels'. See :func:`nas.backbone.backbone`.
+
+    Args:
+        levels: names such as ``["C4.expansion", "C5"]``, or {name: what to call it}; None: all but expansions.
+        output_stride: largest stride, by dilation.
+
+    Raises:
+        UsageError: as :func:`load`; an unknown level; a stride that dilation cannot take out.
+    """
+    return backbone(*load_both(path), levels, output_stride)
+
+
+def load_both(path: str | Path) -> tuple[Architecture, nn.Module]:
+    """The architecture and the trained network of a folder; see :func:`load`."""
+    folder = Path(path)
+    architecture = from_json(read_json(folder / "architecture.json"), str(folder / "architecture.json"))
+    network = architecture.build()
+    try:
+        network.load_state_dict(read_weights(folder / "weights.safetensors"))
+    except RuntimeError as error:
+        raise UsageError(f"{folder / 'weights.safetensors'} does not fit: {str(error).splitlines()[0]}") from None
+    return architecture, network.eval()
+
+
+def evaluate(run: Run, execution: Execution) -> dict[str, Any]:
+    """Tests a trained network again, and counts it.
+
+    Returns:
+        test_accuracy now, stored_accuracy of the end of training, test_openings so far.
+
+    Raises:
+        UsageError: the run is not a finished training.
+    """
+    device = execution.start()
+    _, dataset = trained_on(run, execution, device)
+    network = load(run.path).to(device).to(memory_format=torch.channels_last)
+    augmentation = Augmentation.of(dataset, cutout=False, device=device)
+    _, accuracy = evaluate_network(network, dataset.test, augmentation)
+    return {
+        "test_accuracy": accuracy,
+        "stored_accuracy": run.result["test_accuracy"],
+        "test_openings": count_opening(run),
+    }
+
+
+def export(
+    run: Run, to: str, execution: Execution, *, out: Path | None = None, ops: Path | None = None
+) -> dict[str, Any]:
+    """Writes a trained network in a form that runs elsewhere; nothing is written that fails its check.
+
+    Args:
+        to: a name in ``nas.export.FORMS``.
+        out: file or folder to write; None: inside the run folder.
+        ops: the file of the user's own operations, if the cell has any.
+
+    Returns:
+        "file", "bytes" and what was checked or measured.
+
+    Raises:
+        UsageError: the run is not a finished training, its weights are damaged, a package is missing, a failed check.
+    """
+    from nas.export import FORMS, Trained
+
+    if to not in FORMS:
+        raise UsageError(f'--to "{to}": {nearest(to, list(FORMS))}')
+    form = FORMS[to]
+    need(f"--to {to}", "export", *form.packages)
+    out = out or run.path / form.name
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.parent}")
+    execution.start()
+    settings, dataset = trained_on(run, execution, "cpu")
+    plugins.check(run.told.get("ops"), plugins.register(ops) if ops else None)
+    if ops and to == "torch":
+        raise UsageError(f"--to torch: a folder cannot hold the operations of {ops}, only their names")
+    result = form.write(Trained(run.path, load(run.path), dataset, settings.seed), out)
+    return {**result, "test_openings": count_opening(run)} if form.reads_test else result
+
+
+def trained_on(run: Run, execution: Execution, device: str) -> tuple[TrainSettings, Dataset]:
+    """Settings and data of a finished training.
+
+    Raises:
+        UsageError: the run is none.
+    """
+    if not run.finished or run.told["command"] != "retrain" or "seeds" in run.told:
+        raise UsageError(f"run {run.path} is not one finished training, as nas retrain makes (several seeds: name one)")
+    settings = make(TrainSettings, run.told["settings"])
+    root = execution.data_root or run.told["execution"]["data_root"]
+    path = Path(root) if root else None
+    return settings, data.load(settings.data, root=path, image_size=settings.image_size, device=device)
+
+
+def count_opening(run: Run) -> int:
+    """Counts that the test set was read again; how often it has been."""
+    openings = int(run.result["test_openings"]) + 1
+    run.write("result.json", {**run.result, "test_openings": openings})
+    return openings
