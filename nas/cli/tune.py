@@ -60,9 +60,9 @@ def tune(
     else:
         own = [field.name for field in fields(TuneSettings)]
         settings = {name: value for name, value in values.items() if name not in own}
-        tuning = {name: values[name] for name in own if values[name] is not None}
+        knobs = {name: values[name] for name in own if values[name] is not None}
         run = tuning.tune(
-            make(TuneSettings, tuning),
+            make(TuneSettings, knobs),
             resolve(TrainSettings, TRAIN_PRESETS, preset or "paper", common.read_settings(settings_file), settings),
             spaces=space or [],
             genotype=genotype,
