@@ -14,7 +14,7 @@ demo: .venv/installed
 	@echo "look at runs/cells.png and at the newest folders in runs/"
 
 test: .venv/installed
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 check: .venv/installed
 	$(BIN)/ruff check .
