@@ -12,6 +12,7 @@ from nas.train import session
 
 Nas = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.filterwarnings("ignore:data cifar10")
+SPACE = str(Path(__file__).parent / "small_space.toml")
 SMALL = ("--channels", "2", "--cells", "2", "--epochs", "3", "--batch", "16")
 FINAL = ("--final-channels", "4", "--final-cells", "3")
 
@@ -33,7 +34,7 @@ def logged(run: Run, key: str) -> list[tuple[int, float]]:
 
 
 def test_search(nas: Nas, tmp_path: Path) -> None:
-    status, _, err = nas("search", "--space", "darts+ir", *SMALL, *FINAL, "--tensorboard")
+    status, _, err = nas("search", "--space", SPACE, *SMALL, *FINAL, "--tensorboard")
     assert status == 0, err
     run = find("last", tmp_path / "runs")
     events = read(run)
@@ -53,7 +54,7 @@ def test_search(nas: Nas, tmp_path: Path) -> None:
 
 def test_goes_on_without_doubled_points(nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after the second epoch's log line, before its checkpoint: that epoch is done again."""
-    words = ("--data", "digits", "--limit", "96", *SMALL, *FINAL, "--tensorboard")
+    words = ("--space", SPACE, "--data", "digits", "--limit", "96", *SMALL, *FINAL, "--tensorboard")
     saves = []
 
     def stopped(self: session.Session) -> None:

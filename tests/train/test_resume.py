@@ -16,7 +16,8 @@ import torch
 from nas.run import Run, every
 from nas.train import checkpoint
 
-SEARCH = "search --space darts+sandglass --data digits --limit 96 --channels 2 --cells 2 --batch 16 --epochs 3"
+SPACE = Path(__file__).parents[1] / "small_space.toml"
+SEARCH = f"search --space {SPACE} --data digits --limit 96 --channels 2 --cells 2 --batch 16 --epochs 3"
 RETRAIN = "retrain cell.txt --preset quick --data digits --limit 400 --batch 16 --channels 4 --cells 3 --epochs 3"
 TRAINING = f"{RETRAIN} --drop-path 0.3 --auxiliary 0.4 --cutout --validation 80"
 COMMANDS = {"first order": SEARCH, "second order": f"{SEARCH} --order 2", "training": TRAINING}
@@ -51,7 +52,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def wait_for_log(folder: Path, lines: int, seconds: float = 90) -> Run:
+def wait_for_log(folder: Path, lines: int, seconds: float = 240) -> Run:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for run in every(folder / "runs"):
