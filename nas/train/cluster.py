@@ -7,6 +7,7 @@ thread, where it can be asked to stop and saves, and because the run folder is t
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -302,6 +303,8 @@ def joined(address: str) -> Iterator[None]:
     options: dict[str, Any] = {"runtime_env": {"env_vars": shared}, "logging_level": "error"}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": 100 * 2**20}
+    else:
+        check_answers(address)
     try:
         ray.init(address, **options)
     except Exception as error:  # what Ray raises itself when a node does not start
@@ -310,6 +313,17 @@ def joined(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Raises UsageError where nothing listens at ``host:port``; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, or a name that Ray knows
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UsageError(f"--cluster {address}: nothing answers there ({error.strerror or error})") from None
 
 
 def equipped(execution: Execution) -> Execution:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nas.errors import Interrupted, UsageError
+from nas.train.cluster import check_answers
 from nas.tune.objective import Job, perform
 from nas.tune.pools import Done, Jobs, Told
 
@@ -122,6 +123,8 @@ class RayPool:
     def _connect(self, ray: Any) -> None:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         local = {"num_cpus": self.workers, "_node_ip_address": "127.0.0.1"}
+        if self.cluster != "local":
+            check_answers(self.cluster)
         where = local if self.cluster == "local" else {"address": self.cluster}
         try:
             ray.init(**where, include_dashboard=False, log_to_driver=False, configure_logging=False)
