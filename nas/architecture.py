@@ -69,8 +69,7 @@ class Architecture:
         """The same network for other data, with the stem that goes with the size of the images (cifar up to 64)."""
         if self.kind == "macro":
             return from_json(networks.refit(self.document(), input=input, classes=classes))
-        stem = "cifar" if max(input[1:]) <= 64 else "imagenet"
-        return replace(self, input=input, classes=classes, stem=stem)
+        return replace(self, input=input, classes=classes, stem=networks.usual_stem(input))
 
     def madds(self) -> int:
         """Multiply-adds of one image, as ``nas.cost.count`` gives them; of a macro network by formula, unbuilt."""

@@ -126,6 +126,20 @@ def check_at_least_one(**sizes: int) -> None:
             raise ValueError(f"{name}={size}: it must be at least 1")
 
 
+def to_grids(x: Tensor) -> Tensor:
+    """(N, C, 2H, 2W) → (4N, C, H, W): a dilation of 2 there is one of 1 here."""
+    n, c, h, w = x.shape
+    grids = x.permute(0, 2, 3, 1).reshape(n, h // 2, 2, w // 2, 2, c).permute(2, 4, 0, 1, 3, 5)
+    return grids.reshape(4 * n, h // 2, w // 2, c).permute(0, 3, 1, 2)
+
+
+def from_grids(grids: Tensor) -> Tensor:
+    """The inverse of :func:`to_grids`."""
+    n, c, h, w = grids.shape
+    x = grids.permute(0, 2, 3, 1).reshape(2, 2, n // 4, h, w, c).permute(2, 3, 0, 4, 1, 5)
+    return x.reshape(n // 4, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+
+
 class GridConv2d(nn.Conv2d):
     """A depthwise convolution of dilation 2, computed as an ordinary one on the half-resolution grids.
 
@@ -136,13 +150,9 @@ class GridConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == (2, 2):
             return self._plain(x[:, :, ::2, ::2])
-        n, c, h, w = x.shape
-        if h % 2 or w % 2:
+        if x.shape[2] % 2 or x.shape[3] % 2:
             return super().forward(x)
-        grids = x.permute(0, 2, 3, 1).reshape(n, h // 2, 2, w // 2, 2, c).permute(2, 4, 0, 1, 3, 5)
-        y = self._plain(grids.reshape(4 * n, h // 2, w // 2, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        y = y.reshape(2, 2, n, h // 2, w // 2, c).permute(2, 3, 0, 4, 1, 5)
-        return y.reshape(n, h, w, c).permute(0, 3, 1, 2)
+        return from_grids(self._plain(to_grids(x)))
 
     def _plain(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, padding=self.kernel_size[0] // 2, groups=self.groups)

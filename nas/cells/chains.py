@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.blocks.layers import to_grids
 from nas.cells.kernels import LAST, Geometry, Segment, Statistics, spread, statistics
 
 Modules = Sequence[nn.Module]
@@ -48,20 +49,6 @@ class State:
             return F.relu(self.x)
         relu = self.get("relu")
         return to_grids(relu) if form == "grids" else relu[:, :, ::2, ::2].contiguous(memory_format=LAST)
-
-
-def to_grids(x: Tensor) -> Tensor:
-    """(N, C, 2H, 2W) → (4N, C, H, W): a dilation of 2 there is one of 1 here."""
-    n, c, h, w = x.shape
-    grids = x.permute(0, 2, 3, 1).reshape(n, h // 2, 2, w // 2, 2, c).permute(2, 4, 0, 1, 3, 5)
-    return grids.reshape(4 * n, h // 2, w // 2, c).permute(0, 3, 1, 2)
-
-
-def from_grids(grids: Tensor) -> Tensor:
-    """The inverse of :func:`to_grids`."""
-    n, c, h, w = grids.shape
-    x = grids.permute(0, 2, 3, 1).view(2, 2, n // 4, h, w, c).permute(2, 3, 0, 4, 1, 5)
-    return x.reshape(n // 4, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
 
 
 def layers_of(modules: Modules) -> list[Modules] | None:

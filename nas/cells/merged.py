@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from nas.blocks.asymmetric import Asymmetric, Reuse
 from nas.blocks.harmonious import Harmonious
 from nas.blocks.inverted_residual import InvertedResidual
-from nas.blocks.layers import FactorizedReduce, Zero, pad_to_even
+from nas.blocks.layers import FactorizedReduce, Zero, from_grids, pad_to_even
 from nas.blocks.sandglass import Sandglass
-from nas.cells.chains import Modules, State, can_run, from_grids, half_form, layers_of, run, run_shared
+from nas.cells.chains import Modules, State, can_run, half_form, layers_of, run, run_shared
 from nas.cells.kernels import LAST, Mix, Statistics, statistics
 from nas.cells.supernet import MixedFanOut, edge_index
 from nas.space import CellSpace

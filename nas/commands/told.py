@@ -9,11 +9,7 @@ import torch
 from nas import data, plugins
 from nas.errors import UsageError
 from nas.execution import Execution
-from nas.settings import (
-    SearchSettings,
-    TrainSettings,
-    plain,
-)
+from nas.settings import SearchSettings, TrainSettings, plain
 
 
 def check_data(settings: SearchSettings | TrainSettings, execution: Execution) -> tuple[tuple[int, int, int], int]:

@@ -17,10 +17,7 @@ from nas.execution import Execution
 from nas.extras import need
 from nas.files import read_json
 from nas.run import Run
-from nas.settings import (
-    TrainSettings,
-    make,
-)
+from nas.settings import TrainSettings, make
 from nas.train.evaluate import evaluate as evaluate_network
 from nas.train.start import read_weights
 
