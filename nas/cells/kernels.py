@@ -45,7 +45,7 @@ def statistics(norms: Sequence[nn.BatchNorm2d], y: Tensor) -> Statistics:
     if training:
         running = torch.zeros(2, y.shape[1], dtype=norms[0].get_buffer("running_mean").dtype, device=y.device)
         mean, var = ATEN.batch_norm_update_stats(y, running[0], running[1], 1.0)
-        _update(norms, running)
+        update_running(norms, running)
     else:
         copies = y.shape[1] // norms[0].num_features
         mean = torch.cat(buffers(norms[:copies], "running_mean"))
@@ -54,7 +54,7 @@ def statistics(norms: Sequence[nn.BatchNorm2d], y: Tensor) -> Statistics:
 
 
 @torch.no_grad()
-def _update(norms: Sequence[nn.BatchNorm2d], batch: Tensor) -> None:
+def update_running(norms: Sequence[nn.BatchNorm2d], batch: Tensor) -> None:
     """Moves all running statistics towards the batch's mean and unbiased variance, (2, channels)."""
     parts = batch.split(norms[0].num_features, dim=1)
     parts = parts if len(parts) == len(norms) else parts * len(norms)

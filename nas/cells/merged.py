@@ -20,6 +20,7 @@ from nas.blocks.inverted_residual import InvertedResidual
 from nas.blocks.layers import FactorizedReduce, Zero, from_grids, pad_to_even
 from nas.blocks.sandglass import Sandglass
 from nas.cells.chains import Modules, State, can_run, half_form, layers_of, run, run_shared
+from nas.cells.compiled import CompiledMix, Part, can_compile, parameters_of, parts_of
 from nas.cells.kernels import LAST, Mix, Statistics, statistics
 from nas.cells.supernet import MixedFanOut, edge_index
 from nas.space import CellSpace
@@ -75,6 +76,7 @@ class Terms:
     normed: list[Normed] = field(default_factory=list)
     gridded: list[Normed] = field(default_factory=list)
     separate: list[tuple[int, Tensor]] = field(default_factory=list)
+    compiled: list[tuple[list[Part], Tensor]] = field(default_factory=list)
 
     def add_common(self, x: Tensor, row: Tensor) -> None:
         for index, (known, weights) in enumerate(self.common):
@@ -86,6 +88,9 @@ class Terms:
     def contributions(self) -> list[tuple[int, Tensor]]:
         """(edge, contribution) pairs, one or several an edge."""
         found = list(self.separate)
+        if self.compiled:
+            chains, rows = zip(*self.compiled, strict=True)
+            found += enumerate(CompiledMix.apply(self.state.x, torch.stack(rows), chains, *parameters_of(chains)))
         if self.normed or self.gridded:
             mixed = [mix(self.normed)] if self.normed else []
             mixed += [from_grids(mix(self.gridded))] if self.gridded else []
@@ -168,12 +173,23 @@ def add_chain(terms: Terms, modules: Modules, row: Tensor) -> bool:
     layers = layers_of(modules)
     if layers is None or not can_run(layers) or type(layers[0][0]) is nn.ReLU6:
         return False
+    if add_compiled(terms, layers, row):
+        return True
     form = "x"
     if type(layers[0][0]) is nn.ReLU:
         layers = layers[1:]
         form = half_form(layers, terms.state.x)
     y, stats = run_shared(layers, terms.state, form)
     (terms.gridded if form == "grids" else terms.normed).append((y, stats, row))
+    return True
+
+
+def add_compiled(terms: Terms, layers: Sequence[Modules], row: Tensor) -> bool:
+    """Adds a chain to those that compiled kernels run; False: it cannot be."""
+    parts = parts_of(layers)
+    if parts is None or not can_compile(terms.state.x, [parts]):
+        return False
+    terms.compiled.append((parts, row))
     return True
 
 

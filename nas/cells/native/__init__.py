@@ -1,0 +1,107 @@
+"""The kernels of the merged engine on a CPU, compiled on first use where a C++ compiler is there.
+
+Plain C++ through ctypes, not torch.utils.cpp_extension: it compiles in seconds where torch's headers take most of a minute,
+and a process killed meanwhile leaves no lock behind that all later ones wait for.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+MACHINES = {"AVX512": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "AVX2": ["-march=x86-64-v3"]}
+"""Compiler options by what torch finds in the processor: a folder of compiled files may be shared by unlike machines."""
+
+
+def _structure(name: str, integers: str, pointers: str) -> type[ctypes.Structure]:
+    fields = [(field, ctypes.c_int64) for field in integers.split()]
+    fields += [(field, ctypes.c_void_p) for field in pointers.split()]
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
+
+
+Segment = _structure(
+    "Segment",
+    "threads precise lanes images edges shared channels height width out out_height out_width kernel stride padding"
+    " dilation pointwise activation",
+    "x depthwise_weight pointwise_weight x_mean x_invstd y y_mean y_var y_grad y_weight y_invstd y_sums x_grad"
+    " depthwise_grad pointwise_grad x_sums",
+)
+"""As ``struct Segment`` in segment.cpp, whose ``in`` is ``channels`` here."""
+
+Mix = _structure(
+    "Mix",
+    "threads precise lanes images edges channels pixels terms",
+    "maps scale offset out grad mean sums",
+)
+"""As ``struct Mix`` in mix.cpp."""
+
+
+def run(function: str, structure: type[ctypes.Structure], dtype: torch.dtype, /, **fields: Any) -> None:
+    """Calls a kernel on maps of a dtype: tensors and lists of tensors become pointers, None the null pointer."""
+    kept = {name: _pointers(value) for name, value in fields.items() if isinstance(value, list)}
+    plain = {name: value.data_ptr() if isinstance(value, Tensor) else value for name, value in fields.items()}
+    plain |= {name: ctypes.addressof(pointers) for name, pointers in kept.items()}
+    found = library()
+    assert found is not None
+    filled = structure(threads=torch.get_num_threads(), precise=dtype == torch.float64, **plain)
+    found[function](ctypes.byref(filled))
+
+
+def _pointers(tensors: Sequence[Tensor]) -> ctypes.Array[Any]:
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+
+
+def lanes_for(channels: Sequence[int]) -> int:
+    """The widest vectors that divide all these numbers of channels, or 0 where none does."""
+    widths = (16, 8, 4) if torch.backends.cpu.get_cpu_capability() == "AVX512" else (8, 4)
+    return next((lanes for lanes in widths if all(count % lanes == 0 for count in channels)), 0)
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, or None (said once, with the reason) where they cannot be had.
+
+    ``CXX`` names another compiler than ``c++``; empty, it turns the kernels off.
+    """
+    compiler = os.environ.get("CXX", "c++")
+    if not compiler:
+        return None
+    if not shutil.which(compiler):
+        log.warning("no C++ compiler (%s): the supernet runs at about half the speed", compiler)
+        return None
+    try:
+        return ctypes.CDLL(str(_compiled(compiler)))
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        log.warning("%s could not compile the supernet's kernels, it runs at about half the speed: %s", compiler, said[-1])
+        return None
+
+
+def _compiled(compiler: str) -> Path:
+    """The shared library of these sources and options, made where it is not there yet."""
+    sources = sorted(HERE.glob("*.cpp"))
+    options = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", *MACHINES.get(torch.backends.cpu.get_cpu_capability(), [])]
+    text = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.h")) + sources)
+    key = hashlib.sha256(text + " ".join([compiler, *options]).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
+    made = folder / f"kernels-{key}.so"
+    if not made.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            target = Path(aside) / made.name
+            command = [compiler, *options, *map(str, sources), "-o", str(target)]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+            target.rename(made)
+    return made
