@@ -1,12 +1,13 @@
-"""The chains of a state's fan-out and their weighted sum as one function over compiled kernels (nas/cells/native).
+"""What leaves a state as one function over compiled kernels (nas/cells/native): chains of layers and their weighted sum.
 
 Each map is read and written as few times as can be: a segment's batch norm, activation and convolutions are one pass,
-and a batch norm's backward is an affine map within the next pass. Maps of all edges are (edges · N, C, H, W).
+and the backward of a batch norm is an affine map within the next pass. Maps of all edges are (edges · N, C, H, W).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,14 @@ from torch.autograd.function import once_differentiable
 
 from nas.cells import native
 from nas.cells.chains import Modules, letter
-from nas.cells.kernels import LAST, buffers, update_running
+from nas.cells.kernels import LAST, Statistics, buffers, update_running
 
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 1, nn.ReLU6: 2}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A segment: [activation] → depthwise convolution and/or pointwise convolution → batch norm."""
+    """A segment: [activation] → depthwise convolution and/or pointwise convolution → batch norm, of all edges."""
 
     activation: int
     depthwise: Modules
@@ -29,245 +30,348 @@ class Part:
     norms: Modules
 
     @property
+    def convs(self) -> list[nn.Conv2d]:
+        """Edge by edge, the depthwise ones first."""
+        return [*self.depthwise, *self.pointwise]  # type: ignore[list-item]
+
+    @property
     def channels(self) -> tuple[int, int]:
         """That enter and leave one edge."""
-        convs = [modules[0] for modules in (self.depthwise, self.pointwise) if modules]
-        return convs[0].in_channels, convs[-1].out_channels  # type: ignore[return-value]
+        return self.convs[0].in_channels, self.convs[-1].out_channels
 
     def geometry(self, height: int, width: int) -> dict[str, int]:
         """Of the depthwise convolution on maps of this size, and the size of what it gives."""
         if not self.depthwise:
             return {"kernel": 0, "stride": 1, "padding": 0, "dilation": 1, "out_height": height, "out_width": width}
-        conv = self.depthwise[0]
-        (kernel, _), (stride, _), (padding, _), (dilation, _) = (  # type: ignore[misc]
-            conv.kernel_size, conv.stride, conv.padding, conv.dilation  # type: ignore[arg-type]
+        conv = self.convs[0]
+        kernel, stride, padding, dilation = (
+            int(pair[0]) for pair in (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
         )
-        sizes = [(side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for side in (height, width)]
+        rows, columns = ((side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for side in (height, width))
         found = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-        return {**found, "out_height": sizes[0], "out_width": sizes[1]}
+        return {**found, "out_height": rows, "out_width": columns}
 
 
 def parts_of(layers: Sequence[Modules]) -> list[Part] | None:
-    """A chain's segments; None where there is no kernel for one."""
-    parts, activation, convs = [], 0, {"d": (), "p": ()}
+    """The segments of a chain of activations, convolutions and batch norms; None where there is no kernel for one."""
+    parts: list[Part] = []
+    activation, convs = 0, dict[str, Modules]()
     for layer in layers:
         kind = letter(layer[0])
         if kind == "a":
             activation = ACTIVATIONS[type(layer[0])]
         elif kind == "b":
-            parts.append(Part(activation, convs["d"], convs["p"], layer))
-            activation, convs = 0, {"d": (), "p": ()}
+            parts.append(Part(activation, convs.get("depthwise", ()), convs.get("pointwise", ()), layer))
+            activation, convs = 0, {}
         else:
             form = form_of(layer[0])
-            if not form or convs[form] or convs["p"]:
+            if not form or form in convs or "pointwise" in convs:
                 return None
             convs[form] = layer
     return parts
 
 
 def form_of(conv: nn.Module) -> str:
-    """d: a depthwise convolution there is a kernel for; p: a pointwise one; empty: neither."""
+    """Which of the two convolutions of a segment this can be; empty: neither."""
     assert isinstance(conv, nn.Conv2d)
     square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding, conv.dilation))
     if square and conv.kernel_size[0] in (3, 5, 7) and conv.groups == conv.in_channels == conv.out_channels:
-        return "d" if 0 <= int(conv.padding[0]) <= (conv.kernel_size[0] - 1) * conv.dilation[0] else ""
+        return "depthwise" if 0 <= int(conv.padding[0]) <= (conv.kernel_size[0] - 1) * conv.dilation[0] else ""
     plain = (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
-    return "p" if plain else ""
+    return "pointwise" if plain else ""
 
 
-def can_compile(x: Tensor, chains: Sequence[Sequence[Part]]) -> bool:
-    """Whether there are kernels for these chains on such maps."""
-    channels = [count for parts in chains for part in parts for count in part.channels]
-    kernels = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and native.lanes_for(channels)
-    return bool(kernels) and native.library() is not None
+def can_compile(x: Tensor, parts: Sequence[Part]) -> bool:
+    """Whether there are kernels for these segments on such maps."""
+    channels = [count for part in parts for count in part.channels]
+    fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and native.lanes_for(channels) > 0
+    return fits and native.library() is not None
 
 
-def parameters_of(chains: Sequence[Sequence[Part]]) -> Iterator[nn.Parameter]:
-    """Their convolutions' weights, edge by edge."""
-    for parts in chains:
-        for part in parts:
-            for conv in (*part.depthwise, *part.pointwise):
-                yield conv.weight  # type: ignore[misc]
+class Moments(NamedTuple):
+    """Of batch norms over a map: mean and 1/√(variance + ε) of all edges' channels, float64."""
+
+    mean: Tensor
+    invstd: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is added up: chains that start from the state, then maps that all edges share.
+
+    Args:
+        edges: how many.
+        chains: the segments of each.
+        shared: the batch norm of each shared map; None: it is added as it is.
+        state: which of the shared maps is the state itself; -1: none.
+    """
+
+    edges: int
+    chains: Sequence[Sequence[Part]]
+    shared: Sequence[Statistics | None]
+    state: int
+
+    @property
+    def ends(self) -> list[int]:
+        """How many segments there are up to the end of each chain."""
+        return list(accumulate(len(parts) for parts in self.chains))
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All convolutions' weights."""
+        return [conv.weight for parts in self.chains for part in parts for conv in part.convs]
+
+    @property
+    def training(self) -> bool:
+        """Whether the batch norms normalise by the batch."""
+        return bool(self.chains[0][0].norms[0].training)
+
+    def moments(self, maps: Sequence[Tensor]) -> list[Moments]:
+        """Of the shared maps."""
+        found = []
+        for x, stats in zip(maps, self.shared, strict=True):
+            plain = torch.zeros(x.shape[1]), torch.ones(x.shape[1])
+            mean, invstd = plain if stats is None else (stats.mean, stats.invstd)
+            found.append(Moments(mean.double().repeat(self.edges), invstd.double().repeat(self.edges)))
+        return found
 
 
 @dataclass
 class Passed:
     """What a segment's forward pass leaves for its backward pass, but for the maps.
 
-    Statistics are (edges · channels) in float64; those of ``x`` are None where it is not normalised.
+    Args:
+        fields: of the kernel's structure.
+        entered, left: the batch norms before it (None: its input is not normalised) and after.
     """
 
     fields: dict[str, Any]
-    sizes: list[int]
-    x_mean: Tensor | None
-    x_invstd: Tensor | None
-    y_mean: Tensor
-    y_invstd: Tensor
+    entered: Moments | None
+    left: Moments
 
 
 class CompiledMix(torch.autograd.Function):
-    """Σ weight · batch norm over the chains that leave a state.
+    """Σ weight · batch norm over the chains and the shared maps.
 
-    ``CompiledMix.apply(x, weights, chains, *parameters_of(chains))``: x (N, C, H, W), weights (chains, edges) →
-    one (N, C', H', W') an edge.
+    ``CompiledMix.apply(plan, x, weights, *shared, *plan.parameters)``: the state x (N, C, H, W), weights (chains +
+    shared maps, edges), shared maps (N, C, H', W') → one (N, C, H', W') an edge.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weights: Tensor, chains: Sequence[Sequence[Part]], *parameters: Tensor
-    ) -> tuple[Tensor, ...]:
-        left, passed, maps = iter(parameters), [], []
-        for parts in chains:
-            y, before = x, None
+    def forward(ctx: Any, plan: Plan, x: Tensor, weights: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        shared, parameters = others[: len(plan.shared)], iter(others[len(plan.shared) :])
+        maps: list[Tensor] = []
+        ctx.passed = []
+        for parts in plan.chains:
+            y, entered = x, None
             for part in parts:
-                y, before = forward_segment(part, y, before, weights.shape[1], left)
+                y, passed = forward_segment(part, y, entered, plan.edges, parameters)
+                entered = passed.left
                 maps.append(y)
-                passed.append(before)
-        ctx.lengths = [len(parts) for parts in chains]
-        ctx.training = chains[0][0].norms[0].training
-        ctx.save_for_backward(x, weights, *maps)
-        ctx.passed = passed
-        ends = last_of(ctx.lengths)
-        return mix([maps[end] for end in ends], [passed[end] for end in ends], weights).chunk(weights.shape[1])
+                ctx.passed.append(passed)
+        ctx.plan, ctx.lefts = plan, [ctx.passed[end - 1].left for end in plan.ends] + plan.moments(shared)
+        ctx.save_for_backward(x, weights, *shared, *maps)
+        mixed = Mixture(plan, [*(maps[end - 1] for end in plan.ends), *shared], ctx.lefts, weights).forward()
+        return mixed.chunk(plan.edges)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weights, *maps = ctx.saved_tensors
-        wanted, parameters_wanted = ctx.needs_input_grad[0], any(ctx.needs_input_grad[3:])
+        plan: Plan = ctx.plan
+        x, weights, *saved = ctx.saved_tensors
+        shared, maps = saved[: len(plan.shared)], saved[len(plan.shared) :]
         edges = [grad.contiguous(memory_format=LAST) for grad in grads]
-        ends = last_of(ctx.lengths)
-        sums = mix_sums([maps[end] for end in ends], [ctx.passed[end] for end in ends], edges)
-        x_grad = torch.zeros_like(x, memory_format=LAST) if wanted else None
+        mixture = Mixture(plan, [*(maps[end - 1] for end in plan.ends), *shared], ctx.lefts, weights)
+        sums = mixture.sums(edges)
+        x_grad, shared_grads = None, [None] * len(shared)
+        if ctx.needs_input_grad[1]:
+            shared_grads = mixture.shared_gradients(edges, sums)
+            x_grad = shared_grads[plan.state] if plan.state >= 0 else torch.zeros_like(x, memory_format=LAST)
         found: list[Tensor | None] = []
-        weight_grads = torch.empty_like(weights)
-        for chain in reversed(range(len(ctx.lengths))):
-            end = ends[chain]
-            along = sums[chain, 1] * ctx.passed[end].y_invstd
-            weight_grads[chain] = along.view(len(edges), -1).sum(1).to(weights.dtype)
-            grad, scale, own = edges, weights[chain].double(), sums[chain] if ctx.training else None
-            for index in reversed(range(end + 1 - ctx.lengths[chain], end + 1)):
-                first = index == end + 1 - ctx.lengths[chain]
-                entering = x if first else maps[index - 1]
-                into = x_grad if first else torch.empty_like(entering)
-                own, given = backward_segment(
-                    ctx.passed[index], entering, into, maps[index], grad, scale, own, ctx.training, parameters_wanted
-                )
-                found = given + found
-                grad, scale = list(into.chunk(len(edges))) if into is not None else [], None
-        return x_grad, weight_grads, None, *found
-
-
-def last_of(lengths: Sequence[int]) -> list[int]:
-    """Index of each chain's last segment among all segments."""
-    return [sum(lengths[: chain + 1]) - 1 for chain in range(len(lengths))]
+        learning = any(ctx.needs_input_grad[3 + len(shared) :])
+        for term, (parts, end) in enumerate(zip(plan.chains, plan.ends, strict=True)):
+            first = end - len(parts)
+            leaving, entering = maps[first:end], [x, *maps[first : end - 1]]
+            if x_grad is None and not learning:
+                found += [None for part in parts for _ in part.convs]
+                continue
+            found += backward_chain(
+                ctx.passed[first:end], entering, leaving, x_grad, edges, weights[term], sums[term], plan.training, learning
+            )
+        if plan.state >= 0:
+            shared_grads[plan.state] = None  # it is in x_grad
+        return None, x_grad, mixture.weight_gradients(sums), *shared_grads, *found
 
 
 def forward_segment(
-    part: Part, x: Tensor, before: Passed | None, edges: int, parameters: Iterator[Tensor]
+    part: Part, x: Tensor, entered: Moments | None, edges: int, parameters: Iterator[Tensor]
 ) -> tuple[Tensor, Passed]:
-    """A segment's map before its batch norm; the running statistics move.
+    """A segment's map before its batch norm, (edges · N, C', H', W'); the running statistics move.
 
     Args:
-        x: (N, C, H, W) for all edges where there is nothing before, else (edges · N, C, H, W).
-        before: the segment that ``x`` comes from.
+        x: (N, C, H, W) where nothing entered, as all edges read it, else (edges · N, C, H, W).
+        entered: the batch norm over ``x``.
         parameters: the next are this segment's.
     """
-    shared = before is None
-    images, (channels, out) = x.shape[0] // (1 if shared else edges), part.channels
-    sizes = [len(part.depthwise), len(part.pointwise)]
-    weights = [torch.cat([next(parameters) for _ in range(size)]) if size else None for size in sizes]
+    images, (channels, out) = x.shape[0] // (edges if entered else 1), part.channels
+    weights = [torch.cat([next(parameters) for _ in convs]) if convs else None for convs in (part.depthwise, part.pointwise)]
     fields: dict[str, Any] = {
-        "images": images, "edges": edges, "shared": shared, "channels": channels, "out": out,
-        "height": x.shape[2], "width": x.shape[3], "pointwise": bool(part.pointwise), "activation": part.activation,
+        "lanes": native.lanes_for(part.channels),
+        "images": images,
+        "edges": edges,
+        "shared": entered is None,
+        "channels": channels,
+        "height": x.shape[2],
+        "width": x.shape[3],
+        "out": out,
         **part.geometry(x.shape[2], x.shape[3]),
-        "lanes": native.lanes_for(part.channels), "depthwise_weight": weights[0], "pointwise_weight": weights[1],
+        "pointwise": bool(part.pointwise),
+        "activation": part.activation,
+        "depthwise_weight": weights[0],
+        "pointwise_weight": weights[1],
+        "x_mean": entered and entered.mean,
+        "x_invstd": entered and entered.invstd,
     }
     y = x.new_empty(edges * images, fields["out_height"], fields["out_width"], out).permute(0, 3, 1, 2)
     mean, var = torch.empty(2, edges * out, dtype=torch.float64)
-    x_mean, x_invstd = (None, None) if before is None else (before.y_mean, before.y_invstd)
-    native.run(
-        "segment_forward", native.Segment, x.dtype, **fields, x=x, x_mean=x_mean, x_invstd=x_invstd, y=y, y_mean=mean, y_var=var
-    )
-    mean, var = settled(part.norms, mean, var, y.numel() // (edges * out))
-    invstd = torch.rsqrt(var + part.norms[0].eps)  # type: ignore[operator]
-    return y, Passed(fields, sizes, x_mean, x_invstd, mean, invstd)
+    native.run("segment_forward", native.Segment, x.dtype, **fields, x=x, y=y, y_mean=mean, y_var=var)
+    return y, Passed(fields, entered, settled(part.norms, mean, var, y.numel() // (edges * out)))
 
 
-def settled(norms: Modules, mean: Tensor, var: Tensor, values: int) -> tuple[Tensor, Tensor]:
-    """In training the batch's statistics, towards which the running ones are moved; else the running ones."""
-    if norms[0].training:
-        unbiased = var * (values / (values - 1))
-        update_running(norms, torch.stack([mean, unbiased]).to(norms[0].running_mean.dtype))  # type: ignore
-        return mean, var
-    running = [torch.cat(buffers(norms, name)).double() for name in ("running_mean", "running_var")]
-    return running[0], running[1]
-
-
-def mix(maps: Sequence[Tensor], passed: Sequence[Passed], weights: Tensor) -> Tensor:
-    """Σ_t weight_t · (map_t − mean_t) / σ_t."""
-    scale = torch.stack([each.y_invstd for each in passed]).unflatten(1, (weights.shape[1], -1)) * weights.double()[..., None]
-    scale = scale.flatten(1)
-    offset = -(scale * torch.stack([each.y_mean for each in passed])).sum(0)
-    out = torch.empty_like(maps[0])
-    native.run("mix_forward", native.Mix, out.dtype, **_mixing(maps, weights.shape[1]), scale=scale, offset=offset, out=out)
-    return out
-
-
-def mix_sums(maps: Sequence[Tensor], passed: Sequence[Passed], grads: Sequence[Tensor]) -> Tensor:
-    """Per map Σ grad and Σ grad · (map − mean), (terms, 2, edges · channels)."""
-    mean = torch.stack([each.y_mean for each in passed])
-    sums = torch.empty(len(maps), 2, mean.shape[1], dtype=torch.float64)
-    native.run("mix_backward", native.Mix, maps[0].dtype, **_mixing(maps, len(grads)), grad=list(grads), mean=mean, sums=sums)
-    return sums
-
-
-def _mixing(maps: Sequence[Tensor], edges: int) -> dict[str, Any]:
-    images, channels, height, width = maps[0].shape
-    sizes = {"images": images // edges, "channels": channels, "pixels": height * width}
-    return {**sizes, "edges": edges, "lanes": native.lanes_for([channels]), "terms": len(maps), "maps": list(maps)}
-
-
-def backward_segment(
-    passed: Passed,
-    x: Tensor,
-    x_grad: Tensor | None,
-    y: Tensor,
-    grads: Sequence[Tensor],
-    scale: Tensor | None,
-    sums: Tensor | None,
-    training: bool,
-    wanted: bool,
-) -> tuple[Tensor | None, list[Tensor | None]]:
-    """Writes (where all edges read ``x``: adds) the gradient of ``x`` normalised; gives its sums and the weights' gradients.
+def settled(norms: Modules, mean: Tensor, var: Tensor, values: int) -> Moments:
+    """In training the batch's moments, towards which the running statistics are moved; else the running ones.
 
     Args:
-        grads: of ``y`` normalised, per edge, to be multiplied with ``scale``.
-        sums: Σ grad and Σ grad · (y − mean); None: y was normalised by running statistics.
-        wanted: whether the weights' gradients are.
+        mean, var: of the batch, (edges · channels), of so many values each.
     """
-    found = [torch.empty_like(passed.fields[name]) if size and wanted else None for name, size in zip(("depthwise_weight", "pointwise_weight"), passed.sizes, strict=True)]
-    x_sums = torch.empty(2, *passed.x_mean.shape, dtype=torch.float64) if passed.x_mean is not None and training else None
-    native.run(
-        "segment_backward",
-        native.Segment,
-        x.dtype,
-        **passed.fields,
-        x=x,
-        x_mean=passed.x_mean,
-        x_invstd=passed.x_invstd,
-        y=y,
-        y_mean=passed.y_mean,
-        y_invstd=passed.y_invstd,
-        y_grad=list(grads),
-        y_weight=scale,
-        y_sums=sums,
-        x_grad=x_grad,
-        x_sums=x_sums,
-        depthwise_grad=found[0],
-        pointwise_grad=found[1],
-    )
-    split: list[Tensor | None] = []
-    for grad, size in zip(found, passed.sizes, strict=True):
-        split += [None] * size if grad is None else grad.chunk(size)
-    return x_sums, split
+    if norms[0].training:
+        running = buffers(norms, "running_mean")[0].dtype
+        update_running(norms, torch.stack([mean, var * (values / (values - 1))]).to(running))  # type: ignore[arg-type]
+    else:
+        mean, var = (torch.cat(buffers(norms, name)).double() for name in ("running_mean", "running_var"))
+    return Moments(mean, torch.rsqrt(var + norms[0].eps))  # type: ignore[operator]
+
+
+def backward_chain(
+    passed: Sequence[Passed],
+    entering: Sequence[Tensor],
+    leaving: Sequence[Tensor],
+    x_grad: Tensor | None,
+    grads: Sequence[Tensor],
+    weight: Tensor,
+    sums: Tensor,
+    training: bool,
+    learning: bool,
+) -> list[Tensor | None]:
+    """Adds a chain's gradient of the state to ``x_grad``; the gradients of its convolutions' weights.
+
+    Args:
+        entering, leaving: each segment's maps.
+        grads: of the mix, one an edge, of which the chain's share is its weight, (edges,).
+        sums: over the batch norm after the chain, of :meth:`Mixture.sums`.
+        training: whether batch norms normalised by the batch.
+        learning: whether the weights' gradients are wanted.
+    """
+    found: list[Tensor | None] = []
+    scale: Tensor | None = weight.double()
+    y_sums: Tensor | None = sums
+    for segment, x, y in reversed(list(zip(passed, entering, leaving, strict=True))):
+        into = x_grad if segment.entered is None else torch.empty_like(x)
+        x_sums = None if segment.entered is None else sums.new_empty(2, len(segment.entered.mean))
+        concatenated = [segment.fields[name] for name in ("depthwise_weight", "pointwise_weight")]
+        own = [torch.empty_like(each) if learning and each is not None else None for each in concatenated]
+        native.run(
+            "segment_backward",
+            native.Segment,
+            x.dtype,
+            **segment.fields,
+            x=x,
+            y=y,
+            y_mean=segment.left.mean,
+            y_invstd=segment.left.invstd,
+            y_grad=list(grads),
+            y_weight=scale,
+            y_sums=y_sums if training else None,
+            x_grad=into,
+            x_sums=x_sums,
+            depthwise_grad=own[0],
+            pointwise_grad=own[1],
+        )
+        edges = len(grads)
+        parts = [[None] * edges if grad is None else grad.chunk(edges) for grad, each in zip(own, concatenated, strict=True) if each is not None]
+        found = [grad for part in parts for grad in part] + found
+        scale, y_sums = None, x_sums
+        grads = [] if into is None else into.chunk(edges)
+    return found
+
+
+@dataclass
+class Mixture:
+    """The weighted sum of batch-normalised maps.
+
+    Args:
+        plan: which of the maps are of all edges, (edges · N, C, H, W), and which shared, (N, C, H, W).
+        maps: chains' last ones, then the shared ones.
+        moments: of their batch norms.
+        weights: (maps, edges).
+    """
+
+    plan: Plan
+    maps: Sequence[Tensor]
+    moments: Sequence[Moments]
+    weights: Tensor
+
+    def run(self, function: str, **fields: Any) -> None:
+        """Calls a kernel."""
+        edges, (images, channels, height, width) = self.plan.edges, self.maps[0].shape
+        shared = torch.tensor([0] * len(self.plan.chains) + [1] * len(self.plan.shared))
+        fields |= {"images": images // edges, "edges": edges, "channels": channels, "pixels": height * width}
+        fields |= {"lanes": native.lanes_for([channels]), "terms": len(self.maps), "maps": list(self.maps), "shared": shared}
+        native.run(function, native.Mix, self.maps[0].dtype, **fields)
+
+    @property
+    def means(self) -> Tensor:
+        """(maps, edges · channels)."""
+        return torch.stack([each.mean for each in self.moments])
+
+    @property
+    def invstds(self) -> Tensor:
+        """(maps, edges, channels)."""
+        return torch.stack([each.invstd for each in self.moments]).unflatten(1, (self.plan.edges, -1))
+
+    @property
+    def scales(self) -> Tensor:
+        """Weight / σ, (maps, edges · channels)."""
+        return (self.weights.double()[..., None] * self.invstds).flatten(1)
+
+    def forward(self) -> Tensor:
+        """(edges · N, C, H, W)."""
+        scale, out = self.scales, torch.empty_like(self.maps[0])
+        self.run("mix_forward", scale=scale, offset=-(scale * self.means).sum(0), out=out)
+        return out
+
+    def sums(self, grads: Sequence[Tensor]) -> Tensor:
+        """Σ grad and Σ grad · (map − mean), (maps, 2, edges · channels), from one gradient (N, C, H, W) an edge."""
+        means = self.means
+        sums = means.new_empty(len(self.maps), 2, means.shape[1])
+        self.run("mix_sums", grads=list(grads), mean=means, sums=sums)
+        return sums
+
+    def weight_gradients(self, sums: Tensor) -> Tensor:
+        """(maps, edges)."""
+        return (sums[:, 1].unflatten(1, (self.plan.edges, -1)) * self.invstds).sum(2).to(self.weights.dtype)
+
+    def shared_gradients(self, grads: Sequence[Tensor], sums: Tensor) -> list[Tensor]:
+        """Of the shared maps, each summed over the edges and through its batch norm."""
+        moving = [0] * len(self.plan.chains) + [stats is not None and self.plan.training for stats in self.plan.shared]
+        values = self.maps[0].numel() // self.plan.edges // self.maps[0].shape[1]
+        by_norm = torch.tensor(moving, dtype=torch.float64)[:, None] / values
+        whole = sums.unflatten(2, (self.plan.edges, -1)) * self.weights.double()[:, None, :, None]
+        whole_sum, along = (whole.sum(2) * by_norm[..., None]).unbind(1)
+        invstd, mean = self.invstds[:, 0], self.means.unflatten(1, (self.plan.edges, -1))[:, 0]
+        slope = -(invstd**3) * along
+        own = self.plan.shared and [torch.empty_like(x) for x in self.maps[len(self.plan.chains) :]]
+        found = [*([None] * len(self.plan.chains)), *own]
+        shift = -slope * mean - invstd * whole_sum
+        self.run("mix_shared_gradients", grads=list(grads), scale=self.scales, slope=slope, shift=shift, map_grads=found)
+        return list(own)

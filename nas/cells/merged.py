@@ -20,7 +20,7 @@ from nas.blocks.inverted_residual import InvertedResidual
 from nas.blocks.layers import FactorizedReduce, Zero, from_grids, pad_to_even
 from nas.blocks.sandglass import Sandglass
 from nas.cells.chains import Modules, State, can_run, half_form, layers_of, run, run_shared
-from nas.cells.compiled import CompiledMix, Part, can_compile, parameters_of, parts_of
+from nas.cells.compiled import CompiledMix, Part, Plan, can_compile, parts_of
 from nas.cells.kernels import LAST, Mix, Statistics, statistics
 from nas.cells.supernet import MixedFanOut, edge_index
 from nas.space import CellSpace
@@ -65,39 +65,51 @@ class Terms:
 
     Args:
         state: what all operations read.
-        common: maps that are the same for all edges, with their weights (edges,).
+        common: maps that are the same for all edges, their batch norm (None: no such), their weights (edges,).
+        compiled: chains of which compiled kernels compute all, with their weights.
         normed: maps that differ, still to be batch-normalised.
         gridded: such maps on four half-resolution grids.
         separate: finished (edge, contribution) pairs.
     """
 
     state: State
-    common: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    common: list[tuple[Tensor, Statistics | None, Tensor]] = field(default_factory=list)
+    compiled: list[tuple[list[Part], Tensor]] = field(default_factory=list)
     normed: list[Normed] = field(default_factory=list)
     gridded: list[Normed] = field(default_factory=list)
     separate: list[tuple[int, Tensor]] = field(default_factory=list)
-    compiled: list[tuple[list[Part], Tensor]] = field(default_factory=list)
 
-    def add_common(self, x: Tensor, row: Tensor) -> None:
-        for index, (known, weights) in enumerate(self.common):
+    def add_common(self, x: Tensor, row: Tensor, stats: Statistics | None = None) -> None:
+        for index, (known, _, weights) in enumerate(self.common):
             if known is x:
-                self.common[index] = (x, weights + row)
+                self.common[index] = (x, stats, weights + row)
                 return
-        self.common.append((x, row))
+        self.common.append((x, stats, row))
 
     def contributions(self) -> list[tuple[int, Tensor]]:
         """(edge, contribution) pairs, one or several an edge."""
         found = list(self.separate)
-        if self.compiled:
-            chains, rows = zip(*self.compiled, strict=True)
-            found += enumerate(CompiledMix.apply(self.state.x, torch.stack(rows), chains, *parameters_of(chains)))
         if self.normed or self.gridded:
             mixed = [mix(self.normed)] if self.normed else []
             mixed += [from_grids(mix(self.gridded))] if self.gridded else []
             found += enumerate(sum(mixed[1:], mixed[0]).chunk(self.state.edges, dim=1))
-        if self.common:
+        if self.compiled:
+            found += enumerate(compiled_mix(self.state, self.compiled, self.common))
+        elif self.common:
             found += enumerate(combine(self.common))
         return found
+
+
+def compiled_mix(
+    state: State, chains: Sequence[tuple[list[Part], Tensor]], common: Sequence[tuple[Tensor, Statistics | None, Tensor]]
+) -> Sequence[Tensor]:
+    """Per edge the weighted sum of chains and common maps, by compiled kernels."""
+    maps = [x for x, _, _ in common]
+    from_state = next((index for index, x in enumerate(maps) if x is state.x), -1)
+    plan = Plan(state.edges, [parts for parts, _ in chains], [stats for _, stats, _ in common], from_state)
+    rows = torch.stack([*(row for _, row in chains), *(row for _, _, row in common)])
+    mixed: Sequence[Tensor] = CompiledMix.apply(plan, state.x, rows, *maps, *plan.parameters)
+    return mixed
 
 
 def mix(terms: Sequence[Normed]) -> Tensor:
@@ -107,9 +119,10 @@ def mix(terms: Sequence[Normed]) -> Tensor:
     return mixed
 
 
-def combine(terms: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+def combine(terms: Sequence[tuple[Tensor, Statistics | None, Tensor]]) -> list[Tensor]:
     """Per edge the weighted sum of common maps: all edges are one matrix product."""
-    maps, rows = zip(*terms, strict=True)
+    maps = [x if stats is None else normalised(x, stats, 1) for x, stats, _ in terms]
+    rows = [row for _, _, row in terms]
     n, c, h, w = maps[0].shape
     flat = torch.stack([x.permute(0, 2, 3, 1) for x in maps]).flatten(1)
     sums = torch.stack(rows, dim=1).to(flat.dtype) @ flat
@@ -136,7 +149,8 @@ def add_operation(terms: Terms, modules: Modules, row: Tensor) -> bool:
     if type(first) in (Sandglass, InvertedResidual, Asymmetric):
         return add_residual(terms, modules, row)
     if is_pool(first):
-        terms.add_common(pool(terms, modules), row)
+        pooled = modules[0][0](terms.state.x)  # type: ignore[index]
+        terms.add_common(pooled, row, statistics([module[1] for module in modules], pooled))  # type: ignore[index]
         return True
     return add_chain(terms, modules, row)
 
@@ -144,12 +158,6 @@ def add_operation(terms: Terms, modules: Modules, row: Tensor) -> bool:
 def is_pool(module: nn.Module) -> bool:
     kinds = [type(layer) for layer in module.children()] if type(module) is nn.Sequential else []
     return kinds in ([nn.MaxPool2d, nn.BatchNorm2d], [nn.AvgPool2d, nn.BatchNorm2d]) and not module[1].affine  # type: ignore
-
-
-def pool(terms: Terms, modules: Modules) -> Tensor:
-    """A pooling and its batch norm, which has no parameters: the same for all edges."""
-    pooled = modules[0][0](terms.state.x)  # type: ignore[index]
-    return normalised(pooled, statistics([module[1] for module in modules], pooled), 1)  # type: ignore[index]
 
 
 def normalised(y: Tensor, stats: Statistics, edges: int) -> Tensor:
@@ -187,7 +195,7 @@ def add_chain(terms: Terms, modules: Modules, row: Tensor) -> bool:
 def add_compiled(terms: Terms, layers: Sequence[Modules], row: Tensor) -> bool:
     """Adds a chain to those that compiled kernels run; False: it cannot be."""
     parts = parts_of(layers)
-    if parts is None or not can_compile(terms.state.x, [parts]):
+    if parts is None or not can_compile(terms.state.x, parts):
         return False
     terms.compiled.append((parts, row))
     return True

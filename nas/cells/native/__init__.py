@@ -43,13 +43,13 @@ Segment = _structure(
 Mix = _structure(
     "Mix",
     "threads precise lanes images edges channels pixels terms",
-    "maps scale offset out grad mean sums",
+    "shared maps scale offset out grads mean sums slope shift map_grads",
 )
 """As ``struct Mix`` in mix.cpp."""
 
 
 def run(function: str, structure: type[ctypes.Structure], dtype: torch.dtype, /, **fields: Any) -> None:
-    """Calls a kernel on maps of a dtype: tensors and lists of tensors become pointers, None the null pointer."""
+    """Calls a kernel on maps of a dtype: a tensor or a list of tensors becomes a pointer, None the null pointer."""
     kept = {name: _pointers(value) for name, value in fields.items() if isinstance(value, list)}
     plain = {name: value.data_ptr() if isinstance(value, Tensor) else value for name, value in fields.items()}
     plain |= {name: ctypes.addressof(pointers) for name, pointers in kept.items()}
@@ -59,8 +59,8 @@ def run(function: str, structure: type[ctypes.Structure], dtype: torch.dtype, /,
     found[function](ctypes.byref(filled))
 
 
-def _pointers(tensors: Sequence[Tensor]) -> ctypes.Array[Any]:
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[Any]:
+    return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
 
 
 def lanes_for(channels: Sequence[int]) -> int:
