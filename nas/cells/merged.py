@@ -152,7 +152,7 @@ def add_operation(terms: Terms, modules: Modules, row: Tensor) -> bool:
         pooled = modules[0][0](terms.state.x)  # type: ignore[index]
         terms.add_common(pooled, row, statistics([module[1] for module in modules], pooled))  # type: ignore[index]
         return True
-    return add_chain(terms, modules, row)
+    return add_chain(terms, layers_of(modules), row)
 
 
 def is_pool(module: nn.Module) -> bool:
@@ -176,12 +176,13 @@ def factorized_reduce(terms: Terms, modules: Modules) -> tuple[Tensor, Statistic
     return y, statistics([module.norm for module in modules], y)  # type: ignore[misc]
 
 
-def add_chain(terms: Terms, modules: Modules, row: Tensor) -> bool:
-    """A plain sequence of activations, convolutions and batch norms."""
-    layers = layers_of(modules)
+def add_chain(terms: Terms, layers: Sequence[Modules] | None, row: Tensor) -> bool:
+    """Activations, convolutions and batch norms one after another; False: ``layers`` are something else."""
     if layers is None or not can_run(layers) or type(layers[0][0]) is nn.ReLU6:
         return False
-    if add_compiled(terms, layers, row):
+    parts = parts_of(layers)
+    if parts and can_compile(terms.state.x, parts):
+        terms.compiled.append((parts, row))
         return True
     form = "x"
     if type(layers[0][0]) is nn.ReLU:
@@ -192,31 +193,25 @@ def add_chain(terms: Terms, modules: Modules, row: Tensor) -> bool:
     return True
 
 
-def add_compiled(terms: Terms, layers: Sequence[Modules], row: Tensor) -> bool:
-    """Adds a chain to those that compiled kernels run; False: it cannot be."""
-    parts = parts_of(layers)
-    if parts is None or not can_compile(terms.state.x, parts):
-        return False
-    terms.compiled.append((parts, row))
-    return True
-
-
 def add_residual(terms: Terms, modules: Modules, row: Tensor) -> bool:
-    """A sandglass or an inverted residual: a chain, and the first channels of the input."""
+    """A sandglass, an inverted residual or an asymmetrical bottleneck, and the first channels of the input."""
     first = modules[0]
-    if isinstance(first, InvertedResidual):
-        if first.inner:
-            return False
-        found = run_inverted(terms, modules)
+    assert isinstance(first, Sandglass | InvertedResidual)
+    if isinstance(first, InvertedResidual) and isinstance(first.expand, Reuse):
+        added = add_reusing(terms, modules, row)
+    elif isinstance(first, InvertedResidual):
+        whole = [nn.Sequential(module.expand, *narrowing(module)) for module in modules]  # type: ignore[arg-type]
+        added = not first.inner and add_chain(terms, layers_of(whole), row)
     else:
-        layers = layers_of([module.layers for module in modules])  # type: ignore[misc]
-        found = run_shared(layers, terms.state) if layers and can_run(layers) else None
-    if found is None:
-        return False
-    terms.normed.append((*found, row))
-    if first.outer:
-        terms.add_common(first_channels(terms.state.x, first.outer, terms.state.x.shape[1]), row)  # type: ignore[arg-type]
-    return True
+        added = add_chain(terms, layers_of([module.layers for module in modules]), row)  # type: ignore[misc]
+    if added and first.outer:
+        terms.add_common(first_channels(terms.state.x, first.outer, terms.state.x.shape[1]), row)
+    return added
+
+
+def narrowing(module: nn.Module) -> list[nn.Module]:
+    """What follows an inverted residual's expansion."""
+    return [module.depthwise, module.squeeze, module.project]  # type: ignore[list-item]
 
 
 def first_channels(x: Tensor, count: int, of: int) -> Tensor:
@@ -229,23 +224,19 @@ def embed(x: Tensor, before: int, after: int) -> Tensor:
     return F.pad(x.permute(0, 2, 3, 1), (before, after)).permute(0, 3, 1, 2)
 
 
-def run_inverted(terms: Terms, modules: Modules) -> tuple[Tensor, Statistics] | None:
-    """An inverted residual; an asymmetrical one is two chains with the copies of the input between."""
-    x = terms.state.x
-    parts = [nn.Sequential(module.depthwise, module.squeeze, module.project) for module in modules]  # type: ignore
-    expand = modules[0].expand
-    if not isinstance(expand, Reuse):
-        layers = layers_of([nn.Sequential(module.expand, part) for module, part in zip(modules, parts, strict=True)])  # type: ignore
-        return run_shared(layers, terms.state) if layers and can_run(layers) else None
-    first, second = layers_of([module.expand.computed for module in modules]), layers_of(parts)  # type: ignore
+def add_reusing(terms: Terms, modules: Modules, row: Tensor) -> bool:
+    """An asymmetrical bottleneck: two chains with the copies of the input between."""
+    x, edges, expand = terms.state.x, terms.state.edges, modules[0].expand
+    assert isinstance(expand, Reuse)
+    first = layers_of([module.expand.computed for module in modules])  # type: ignore[misc, union-attr]
+    second = layers_of([nn.Sequential(*narrowing(module)) for module in modules])
     if not first or not second or not can_run(first[:-1]) or type(first[-1][0]) is not nn.ReLU6 or not can_run(second):
-        return None
-    computed = F.relu6(normalised(*run_shared(first[:-1], terms.state), terms.state.edges)).unflatten(
-        1, (terms.state.edges, -1)
-    )
-    copy = x.unsqueeze(1).expand(-1, terms.state.edges, -1, -1, -1)
+        return False
+    computed = F.relu6(normalised(*run_shared(first[:-1], terms.state), edges)).unflatten(1, (edges, -1))
+    copy = x.unsqueeze(1).expand(-1, edges, -1, -1, -1)
     wide = torch.cat([copy] * expand.before + [computed] + [copy] * expand.after, dim=2).flatten(1, 2)
-    return run(second, wide.contiguous(memory_format=LAST))
+    terms.normed.append((*run(second, wide.contiguous(memory_format=LAST)), row))
+    return True
 
 
 def add_harmonious(terms: Terms, modules: Modules, row: Tensor) -> bool:
