@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -185,6 +186,7 @@ def environment() -> dict[str, Any]:
         "versions": {name: _version(name) for name in packages},
         "platform": platform.platform(),
         "hardware": hardware(),
+        "compiler": shutil.which(os.environ.get("CXX", "c++")),
         "threads": torch.get_num_threads(),
         "git": _git(),
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),

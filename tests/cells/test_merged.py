@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nas import blocks
 from nas import space as spaces
-from nas.cells import merged
+from nas.cells import merged, native
 from nas.cells.bilevel import Batch, Learner
 from nas.cells.merged import MergedFanOut
 from nas.cells.supernet import Supernet
@@ -54,6 +54,16 @@ def assert_close(found: nn.Module, wanted: nn.Module, tolerance: float) -> None:
         torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
 
 
+@pytest.fixture(params=["compiled", "library"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to compute a chain: the compiled kernels, and without a compiler or on a GPU the library's."""
+    if request.param == "library":
+        monkeypatch.setattr(merged, "can_compile", lambda *_: False)
+    elif native.library() is None:
+        pytest.skip("no C++ compiler")
+
+
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("size", [16, 13])
 @pytest.mark.parametrize("name", SPACES)
 def test_equals_the_reference_in_float64(name: str, size: int) -> None:
@@ -84,6 +94,7 @@ def test_other_shipped_operations_merge_too(monkeypatch: pytest.MonkeyPatch) -> 
     assert_close(engine, reference, 1e-9)
 
 
+@pytest.mark.usefixtures("kernels")
 def test_gradients_in_evaluation_mode() -> None:
     reference, engine = (supernet.double() for supernet in pair(small_space("sep_conv_3x3", "avg_pool_3x3")))
     data = batch(8)
@@ -114,6 +125,7 @@ def test_twenty_search_steps_in_float64(name: str) -> None:
     torch.testing.assert_close(alphas[1], alphas[0], rtol=0, atol=1e-7)
 
 
+@pytest.mark.usefixtures("kernels")
 def test_alpha_step_computes_no_weight_gradient() -> None:
     _, engine = pair(small_space("sep_conv_5x5", "dil_conv_3x3"))
     whole = copy.deepcopy(engine)
@@ -153,6 +165,7 @@ def test_unknown_operation_runs_per_edge_and_is_named_once(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("name", ["darts", "darts+sandglass"])
 def test_float32_at_full_size(name: str) -> None:
     reference, engine = pair(spaces.load(name), channels=16, cells=8)

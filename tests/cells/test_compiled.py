@@ -1,0 +1,156 @@
+"""The compiled kernels: every geometry against plain modules, any number of threads, and machines without a compiler."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas import space as spaces
+from nas.cells import merged, native
+from nas.cells.chains import layers_of
+from nas.cells.compiled import CompiledMix, Plan, can_compile, parts_of
+from nas.cells.supernet import Supernet
+
+EDGES = 2
+needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+
+
+def depthwise(channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, padding: int | None = None) -> nn.Module:
+    padding = (kernel - 1) * dilation // 2 if padding is None else padding
+    return nn.Conv2d(channels, channels, kernel, stride, padding, dilation, channels, bias=False)
+
+
+def pointwise(c_in: int, c_out: int) -> nn.Module:
+    return nn.Conv2d(c_in, c_out, 1, bias=False)
+
+
+def norm(channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels, affine=False)
+
+
+CHAINS = {
+    "3x3": lambda: [nn.ReLU(), depthwise(8, 3), pointwise(8, 8), norm(8)],
+    "5x5, stride 2": lambda: [nn.ReLU(), depthwise(8, 5, stride=2), pointwise(8, 8), norm(8)],
+    "7x7": lambda: [depthwise(4, 7), norm(4)],
+    "dilated": lambda: [nn.ReLU(), depthwise(4, 5, dilation=2), pointwise(4, 4), norm(4)],
+    "dilated, stride 2": lambda: [depthwise(4, 3, stride=2, dilation=2), norm(4)],
+    "no padding": lambda: [depthwise(4, 3, padding=0), norm(4)],
+    "full padding": lambda: [depthwise(4, 3, padding=2), norm(4)],
+    "inverted": lambda: [
+        *(pointwise(4, 12), norm(12), nn.ReLU6()),
+        *(depthwise(12, 3), norm(12), nn.ReLU6(), pointwise(12, 4), norm(4)),
+    ],
+    "wide": lambda: [nn.ReLU(), depthwise(32, 3), pointwise(32, 16), norm(16), nn.ReLU(), pointwise(16, 48), norm(48)],
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("images", [1, 2, 19])
+@pytest.mark.parametrize("name", CHAINS)
+def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    chains = [nn.Sequential(*CHAINS[name]()).to(dtype) for _ in range(EDGES)]
+    x = (2 * torch.randn(images, chains[0][-1].num_features, 9, 11, dtype=dtype) + 1).requires_grad_()
+    if name == "wide":
+        x = torch.randn(images, 32, 9, 11, dtype=dtype, requires_grad=True)
+    weights = torch.rand(1, EDGES, dtype=dtype, requires_grad=True)
+    expected = [weight * chain(x) for weight, chain in zip(weights[0], chains, strict=True)]
+    running = [buffer.clone() for chain in chains for buffer in chain.buffers()]
+    for chain in chains:
+        for module in chain:
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_running_stats()
+    plan = plan_of(chains)
+    assert can_compile(x, plan.chains[0])
+    state = x.contiguous(memory_format=torch.channels_last)
+    found = CompiledMix.apply(plan, state, weights, *plan.parameters)
+    parameters = [x, weights, *(parameter for chain in chains for parameter in chain.parameters())]
+    grads = [torch.randn_like(each) for each in expected]
+    wanted = torch.autograd.grad(expected, parameters, grads)
+    gradients = torch.autograd.grad(found, parameters, grads)
+    tolerance = 1e-11 if dtype == torch.float64 else 1e-4
+    for mine, theirs in zip([*found, *gradients], [*expected, *wanted], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=tolerance * max(1.0, float(theirs.abs().max())))
+    for mine, theirs in zip((buffer for chain in chains for buffer in chain.buffers()), running, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def plan_of(chains: list[nn.Sequential]) -> Plan:
+    parts = parts_of(layers_of(chains) or [])
+    assert parts is not None
+    return Plan(len(chains), [parts], [], -1)
+
+
+def test_what_has_no_kernel_is_left_to_the_library() -> None:
+    for conv in (nn.Conv2d(4, 4, (1, 7), padding=(0, 3), bias=False), nn.Conv2d(4, 4, 3, padding=1, bias=False)):
+        assert parts_of([(conv,), (norm(4),)]) is None
+    parts = parts_of([(depthwise(6, 3),), (norm(6),)])
+    assert parts is not None and not can_compile(torch.zeros(1, 6, 8, 8), parts)
+    assert not can_compile(torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16), parts)
+
+
+@needs_compiler
+def test_the_number_of_threads_changes_no_bit() -> None:
+    torch.manual_seed(0)
+    chains = [nn.Sequential(*CHAINS["3x3"]()) for _ in range(EDGES)]
+    x = torch.randn(5, 8, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weights = torch.rand(1, EDGES, requires_grad=True)
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        plan = plan_of(chains)
+        out = CompiledMix.apply(plan, x, weights, *plan.parameters)
+        loss = sum((each * each).sum() for each in out)
+        assert isinstance(loss, Tensor)
+        results.append([*out, *torch.autograd.grad(loss, [x, weights, *plan.parameters])])
+    torch.set_num_threads(1)
+    for one, two in zip(*results, strict=True):
+        assert torch.equal(one, two)
+
+
+@needs_compiler
+def test_all_chains_of_darts_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merged, "run_shared", lambda *_: pytest.fail("a chain ran without compiled kernels"))
+    supernet = Supernet(spaces.load("darts+sandglass+ir"), channels=8, cells=3, fan_out=merged.MergedFanOut)
+    F.cross_entropy(supernet(torch.randn(2, 3, 8, 8)), torch.tensor([0, 1])).backward()
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for compiled files."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "nas"
+
+
+def test_without_a_compiler(fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("CXX", "")
+    assert native.library.__wrapped__() is None and not caplog.records
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert native.library.__wrapped__() is None
+    monkeypatch.setenv("CXX", "false")
+    assert native.library.__wrapped__() is None
+    assert [record.levelno for record in caplog.records] == 2 * [logging.WARNING]
+    assert not list(fresh.glob("*"))
+
+
+@needs_compiler
+def test_compiles_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.library.__wrapped__() is not None
+    (made,) = fresh.glob("*")
+    monkeypatch.setattr(native.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    assert native.library.__wrapped__() is not None
+    assert list(fresh.glob("*")) == [made]
+
+
+@needs_compiler
+def test_a_damaged_file_is_no_end(fresh: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert native.library.__wrapped__() is not None
+    (made,) = fresh.glob("*")
+    made.unlink()
+    made.write_bytes(b"")
+    assert native.library.__wrapped__() is None
+    assert "half the speed" in caplog.text
