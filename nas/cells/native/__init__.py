@@ -8,7 +8,6 @@ import ctypes
 import hashlib
 import logging
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -78,15 +77,20 @@ def library() -> ctypes.CDLL | None:
     compiler = os.environ.get("CXX", "c++")
     if not compiler:
         return None
-    if not shutil.which(compiler):
-        log.warning("no C++ compiler (%s): the supernet runs at about half the speed", compiler)
-        return None
     try:
-        return ctypes.CDLL(str(_compiled(compiler)))
+        return _loaded(_compiled(compiler))
     except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        log.warning("%s could not compile the supernet's kernels, it runs at about half the speed: %s", compiler, said[-1])
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+        log.warning("the supernet runs at about half the speed, its kernels could not be compiled: %s", *said or [compiler])
         return None
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError:  # the next process compiles it anew
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _compiled(compiler: str) -> Path:
