@@ -2,22 +2,23 @@
 
     python benchmarks/scale.py --threads 2 --out benchmarks/results/DATE-scale-cpu
 
-writes OUT.json, OUT.md and OUT.png. Each point is a process of its own: two steps, the second one timed. What needs
-more than the free memory is not run; its need is extrapolated from smaller batches, along which memory grows linearly.
+writes OUT.json, OUT.md and OUT.png. Each point is a process of its own: four steps, the median of the last three. What
+needs more than the free memory is not run; its need is extrapolated from smaller batches, along which memory grows
+linearly.
 """
 
 import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from nas.bench import Workload, build, start
+from nas.bench import Workload, build, start, timed
 from nas.run import environment
 
 OPERATIONS = {8: "darts", 9: "darts+sandglass", 10: "darts+sandglass+ir", 11: "darts+sandglass+ir+asymmetric"}
@@ -42,9 +43,7 @@ def point(workload: Workload) -> dict[str, float]:
     start(workload)
     step = build(workload, "merged")
     step()
-    begun = time.perf_counter()
-    step()
-    seconds = time.perf_counter() - begun
+    seconds = statistics.median(timed(step, workload.device) for _ in range(3))
     return {"seconds": seconds, "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
@@ -81,7 +80,7 @@ def table(found: list[dict[str, Any]], told: dict[str, Any]) -> str:
         share = f"{row['bytes'] / base['bytes']:.2f}"
         lines.append(f"| {row['factor']} | {row['value']} | {seconds} | {ratio} | {memory} | {share} |")
     head = f"# Merged search step: what grows how\n\n{told['hardware']}, {told['threads']} threads, {told['time']}; "
-    return head + f"torch {told['versions']['torch']}; n = 1 timed step a point.\n\n" + "\n".join(lines) + "\n"
+    return head + f"torch {told['versions']['torch']}; median of 3 steps a point.\n\n" + "\n".join(lines) + "\n"
 
 
 def plot(found: list[dict[str, Any]], out: Path) -> None:

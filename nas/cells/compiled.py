@@ -1,4 +1,4 @@
-"""What leaves a state as one function over compiled kernels (nas/cells/native): chains of layers and their weighted sum.
+"""What leaves a state as one function over compiled kernels (nas/cells/native): chains of layers and their sum.
 
 Each map is read and written as few times as can be: a segment's batch norm, activation and convolutions are one pass,
 and the backward of a batch norm is an affine map within the next pass. Maps of all edges are (edges · N, C, H, W).
@@ -6,7 +6,7 @@ and the backward of a batch norm is an affine map within the next pass. Maps of 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise, starmap
 from typing import Any, NamedTuple
 
 import torch
@@ -112,12 +112,13 @@ class Plan:
     state: int
 
     @property
-    def ends(self) -> list[int]:
-        """How many segments there are up to the end of each chain."""
-        return list(accumulate(len(parts) for parts in self.chains))
+    def slices(self) -> list[slice]:
+        """Where each chain's segments are among all."""
+        ends = accumulate((len(parts) for parts in self.chains), initial=0)
+        return list(starmap(slice, pairwise(ends)))
 
     @property
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[Tensor]:
         """All convolutions' weights."""
         return [conv.weight for parts in self.chains for part in parts for conv in part.convs]
 
@@ -159,9 +160,10 @@ class CompiledMix(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, x: Tensor, weights: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        shared, parameters = others[: len(plan.shared)], iter(others[len(plan.shared) :])
+        parameters = iter(others[len(plan.shared) :])
+        shared = [each.contiguous(memory_format=LAST) for each in others[: len(plan.shared)]]
         maps: list[Tensor] = []
-        ctx.passed = []
+        ctx.plan, ctx.passed = plan, []
         for parts in plan.chains:
             y, entered = x, None
             for part in parts:
@@ -169,10 +171,8 @@ class CompiledMix(torch.autograd.Function):
                 entered = passed.left
                 maps.append(y)
                 ctx.passed.append(passed)
-        ctx.plan, ctx.lefts = plan, [ctx.passed[end - 1].left for end in plan.ends] + plan.moments(shared)
         ctx.save_for_backward(x, weights, *shared, *maps)
-        mixed = Mixture(plan, [*(maps[end - 1] for end in plan.ends), *shared], ctx.lefts, weights).forward()
-        return mixed.chunk(plan.edges)
+        return mixture_of(plan, weights, shared, maps, ctx.passed).forward().chunk(plan.edges)
 
     @staticmethod
     @once_differentiable
@@ -181,25 +181,23 @@ class CompiledMix(torch.autograd.Function):
         x, weights, *saved = ctx.saved_tensors
         shared, maps = saved[: len(plan.shared)], saved[len(plan.shared) :]
         edges = [grad.contiguous(memory_format=LAST) for grad in grads]
-        mixture = Mixture(plan, [*(maps[end - 1] for end in plan.ends), *shared], ctx.lefts, weights)
+        mixture = mixture_of(plan, weights, shared, maps, ctx.passed)
         sums = mixture.sums(edges)
-        x_grad, shared_grads = None, [None] * len(shared)
+        x_grad: Tensor | None = None
+        shared_grads: list[Tensor | None] = [None] * len(shared)
         if ctx.needs_input_grad[1]:
-            shared_grads = mixture.shared_gradients(edges, sums)
-            x_grad = shared_grads[plan.state] if plan.state >= 0 else torch.zeros_like(x, memory_format=LAST)
-        found: list[Tensor | None] = []
-        learning = any(ctx.needs_input_grad[3 + len(shared) :])
-        for term, (parts, end) in enumerate(zip(plan.chains, plan.ends, strict=True)):
-            first = end - len(parts)
-            leaving, entering = maps[first:end], [x, *maps[first : end - 1]]
-            if x_grad is None and not learning:
-                found += [None for part in parts for _ in part.convs]
-                continue
-            found += backward_chain(
-                ctx.passed[first:end], entering, leaving, x_grad, edges, weights[term], sums[term], plan.training, learning
-            )
+            shared_grads = [*mixture.shared_gradients(edges, sums)]
+            x_grad = torch.zeros_like(x, memory_format=LAST) if plan.state < 0 else shared_grads[plan.state]
         if plan.state >= 0:
-            shared_grads[plan.state] = None  # it is in x_grad
+            shared_grads[plan.state] = None  # the chains' part comes to it: it goes back as that of x
+        found: list[Tensor | None] = [None] * len(plan.parameters)
+        learning = any(ctx.needs_input_grad[3 + len(shared) :])
+        if learning or x_grad is not None:
+            found = []
+            for term, where in enumerate(plan.slices):
+                entering, leaving = [x, *maps[where][:-1]], maps[where]
+                chain = Chain(ctx.passed[where], entering, leaving, plan.training, learning)
+                found += chain.backward(x_grad, edges, weights[term], sums[term])
         return None, x_grad, mixture.weight_gradients(sums), *shared_grads, *found
 
 
@@ -214,7 +212,9 @@ def forward_segment(
         parameters: the next are this segment's.
     """
     images, (channels, out) = x.shape[0] // (edges if entered else 1), part.channels
-    weights = [torch.cat([next(parameters) for _ in convs]) if convs else None for convs in (part.depthwise, part.pointwise)]
+    weights = [
+        torch.cat([next(parameters) for _ in convs]) if convs else None for convs in (part.depthwise, part.pointwise)
+    ]
     fields: dict[str, Any] = {
         "lanes": native.lanes_for(part.channels),
         "images": images,
@@ -252,57 +252,75 @@ def settled(norms: Modules, mean: Tensor, var: Tensor, values: int) -> Moments:
     return Moments(mean, torch.rsqrt(var + norms[0].eps))  # type: ignore[operator]
 
 
-def backward_chain(
-    passed: Sequence[Passed],
-    entering: Sequence[Tensor],
-    leaving: Sequence[Tensor],
-    x_grad: Tensor | None,
-    grads: Sequence[Tensor],
-    weight: Tensor,
-    sums: Tensor,
-    training: bool,
-    learning: bool,
-) -> list[Tensor | None]:
-    """Adds a chain's gradient of the state to ``x_grad``; the gradients of its convolutions' weights.
+@dataclass
+class Chain:
+    """A chain of segments on its way back.
 
     Args:
-        entering, leaving: each segment's maps.
-        grads: of the mix, one an edge, of which the chain's share is its weight, (edges,).
-        sums: over the batch norm after the chain, of :meth:`Mixture.sums`.
+        passed: what each left.
+        entering, leaving: each one's maps.
         training: whether batch norms normalised by the batch.
-        learning: whether the weights' gradients are wanted.
+        learning: whether the gradients of the convolutions' weights are wanted.
     """
-    found: list[Tensor | None] = []
-    scale: Tensor | None = weight.double()
-    y_sums: Tensor | None = sums
-    for segment, x, y in reversed(list(zip(passed, entering, leaving, strict=True))):
-        into = x_grad if segment.entered is None else torch.empty_like(x)
-        x_sums = None if segment.entered is None else sums.new_empty(2, len(segment.entered.mean))
-        concatenated = [segment.fields[name] for name in ("depthwise_weight", "pointwise_weight")]
-        own = [torch.empty_like(each) if learning and each is not None else None for each in concatenated]
-        native.run(
-            "segment_backward",
-            native.Segment,
-            x.dtype,
-            **segment.fields,
-            x=x,
-            y=y,
-            y_mean=segment.left.mean,
-            y_invstd=segment.left.invstd,
-            y_grad=list(grads),
-            y_weight=scale,
-            y_sums=y_sums if training else None,
-            x_grad=into,
-            x_sums=x_sums,
-            depthwise_grad=own[0],
-            pointwise_grad=own[1],
-        )
-        edges = len(grads)
-        parts = [[None] * edges if grad is None else grad.chunk(edges) for grad, each in zip(own, concatenated, strict=True) if each is not None]
-        found = [grad for part in parts for grad in part] + found
-        scale, y_sums = None, x_sums
-        grads = [] if into is None else into.chunk(edges)
-    return found
+
+    passed: Sequence[Passed]
+    entering: Sequence[Tensor]
+    leaving: Sequence[Tensor]
+    training: bool
+    learning: bool
+
+    def backward(
+        self, x_grad: Tensor | None, grads: Sequence[Tensor], weight: Tensor, sums: Tensor
+    ) -> list[Tensor | None]:
+        """Adds the gradient of the state to ``x_grad``; gives those of the convolutions' weights, edge by edge.
+
+        Args:
+            grads: of the mix, one an edge, of which the chain's share is its weight, (edges,).
+            sums: over the last batch norm, of :meth:`Mixture.sums`.
+        """
+        found: list[Tensor | None] = []
+        scale: Tensor | None = weight.double()
+        for passed, x, y in reversed(list(zip(self.passed, self.entering, self.leaving, strict=True))):
+            into, x_sums = x_grad, None
+            if passed.entered is not None:
+                into, x_sums = torch.empty_like(x), sums.new_empty(2, len(passed.entered.mean))
+            weights = [passed.fields[name] for name in ("depthwise_weight", "pointwise_weight")]
+            own = [torch.empty_like(each) if self.learning and each is not None else None for each in weights]
+            native.run(
+                "segment_backward",
+                native.Segment,
+                x.dtype,
+                **passed.fields,
+                x=x,
+                y=y,
+                y_mean=passed.left.mean,
+                y_invstd=passed.left.invstd,
+                y_grad=list(grads),
+                y_weight=scale,
+                y_sums=sums if self.training else None,
+                x_grad=into,
+                x_sums=x_sums,
+                depthwise_grad=own[0],
+                pointwise_grad=own[1],
+            )
+            split = [
+                [None] * len(grads) if grad is None else grad.chunk(len(grads))
+                for grad, each in zip(own, weights, strict=True)
+                if each is not None
+            ]
+            found = [*(grad for part in split for grad in part), *found]
+            if into is not None and x_sums is not None:
+                grads, scale, sums = into.chunk(len(grads)), None, x_sums
+        return found
+
+
+def mixture_of(
+    plan: Plan, weights: Tensor, shared: Sequence[Tensor], maps: Sequence[Tensor], passed: Sequence[Passed]
+) -> "Mixture":
+    """Of the last maps of all chains and the shared maps."""
+    lasts = [where.stop - 1 for where in plan.slices]
+    moments = [passed[last].left for last in lasts] + plan.moments(shared)
+    return Mixture(plan, [*(maps[last] for last in lasts), *shared], moments, weights)
 
 
 @dataclass
@@ -321,12 +339,17 @@ class Mixture:
     moments: Sequence[Moments]
     weights: Tensor
 
-    def run(self, function: str, **fields: Any) -> None:
+    def _run(self, function: str, **fields: Any) -> None:
         """Calls a kernel."""
         edges, (images, channels, height, width) = self.plan.edges, self.maps[0].shape
         shared = torch.tensor([0] * len(self.plan.chains) + [1] * len(self.plan.shared))
         fields |= {"images": images // edges, "edges": edges, "channels": channels, "pixels": height * width}
-        fields |= {"lanes": native.lanes_for([channels]), "terms": len(self.maps), "maps": list(self.maps), "shared": shared}
+        fields |= {
+            "lanes": native.lanes_for([channels]),
+            "terms": len(self.maps),
+            "maps": list(self.maps),
+            "shared": shared,
+        }
         native.run(function, native.Mix, self.maps[0].dtype, **fields)
 
     @property
@@ -337,7 +360,7 @@ class Mixture:
     @property
     def invstds(self) -> Tensor:
         """(maps, edges, channels)."""
-        return torch.stack([each.invstd for each in self.moments]).unflatten(1, (self.plan.edges, -1))
+        return torch.stack([each.invstd for each in self.moments]).view(len(self.maps), self.plan.edges, -1)
 
     @property
     def scales(self) -> Tensor:
@@ -347,31 +370,31 @@ class Mixture:
     def forward(self) -> Tensor:
         """(edges · N, C, H, W)."""
         scale, out = self.scales, torch.empty_like(self.maps[0])
-        self.run("mix_forward", scale=scale, offset=-(scale * self.means).sum(0), out=out)
+        self._run("mix_forward", scale=scale, offset=-(scale * self.means).sum(0), out=out)
         return out
 
     def sums(self, grads: Sequence[Tensor]) -> Tensor:
         """Σ grad and Σ grad · (map − mean), (maps, 2, edges · channels), from one gradient (N, C, H, W) an edge."""
         means = self.means
         sums = means.new_empty(len(self.maps), 2, means.shape[1])
-        self.run("mix_sums", grads=list(grads), mean=means, sums=sums)
+        self._run("mix_sums", grads=list(grads), mean=means, sums=sums)
         return sums
 
     def weight_gradients(self, sums: Tensor) -> Tensor:
         """(maps, edges)."""
-        return (sums[:, 1].unflatten(1, (self.plan.edges, -1)) * self.invstds).sum(2).to(self.weights.dtype)
+        return (sums[:, 1].view_as(self.invstds) * self.invstds).sum(2).to(self.weights.dtype)
 
     def shared_gradients(self, grads: Sequence[Tensor], sums: Tensor) -> list[Tensor]:
         """Of the shared maps, each summed over the edges and through its batch norm."""
-        moving = [0] * len(self.plan.chains) + [stats is not None and self.plan.training for stats in self.plan.shared]
-        values = self.maps[0].numel() // self.plan.edges // self.maps[0].shape[1]
-        by_norm = torch.tensor(moving, dtype=torch.float64)[:, None] / values
-        whole = sums.unflatten(2, (self.plan.edges, -1)) * self.weights.double()[:, None, :, None]
-        whole_sum, along = (whole.sum(2) * by_norm[..., None]).unbind(1)
-        invstd, mean = self.invstds[:, 0], self.means.unflatten(1, (self.plan.edges, -1))[:, 0]
+        chains, edges = len(self.plan.chains), self.plan.edges
+        own = [torch.empty_like(x) for x in self.maps[chains:]]
+        values = self.maps[0].numel() // edges // self.maps[0].shape[1]
+        normed = [stats is not None and self.plan.training for stats in self.plan.shared]
+        moving = sums.new_tensor([0] * chains + normed) / values
+        whole = sums.view(len(self.maps), 2, edges, -1) * self.weights.double()[:, None, :, None]
+        mean_grad, along = (whole.sum(2) * moving[:, None, None]).unbind(1)
+        invstd, mean = self.invstds[:, 0], self.means.view_as(self.invstds)[:, 0]
         slope = -(invstd**3) * along
-        own = self.plan.shared and [torch.empty_like(x) for x in self.maps[len(self.plan.chains) :]]
-        found = [*([None] * len(self.plan.chains)), *own]
-        shift = -slope * mean - invstd * whole_sum
-        self.run("mix_shared_gradients", grads=list(grads), scale=self.scales, slope=slope, shift=shift, map_grads=found)
-        return list(own)
+        fields = {"slope": slope, "shift": -slope * mean - invstd * mean_grad, "scale": self.scales}
+        self._run("mix_shared_gradients", **fields, grads=list(grads), map_grads=[*([None] * chains), *own])
+        return own

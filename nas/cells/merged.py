@@ -101,7 +101,9 @@ class Terms:
 
 
 def compiled_mix(
-    state: State, chains: Sequence[tuple[list[Part], Tensor]], common: Sequence[tuple[Tensor, Statistics | None, Tensor]]
+    state: State,
+    chains: Sequence[tuple[list[Part], Tensor]],
+    common: Sequence[tuple[Tensor, Statistics | None, Tensor]],
 ) -> Sequence[Tensor]:
     """Per edge the weighted sum of chains and common maps, by compiled kernels."""
     maps = [x for x, _, _ in common]

@@ -1,4 +1,4 @@
-"""The compiled kernels: every geometry against plain modules, any number of threads, and machines without a compiler."""
+"""The compiled kernels: every geometry against plain modules, any number of threads, machines without a compiler."""
 
 import logging
 from pathlib import Path
@@ -18,7 +18,9 @@ EDGES = 2
 needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
 
 
-def depthwise(channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, padding: int | None = None) -> nn.Module:
+def depthwise(
+    channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, padding: int | None = None
+) -> nn.Module:
     padding = (kernel - 1) * dilation // 2 if padding is None else padding
     return nn.Conv2d(channels, channels, kernel, stride, padding, dilation, channels, bias=False)
 
@@ -81,6 +83,15 @@ def plan_of(chains: list[nn.Sequential]) -> Plan:
     parts = parts_of(layers_of(chains) or [])
     assert parts is not None
     return Plan(len(chains), [parts], [], -1)
+
+
+@needs_compiler
+def test_nothing_hides_a_nan() -> None:
+    chains = [nn.Sequential(*CHAINS["3x3"]()) for _ in range(EDGES)]
+    x = torch.randn(2, 8, 8, 8).contiguous(memory_format=torch.channels_last)
+    x[0, :, 3, 3] = torch.nan
+    plan = plan_of(chains)
+    assert all(each.isnan().all() for each in CompiledMix.apply(plan, x, torch.ones(1, EDGES), *plan.parameters))
 
 
 def test_what_has_no_kernel_is_left_to_the_library() -> None:

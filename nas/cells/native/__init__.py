@@ -1,7 +1,7 @@
 """The kernels of the merged engine on a CPU, compiled on first use where a C++ compiler is there.
 
-Plain C++ through ctypes, not torch.utils.cpp_extension: it compiles in seconds where torch's headers take most of a minute,
-and a process killed meanwhile leaves no lock behind that all later ones wait for.
+Plain C++ through ctypes, not torch.utils.cpp_extension: it compiles in seconds where torch's headers take most of a
+minute, and a process killed meanwhile leaves no lock behind that all later ones wait for.
 """
 
 import ctypes
@@ -21,11 +21,11 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 MACHINES = {"AVX512": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "AVX2": ["-march=x86-64-v3"]}
-"""Compiler options by what torch finds in the processor: a folder of compiled files may be shared by unlike machines."""
+"""Compiler options by what torch finds in the processor, as unlike machines may share a folder of compiled files."""
 
 
 def _structure(name: str, integers: str, pointers: str) -> type[ctypes.Structure]:
-    fields = [(field, ctypes.c_int64) for field in integers.split()]
+    fields: list[tuple[str, Any]] = [(field, ctypes.c_int64) for field in integers.split()]
     fields += [(field, ctypes.c_void_p) for field in pointers.split()]
     return type(name, (ctypes.Structure,), {"_fields_": fields})
 
@@ -81,7 +81,9 @@ def library() -> ctypes.CDLL | None:
         return _loaded(_compiled(compiler))
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
-        log.warning("the supernet runs at about half the speed, its kernels could not be compiled: %s", *said or [compiler])
+        log.warning(
+            "the supernet runs at about half the speed, its kernels could not be compiled: %s", *said or [compiler]
+        )
         return None
 
 
@@ -96,7 +98,14 @@ def _loaded(path: Path) -> ctypes.CDLL:
 def _compiled(compiler: str) -> Path:
     """The shared library of these sources and options, made where it is not there yet."""
     sources = sorted(HERE.glob("*.cpp"))
-    options = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", *MACHINES.get(torch.backends.cpu.get_cpu_capability(), [])]
+    options = [
+        "-O3",
+        "-std=c++17",
+        "-fopenmp",
+        "-fPIC",
+        "-shared",
+        *MACHINES.get(torch.backends.cpu.get_cpu_capability(), []),
+    ]
     text = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.h")) + sources)
     key = hashlib.sha256(text + " ".join([compiler, *options]).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"

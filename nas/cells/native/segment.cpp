@@ -87,8 +87,8 @@ template <class T, int L> struct Kernel {
 
     V activated(V value) const {
         const V zero{}, six = zero + T(6);
-        if (s.activation) value = value > zero ? value : zero;
-        return s.activation == 2 ? (value < six ? value : six) : value;
+        if (s.activation) value = value < zero ? zero : value;  // a NaN stays one
+        return s.activation == 2 ? (value > six ? six : value) : value;
     }
 
     // One image of an edge, normalised and activated, inside a frame that stays zero.
@@ -314,8 +314,8 @@ template <class T, int L> struct Kernel {
                 row_gradient(grads, edge, row, c, [&](int64_t p, V grad) {
                     const int64_t at = (row * s.width + p) * s.in + c;
                     const V value = load<T, L>(x + at), entered = normalised(value, edge * s.in + c);
-                    if (s.activation) grad = entered > zero ? grad : zero;
-                    if (s.activation == 2) grad = entered < six ? grad : zero;
+                    if (s.activation) grad = entered <= zero ? zero : grad;
+                    if (s.activation == 2) grad = entered >= six ? zero : grad;
                     store<T, L>(to + at, s.shared ? load<T, L>(to + at) + grad : grad);
                     if (sums) {
                         sum += grad;
