@@ -13,6 +13,8 @@ from nas.rng import generator
 
 GRAIN = 2**20
 SMALLEST = 0.08
+Places = slice | Tensor
+"""Of images in a batch."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Stream:
         augmentation: applied to each batch.
         batch: images a batch.
         seed, order, augment: seed and the two random streams' purposes.
-        part: which places of each batch are wanted, where several workers share it; all of it is drawn.
+        places: those of each batch that are wanted, where several workers share it; all of it is drawn.
     """
 
     def __init__(
@@ -117,17 +119,17 @@ class Stream:
         seed: int,
         order: str = "order",
         augment: str = "augment",
-        part: slice = slice(None),
+        places: Places = slice(None),
     ) -> None:
         if batch > len(split):
             raise UsageError(f"--batch {batch} is larger than the {len(split)} images it is drawn from")
         self.split, self.augmentation, self.batch, self.seed = split, augmentation, batch, seed
-        self.order, self.augment, self.part = order, augment, part
+        self.order, self.augment, self.places = order, augment, places
         self.steps = len(split) // batch
         self._epoch, self._indices, self._numbers = -1, torch.empty(0), torch.empty(0)
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of one step, or the part of it: float (batch, 3, H, W) channels-last, labels (batch,)."""
+        """The batch of one step, or the wanted places of it: float (batch, 3, H, W) channels-last, labels (batch,)."""
         return self.batch_of(*self.drawn(step))
 
     def drawn(self, step: int) -> tuple[Tensor, Tensor]:
@@ -138,7 +140,7 @@ class Stream:
         epoch, index = divmod(step, self.steps)
         if epoch != self._epoch:
             self._epoch, self._indices, self._numbers = epoch, *self._draw(epoch)
-        return self._indices[index, self.part], self._numbers[index, self.part]
+        return self._indices[index, self.places], self._numbers[index, self.places]
 
     def batch_of(self, indices: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """The batch of what was drawn: nothing random, and on one device nothing that waits for it."""

@@ -12,10 +12,11 @@ from nas.architecture import Architecture, of_genotype
 from nas.cells.genotype import read
 from nas.macro.networks import document as macro_document
 from nas.settings import SIZES, TRAIN_PRESETS, TrainSettings, resolve
+from nas.train.parallel import Team
 from nas.train.recipe import decays, follow, make_average, make_optimizer
 from nas.train.schedule import learning_rate
 from nas.train.start import freeze, train_mode
-from nas.train.step import draw_masks, learn, parts
+from nas.train.step import draw_masks, learn
 from tests.train.test_resume import TEXT
 
 
@@ -69,8 +70,8 @@ def test_dropped_paths_matter_there() -> None:
 
 
 def test_parts() -> None:
-    assert [(part.start, part.stop) for part in parts(7, 3)] == [(0, 2), (2, 4), (4, 7)]
-    assert parts(2, 5) == [slice(0, 2)] and len(parts(9, 9)) == 4
+    assert Team(7, 3).parts == [range(0, 2), range(2, 4), range(4, 7)]
+    assert Team(2, 5).parts == [range(0, 2)] and len(Team(9, 9).parts) == 4
 
 
 @pytest.mark.parametrize(("which", "wanted"), [("all", 4), ("weights", 2), ("dense", 1)])
