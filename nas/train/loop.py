@@ -55,8 +55,8 @@ def train(
     images, valid = dataset.divided(settings.validation, settings.seed)
     team = Team.present(settings.batch, settings.accumulate)
     quiet = quiet or not team.first
-    resized = settings.crop == "resized"
-    augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device, resized=resized)
+    resized, jitter = settings.crop == "resized", settings.jitter
+    augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device, resized=resized, jitter=jitter)
     stream = Stream(images, augmentation, settings.batch, settings.seed, places=team.places)
     network = build(run, architecture, settings).to(device).to(memory_format=torch.channels_last)
     frozen = freeze(network, settings.freeze)

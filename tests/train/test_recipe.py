@@ -1,11 +1,16 @@
 """What recipes are made of: optimisers, decay, average, accumulation, schedules, and the presets."""
 
 import copy
+import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from nas.architecture import Architecture, of_genotype
@@ -133,6 +138,37 @@ def test_every_preset_learns(name: str) -> None:
     optimizer = make_optimizer(network, settings)
     losses = [float(learn(network, optimizer, batch(), settings, "cpu")[0]) for _ in range(4)]
     assert losses[-1] < losses[0]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image folder: three classes of noise around a colour."""
+    root, stream = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for part, number in (("train", 6), ("test", 2)):
+        for index, name in enumerate(("red", "green", "blue")):
+            (root / part / name).mkdir(parents=True)
+            for each in range(number):
+                pixels = stream.integers(0, 128, (80, 72, 3), dtype=np.uint8)
+                pixels[..., index] += 100
+                Image.fromarray(pixels).save(root / part / name / f"{each}.png")
+    return root
+
+
+@pytest.mark.parametrize("name", [name for name in TRAIN_PRESETS if name.startswith("imagenet")])
+def test_recipes_for_image_folders(name: str, pictures: Path, nas: Callable[..., tuple[int, str, str]]) -> None:
+    if name == "imagenet-darts":
+        Path("network.txt").write_text(TEXT)
+        size = ["network.txt", "--channels", "4", "--cells", "3"]
+    else:
+        size = ["network.json"]
+        assert nas("cost", "--space", name.partition("-")[2], "--width", "0.25", "--save", "network.json")[0] == 0
+    words = ["--preset", name, "--data", str(pictures), "--image-size", "64", "--epochs", "1", "--batch", "6"]
+    status, out, err = nas("retrain", *size, *words, "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    assert 0 <= result["test_accuracy"] <= 1 and result["test_openings"] == 1
+    (told,) = Path("runs").glob("*/settings.json")
+    assert json.loads(told.read_text())["settings"]["crop"] == "resized"
 
 
 @pytest.mark.parametrize("build", [small, lambda: macro().build()])
