@@ -81,7 +81,7 @@ def table(networks: Sequence[Mapping[str, Any]]) -> "Table":
     """The final table, a row a network; one seed has neither deviation nor interval."""
     from rich.table import Table
 
-    columns = ("cell", "test accuracy", "deviation", "95 % interval", "n", "params", "MAdds", "device-hours", "from")
+    columns = ("cell", "test accuracy", "deviation", "95 % interval", "n", "params", "MAdds", "device hours", "from")
     drawn = Table(*columns, box=None)
     for network in networks:
         spread, bounds = network["test_accuracy_deviation"], network["test_accuracy_interval"]

@@ -111,6 +111,9 @@ class TrainSettings:
     crop: Literal["padded", "resized"] = option(
         "padded", "Random crops: of the padded image; resized: of 8 to 100 % of its area, stretched."
     )
+    jitter: float = option(
+        0.0, "Brightness, contrast and saturation are multiplied by 1 ± so much at most, in random order.", ge=0, le=1
+    )
     cutout: bool = option(True, "Mask a square of half the side in each training image.")
     drop_path: float = option(0.2, "Probability of dropping a path at the end; rises linearly from 0.", ge=0, lt=1)
     label_smoothing: float = option(0.0, "Share of the label spread over all classes.", ge=0, lt=1)
@@ -150,7 +153,7 @@ SEARCH_PRESETS: dict[str, dict[str, Any]] = {
 """``quick`` fits two CPU cores and minutes; its alphas learn faster because they take far fewer steps."""
 
 IMAGENET: dict[str, Any] = {"crop": "resized", "cutout": False, "drop_path": 0.0, "auxiliary": 0.0, "clip": 0.0}
-"""Common to the recipes for image folders; none has the papers' colour jitter."""
+"""Common to the recipes for image folders."""
 
 PARTIAL_PRESETS: dict[str, dict[str, Any]] = {
     **SEARCH_PRESETS,
@@ -185,7 +188,8 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
         "drop_path": 0.1,
         "label_smoothing": 0.1,
     },
-    # Liu et al., ICLR 2019, §3.2 and Appendix A.2.2; label smoothing and clipping from the published code
+    # Liu et al., ICLR 2019, §3.2 and Appendix A.2.2; label smoothing, clipping and jitter from the published code,
+    # which turns hues too, by up to 0.2
     "imagenet-darts": {
         **IMAGENET,
         "epochs": 250,
@@ -196,6 +200,7 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
         "weight_decay": 3e-5,
         "auxiliary": 0.4,
         "clip": 5.0,
+        "jitter": 0.4,
         "label_smoothing": 0.1,
     },
     # Sandler et al., CVPR 2018, §6.1. Its batch of 96 is one of 16 asynchronous GPUs'. Not in the paper: the number of
@@ -212,7 +217,8 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
         "decayed": "dense",
     },
     # Zhou et al., ECCV 2020, §4.1. The log of the published 74.0 % has lr 0.1, decay 1e-4 and 3 epochs of warm-up
-    # instead; the label smoothing is the log's, and not certain for the paper
+    # instead; the label smoothing is the log's, and not certain for the paper. Its colour jitter is left out, as its
+    # strength is not certain
     "imagenet-mobilenext": {
         **IMAGENET,
         "epochs": 200,
@@ -242,6 +248,9 @@ SIZES: dict[str, dict[str, int]] = {
     **{name: IMAGENET_SIZE if name.startswith("imagenet") else PAPER_SIZE for name in TRAIN_PRESETS if name != "quick"},
 }
 """The found network's size under each preset."""
+
+LATER = {("jitter", 0.0)}
+"""Fields, with the value that stands for their absence, that came when recipes had been named already."""
 
 Settings = TypeVar("Settings")
 
@@ -294,6 +303,6 @@ def plain(settings: SearchSettings | TrainSettings | TuneSettings) -> dict[str, 
 
 
 def recipe_hash(settings: SearchSettings | TrainSettings) -> str:
-    """Eight hex digits that name a recipe: every field but the seed."""
-    values = {name: value for name, value in plain(settings).items() if name != "seed"}
+    """Eight hex digits that name a recipe: every field but the seed, and later fields where they change anything."""
+    values = {name: value for name, value in plain(settings).items() if (name, value) not in LATER and name != "seed"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

@@ -162,9 +162,11 @@ def print_networks(result: Mapping[str, Any]) -> None:
 
     from nas.comparison import notes, table
 
-    Console(width=None if Console().is_terminal else 200).print(table(result["networks"]))
+    terminal = Console().is_terminal
+    console = Console(width=None if terminal else 200, highlight=False)
+    console.print(table(result["networks"]))
     for line in notes(result):
-        print(line)
+        console.print(line, markup=False, soft_wrap=not terminal)
 
 
 def print_json(document: Any) -> None:

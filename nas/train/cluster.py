@@ -295,6 +295,7 @@ def joined(address: str) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # else epoch lines of several trainings count as one repeated
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # else NAS_DATA given to a job conflicts with itself
     try:
         import ray
     except ImportError:
@@ -316,8 +317,8 @@ def joined(address: str) -> Iterator[None]:
 
 
 def check_answers(address: str) -> None:
-    """Raises UsageError where nothing listens at ``host:port``; Ray itself would wait for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    """Raises UsageError where nothing listens at ``[scheme://]host:port``; Ray itself would wait for minutes."""
+    host, _, port = address.rpartition("://")[2].rstrip("/").rpartition(":")
     if not host or not port.isdigit():
         return  # auto, or a name that Ray knows
     try:

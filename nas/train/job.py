@@ -4,11 +4,13 @@ import asyncio
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.run import Run
+from nas.train.cluster import check_answers
 from nas.train.storage import is_url
 
 HERE = ("local", "auto")
@@ -21,12 +23,16 @@ def wanted(execution: Execution) -> bool:
 
 
 def carry_out(run: Run, execution: Execution) -> bool:
-    """Runs ``--resume`` as a job and shows its log until it ends; False where the cluster takes no jobs.
+    """Runs ``--resume`` as a job, or finds the one that does, and shows its log until it ends.
+
+    Returns:
+        False where the cluster takes no jobs.
 
     Raises:
-        UsageError: the job failed.
+        UsageError: nothing answers there, the job failed, or its log broke off.
         Interrupted: on Ctrl-C; the job goes on.
     """
+    check_answers(execution.cluster)
     client = connect(execution.cluster)
     if client is None:
         print(
@@ -35,28 +41,60 @@ def carry_out(run: Run, execution: Execution) -> bool:
             file=sys.stderr,
         )
         return False
-    shared = {name: os.environ[name] for name in ("NAS_DATA",) if name in os.environ}
-    number = client.submit_job(entrypoint=command(run, execution), runtime_env={"env_vars": shared})
+    number = under_way(client, run) or submit(client, run, execution)
     print(f"job {number}: goes on if this terminal closes", file=sys.stderr)
+    again = f"see it again with --resume {run.path} --cluster {execution.cluster}"
     try:
         asyncio.run(show_log(client, number))
+        status = str(client.get_job_status(number).value)
     except KeyboardInterrupt:
-        advice = f"job {number} goes on; stop it with: ray job stop --address {execution.cluster} {number}"
-        raise Interrupted(2, advice) from None
-    status = str(client.get_job_status(number).value)
+        stop = f"stop it with: ray job stop --address {execution.cluster} {number}"
+        raise Interrupted(2, f"job {number} goes on; {again}; {stop}") from None
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"the log of job {number} broke off ({str(error).splitlines()[0]}); {again}") from None
     if status != "SUCCEEDED" or not run.finished:
         raise UsageError(f"job {number} ended as {status}, see above; go on with --resume {run.path}")
     return True
 
 
 def connect(address: str) -> Any:
-    """A client of the cluster's jobs, or None where it takes none."""
-    try:
-        from ray.job_submission import JobSubmissionClient
+    """A client of the cluster's jobs, or None where it takes none.
 
-        return JobSubmissionClient(address)
-    except (ImportError, ConnectionError, RuntimeError, ValueError):
+    Raises:
+        UsageError: the cluster wants another token than this user has.
+    """
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file() or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # as Ray does itself everywhere but here
+    try:
+        from ray.exceptions import RayError
+        from ray.job_submission import JobSubmissionClient
+    except ImportError:
         return None
+    try:
+        return JobSubmissionClient(address)
+    except RayError as error:
+        raise UsageError(f"--cluster {address}: {str(error).splitlines()[0]}") from None
+    except (ConnectionError, RuntimeError, ValueError):
+        return None
+
+
+def under_way(client: Any, run: Run) -> str:
+    """The job that carries out this run already, or nothing: two must not write into one folder."""
+    jobs = [job for job in client.list_jobs() if (job.metadata or {}).get("run") == str(run.path.resolve())]
+    return next((job.submission_id for job in jobs if not job.status.is_terminal()), "")
+
+
+def submit(client: Any, run: Run, execution: Execution) -> str:
+    """Begins the job; its number."""
+    shared = {name: os.environ[name] for name in ("NAS_DATA",) if name in os.environ}
+    return str(
+        client.submit_job(
+            entrypoint=command(run, execution),
+            runtime_env={"env_vars": shared},
+            metadata={"run": str(run.path.resolve())},
+        )
+    )
 
 
 def command(run: Run, execution: Execution) -> str:

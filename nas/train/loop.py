@@ -12,7 +12,6 @@ from nas.architecture import Architecture
 from nas.blocks.drop_path import set_paths
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
-from nas.errors import UsageError
 from nas.execution import Execution
 from nas.preflight import announce, measure
 from nas.rng import generator
@@ -54,13 +53,11 @@ def train(
     device = execution.start()
     dataset = load_data(settings, execution, device)
     images, valid = dataset.divided(settings.validation, settings.seed)
-    team = Team.present(settings.batch)
-    if team.size > 1 and settings.accumulate > 1:
-        raise UsageError("--accumulate and --workers cannot be combined: workers are parts of a batch already")
+    team = Team.present(settings.batch, settings.accumulate)
     quiet = quiet or not team.first
-    resized = settings.crop == "resized"
-    augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device, resized=resized)
-    stream = Stream(images, augmentation, settings.batch, settings.seed, part=team.part)
+    resized, jitter = settings.crop == "resized", settings.jitter
+    augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device, resized=resized, jitter=jitter)
+    stream = Stream(images, augmentation, settings.batch, settings.seed, places=team.places)
     network = build(run, architecture, settings).to(device).to(memory_format=torch.channels_last)
     frozen = freeze(network, settings.freeze)
     optimizer, average = make_optimizer(network, settings), make_average(network, settings)
@@ -80,12 +77,12 @@ def train(
             train_mode(network, frozen)
             for step in session.steps():
                 set_rate(optimizer, learning_rate(settings, epoch, session.done / stream.steps))
-                masks = draw_masks(network, settings, epoch, step, team.part)
+                masks = draw_masks(network, settings, epoch, step, team.places)
                 batch = stream.at(step)
-                loss, logits = learn(spread, optimizer, batch, settings, device, masks, team.scale)
+                loss, logits = learn(spread, optimizer, batch, settings, device, masks, team)
                 if average is not None:
                     follow(average, network, settings.ema, step)
-                session.add(**team.sum(loss=loss * team.scale / team.size, correct=correct(logits, batch[1])))
+                session.add(**team.sum(loss=loss, correct=correct(logits, batch[1])))
             set_paths(network, None)
             end_epoch(session, evaluate(tested, valid, augmentation) if len(valid) else None, settings.batch)
     if not team.first:

@@ -1,11 +1,14 @@
-"""One training spread over workers: each computes its part of every batch, and together what one worker would.
+"""One training spread over workers: each computes its share of every batch, and together what one worker would.
 
 A worker is one process of a torch.distributed group. Where there is no group, the team is of one and changes nothing.
 Losses are averaged and batch statistics taken over the whole batch, and what is drawn at random is drawn for the whole
-batch by every worker, which then takes its part: gradients equal those of one worker up to rounding.
+batch by every worker, which then takes its share: gradients equal those of one worker up to rounding.
 """
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -13,31 +16,43 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.parallel import DistributedDataParallel
 
 from nas.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass
 class Team:
     """This process' place among those that share a training.
 
+    A batch is computed in several parts, one after the other, and each part is shared by all workers.
+
     Args:
         batch: images of a whole batch.
+        accumulate: its parts, or fewer, as batch norm needs two images in each.
         rank, size: which worker this is, and of how many.
     """
 
     batch: int
+    accumulate: int = 1
     rank: int = 0
     size: int = 1
 
     def __post_init__(self) -> None:
-        if self.batch < 2 * self.size:
-            raise UsageError(f"--workers {self.size}: a --batch of {self.batch} has fewer than two images for each")
+        self.parts = cut(range(self.batch), max(1, min(self.accumulate, self.batch // 2)))
+        self.part = self.parts[0]
+        smallest = min(map(len, self.parts))
+        if self.size > 1 and smallest < 2 * self.size:
+            accumulate = f" --accumulate {self.accumulate}" if self.accumulate > 1 else ""
+            raise UsageError(
+                f"--workers {self.size}{accumulate}: a --batch of {self.batch} has fewer than two images for each"
+            )
 
     @classmethod
-    def present(cls, batch: int) -> Self:
+    def present(cls, batch: int, accumulate: int = 1) -> Self:
         """The team of the torch.distributed group that this process belongs to, or a team of one."""
-        return cls(batch, dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls(batch)
+        place = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ()
+        return cls(batch, accumulate, *place)
 
     @property
     def first(self) -> bool:
@@ -45,15 +60,27 @@ class Team:
         return self.rank == 0
 
     @property
-    def part(self) -> slice:
-        """The places of this worker's images in a batch; parts differ by one image at most."""
-        first, end = (self.batch * rank // self.size for rank in (self.rank, self.rank + 1))
-        return slice(first, end)
+    def places(self) -> Tensor:
+        """The places of this worker's images in a batch, part after part."""
+        return torch.tensor([place for part in self.parts for place in self.share(part)])
 
-    @property
-    def scale(self) -> float:
-        """Makes the mean over workers of their parts' means the mean over the batch; 1 where parts are equal."""
-        return len(range(self.batch)[self.part]) * self.size / self.batch
+    def share(self, part: range) -> range:
+        """This worker's places of a part; workers' numbers of images differ by one at most."""
+        return cut(part, self.size)[self.rank]
+
+    def turns(self) -> Iterator[slice]:
+        """The parts one after the other, as slices of this worker's images; dropout draws for the present one."""
+        end = 0
+        for part in self.parts:
+            self.part = part
+            start, end = end, end + len(self.share(part))
+            yield slice(start, end)
+
+    def share_gradients(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Around a part's forward and backward: workers average their gradients in the last part alone."""
+        if isinstance(network, DistributedDataParallel) and self.part != self.parts[-1]:
+            return network.no_sync()
+        return nullcontext()
 
     def sum(self, **values: Tensor) -> dict[str, Tensor]:
         """Scalars summed over the workers, in float64."""
@@ -73,7 +100,7 @@ class Team:
                     setattr(parent, name, SharedBatchNorm(child))
                 elif type(child) is nn.Dropout:
                     setattr(parent, name, PartialDropout(child, self))
-        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+        return DistributedDataParallel(network, broadcast_buffers=False)
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
@@ -88,7 +115,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         self._parameters, self._buffers = norm._parameters, norm._buffers
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), this worker's part of the batch → the same shape."""
+        """(N, C, H, W), this worker's share → the same shape."""
         if not self.training:
             return super().forward(x)
         mean, var, count = self._whole(x.detach())
@@ -160,15 +187,23 @@ class _Normalise(torch.autograd.Function):
 
 
 class PartialDropout(nn.Dropout):
-    """Draws for the whole batch, as one worker would, and uses this worker's part."""
+    """Draws for the whole part of the batch, as one worker would, and uses this worker's share."""
 
     def __init__(self, dropout: nn.Dropout, team: Team) -> None:
         super().__init__(dropout.p)
         self.team = team
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, …), this worker's part of the batch → the same shape."""
+        """(N, …), this worker's share → the same shape."""
         if not self.training:
             return x
-        kept = F.dropout(x.new_ones(self.team.batch, *x.shape[1:]), self.p)
-        return x * kept[self.team.part]
+        part = self.team.part
+        kept = F.dropout(x.new_ones(len(part), *x.shape[1:]), self.p)
+        share = self.team.share(part)
+        return x * kept[share.start - part.start : share.stop - part.start]
+
+
+def cut(places: range, number: int) -> list[range]:
+    """Places cut into so many nearly equal stretches."""
+    edges = [len(places) * index // number for index in range(number + 1)]
+    return [places[start:end] for start, end in pairwise(edges)]

@@ -1,15 +1,15 @@
 """One training step: a batch in one or several parts, what it drops, its gradient and the update."""
 
-from itertools import pairwise, starmap
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks.drop_path import draw_paths, set_paths
+from nas.data.batches import Places
 from nas.execution import mixed
 from nas.rng import generator
 from nas.settings import TrainSettings
+from nas.train.parallel import Team
 
 
 def learn(
@@ -19,25 +19,28 @@ def learn(
     settings: TrainSettings,
     device: str,
     masks: Tensor | None = None,
-    scale: float = 1.0,
+    team: Team | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One step: (loss without the auxiliary head's, logits).
+    """One step: (loss without the auxiliary head's, logits); of a team, its loss is the sum of the workers'.
 
     In ``settings.accumulate`` parts the gradient is that of the whole batch, but that each part has its own batch
     statistics and its own draws of dropout layers.
 
     Args:
+        batch: the worker's share of it, where it is computed by several.
         masks: (paths, batch) of the paths to drop; None: none.
-        scale: of the loss whose gradient is taken, as of :class:`nas.train.parallel.Team`.
+        team: the workers, of whose gradients the network takes the mean; None: this one alone.
     """
     optimizer.zero_grad()
     images, labels = batch
+    team = team or Team(len(labels), settings.accumulate)
     losses, logits = [], []
-    for part in parts(len(labels), settings.accumulate):
+    for part in team.turns():
         if masks is not None:
             set_paths(network, masks[:, part])
-        share = (part.stop - part.start) / len(labels)
-        loss, out = backward(network, (images[part], labels[part]), settings, device, share * scale)
+        share = (part.stop - part.start) / team.batch
+        with team.share_gradients(network):
+            loss, out = backward(network, (images[part], labels[part]), settings, device, share * team.size)
         losses.append(loss * share)
         logits.append(out)
     if settings.clip:
@@ -68,20 +71,13 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     return F.cross_entropy(precise, labels, label_smoothing=smoothing)
 
 
-def parts(batch: int, number: int) -> list[slice]:
-    """A batch cut into so many nearly equal parts, or fewer, as batch norm needs two images in each."""
-    number = max(1, min(number, batch // 2))
-    edges = [batch * index // number for index in range(number + 1)]
-    return list(starmap(slice, pairwise(edges)))
-
-
 def draw_masks(
-    network: nn.Module, settings: TrainSettings, epoch: int, step: int, part: slice = slice(None)
+    network: nn.Module, settings: TrainSettings, epoch: int, step: int, places: Places = slice(None)
 ) -> Tensor | None:
-    """The paths that this step drops in a part of its batch, more often each epoch; sets dropout layers' seed too."""
+    """The paths that this step drops at places of its batch, more often each epoch; sets dropout layers' seed too."""
     torch.manual_seed(generator(settings.seed, "extra", step).initial_seed())
     if not settings.drop_path:
         return None
     probability = settings.drop_path * epoch / settings.epochs
     masks = draw_paths(network, probability, settings.batch, generator(settings.seed, "paths", step))
-    return masks[:, part].to(next(network.parameters()).device)
+    return masks[:, places].to(next(network.parameters()).device)

@@ -2,16 +2,19 @@
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional
 
 from nas import data
 from nas.data.batches import Augmentation, Stream, plain_batches
 from nas.data.dataset import Dataset, Split
+from nas.data.jitter import ORDERS, jitter
 from nas.errors import UsageError
 from nas.rng import generator
 from tests.conftest import write_cifar
@@ -229,6 +232,39 @@ def test_a_resized_crop_lies_where_it_was_drawn(cifar: Path) -> None:
         seen = augmentation.apply(rows, drawn) * augmentation.std + augmentation.mean
         found = seen[0, 0, :, 0] * 255 / 8
         assert found.min() == pytest.approx(wanted[0], abs=0.3) and found.max() == pytest.approx(wanted[1], abs=0.3)
+
+
+def coloured(images: int = 12) -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.rand(images, 3, 6, 6)
+
+
+def test_jitter_is_torchvisions() -> None:
+    """Each image by its own factors in its own order, against the library's functions for one image."""
+    changes = (functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation)
+    images, order, factors = coloured(), torch.arange(12) % 6, 1.6 * torch.rand(12, 3)
+    for image, number, factor, found in zip(images, order, factors, jitter(images, order, factors), strict=True):
+        wanted = image
+        for change in ORDERS[number]:
+            wanted = changes[change](wanted, float(factor[change]))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+    assert torch.equal(jitter(images, order, torch.ones(12, 3)), images)
+
+
+def test_jitter_of_a_stream() -> None:
+    """It changes colours alone, by what the step draws: of even grey images only the brightness, by 0.6 to 1.4."""
+    split = Split(torch.full((40, 3, 8, 8), 128, dtype=torch.uint8), torch.zeros(40, dtype=torch.int64))
+    dataset = replace(made_up(), train=split, mean=(0.0,) * 3, std=(1.0,) * 3, padding=0)
+    streams = [
+        Stream(split, Augmentation.of(dataset, cutout=True, device="cpu", jitter=strength), 40, seed=0)
+        for strength in (0.0, 0.4, 0.4)
+    ]
+    plain, changed, again = (stream.at(3)[0] for stream in streams)
+    assert torch.equal(changed, again) and not torch.equal(changed, streams[1].at(4)[0])
+    assert torch.equal(streams[0].drawn(3)[1], streams[1].drawn(3)[1][:, :5])
+    ratios = (changed / plain)[plain > 0]
+    assert ratios.min() > 0.599 and ratios.max() < 1.401 and ratios.max() - ratios.min() > 0.6
+    assert not changed[plain == 0].any(), "holes stay holes"
 
 
 def test_images_are_only_made_smaller() -> None:

@@ -23,20 +23,11 @@ def several(size: int, folder: Path) -> list[dict[str, dict[str, torch.Tensor]]]
     return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(size)]
 
 
-@pytest.fixture(scope="module")
-def alone() -> dict[str, dict[str, torch.Tensor]]:
-    """What one worker finds."""
-    return {
-        name: one_worker.two_steps(architecture, Team(10)) for name, architecture in one_worker.architectures().items()
-    }
-
-
-@pytest.mark.parametrize("size", [3, pytest.param(2, marks=pytest.mark.slow)])  # 3: unequal parts of a batch of 10
-def test_gradients_are_those_of_one_worker(
-    size: int, alone: dict[str, dict[str, torch.Tensor]], tmp_path: Path
-) -> None:
+# 3: unequal shares of a batch of 20 images, and of its parts of 6, 7 and 7
+@pytest.mark.parametrize("size", [3, pytest.param(2, marks=pytest.mark.slow)])
+def test_gradients_are_those_of_one_worker(size: int, tmp_path: Path) -> None:
     found = several(size, tmp_path)
-    for name, one in alone.items():
+    for name, one in one_worker.both(Team).items():
         assert one.keys() == found[0][name].keys()
         assert sum(key.startswith("gradient") for key in one) > 20
         for key, value in one.items():
@@ -45,13 +36,16 @@ def test_gradients_are_those_of_one_worker(
                 assert torch.equal(other[name][key], found[0][name][key]), f"{name}: {key}: workers differ"
 
 
-@pytest.mark.parametrize(("batch", "size"), [(10, 3), (96, 5), (8, 1), (8, 4)])
-def test_parts_make_up_the_batch(batch: int, size: int) -> None:
-    teams = [Team(batch, rank, size) for rank in range(size)]
-    assert [place for team in teams for place in range(batch)[team.part]] == list(range(batch))
-    assert sum(team.scale for team in teams) == pytest.approx(size)
+@pytest.mark.parametrize(("batch", "accumulate", "size"), [(10, 1, 3), (96, 1, 5), (8, 1, 1), (8, 1, 4), (23, 3, 3)])
+def test_shares_make_up_the_batch(batch: int, accumulate: int, size: int) -> None:
+    teams = [Team(batch, accumulate, rank, size) for rank in range(size)]
+    assert sorted(torch.cat([team.places for team in teams]).tolist()) == list(range(batch))
+    for team in teams:
+        turns = [team.places[turn].tolist() for turn in team.turns()]
+        assert turns == [list(team.share(part)) for part in team.parts]
 
 
-def test_too_many_workers() -> None:
-    with pytest.raises(UsageError, match="--workers 5: a --batch of 8"):
-        Team(8, 0, 5)
+@pytest.mark.parametrize(("batch", "accumulate", "size"), [(8, 1, 5), (20, 5, 3)])
+def test_too_many_workers(batch: int, accumulate: int, size: int) -> None:
+    with pytest.raises(UsageError, match=f"--workers {size}.*: a --batch of {batch}"):
+        Team(batch, accumulate, 0, size)

@@ -1,21 +1,27 @@
 """What recipes are made of: optimisers, decay, average, accumulation, schedules, and the presets."""
 
 import copy
+import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from nas.architecture import Architecture, of_genotype
 from nas.cells.genotype import read
 from nas.macro.networks import document as macro_document
 from nas.settings import SIZES, TRAIN_PRESETS, TrainSettings, resolve
+from nas.train.parallel import Team
 from nas.train.recipe import decays, follow, make_average, make_optimizer
 from nas.train.schedule import learning_rate
 from nas.train.start import freeze, train_mode
-from nas.train.step import draw_masks, learn, parts
+from nas.train.step import draw_masks, learn
 from tests.train.test_resume import TEXT
 
 
@@ -69,8 +75,8 @@ def test_dropped_paths_matter_there() -> None:
 
 
 def test_parts() -> None:
-    assert [(part.start, part.stop) for part in parts(7, 3)] == [(0, 2), (2, 4), (4, 7)]
-    assert parts(2, 5) == [slice(0, 2)] and len(parts(9, 9)) == 4
+    assert Team(7, 3).parts == [range(0, 2), range(2, 4), range(4, 7)]
+    assert Team(2, 5).parts == [range(0, 2)] and len(Team(9, 9).parts) == 4
 
 
 @pytest.mark.parametrize(("which", "wanted"), [("all", 4), ("weights", 2), ("dense", 1)])
@@ -132,6 +138,37 @@ def test_every_preset_learns(name: str) -> None:
     optimizer = make_optimizer(network, settings)
     losses = [float(learn(network, optimizer, batch(), settings, "cpu")[0]) for _ in range(4)]
     assert losses[-1] < losses[0]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image folder: three classes of noise around a colour."""
+    root, stream = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for part, number in (("train", 6), ("test", 2)):
+        for index, name in enumerate(("red", "green", "blue")):
+            (root / part / name).mkdir(parents=True)
+            for each in range(number):
+                pixels = stream.integers(0, 128, (80, 72, 3), dtype=np.uint8)
+                pixels[..., index] += 100
+                Image.fromarray(pixels).save(root / part / name / f"{each}.png")
+    return root
+
+
+@pytest.mark.parametrize("name", [name for name in TRAIN_PRESETS if name.startswith("imagenet")])
+def test_recipes_for_image_folders(name: str, pictures: Path, nas: Callable[..., tuple[int, str, str]]) -> None:
+    if name == "imagenet-darts":
+        Path("network.txt").write_text(TEXT)
+        size = ["network.txt", "--channels", "4", "--cells", "3"]
+    else:
+        size = ["network.json"]
+        assert nas("cost", "--space", name.partition("-")[2], "--width", "0.25", "--save", "network.json")[0] == 0
+    words = ["--preset", name, "--data", str(pictures), "--image-size", "64", "--epochs", "1", "--batch", "6"]
+    status, out, err = nas("retrain", *size, *words, "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    assert 0 <= result["test_accuracy"] <= 1 and result["test_openings"] == 1
+    (told,) = Path("runs").glob("*/settings.json")
+    assert json.loads(told.read_text())["settings"]["crop"] == "resized"
 
 
 @pytest.mark.parametrize("build", [small, lambda: macro().build()])

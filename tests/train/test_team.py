@@ -26,10 +26,10 @@ store, rank, size, port = sys.argv[1], *map(int, sys.argv[2:])
 place = Place(Path("nowhere"), store, rank, size, ("127.0.0.1", port) if port else None)
 print(work(place, Execution("cpu", 1), carry.proceed, []))
 """
-CHANGES = {"data": "digits", "limit": 320, "batch": 16, "epochs": 3, "lr": 0.002}
+CHANGES = {"data": "digits", "limit": 320, "batch": 16, "accumulate": 2, "epochs": 3, "lr": 1e-5}
 SETTINGS = resolve(TrainSettings, TRAIN_PRESETS, "quick", CHANGES)
-"""So small a learning rate that rounding stays small over the first epoch. Later it does not: with one worker too,
-weights off by 1e-7 at the start change the second epoch's loss by 0.8 %."""
+"""So small a learning rate that rounding stays small: weights off by 1e-7 at the start change an epoch's loss by up to
+6e-5 of it, with one worker too; at a rate of 0.002 by 0.5 %."""
 
 
 def new(folder: Path) -> Run:
@@ -68,5 +68,4 @@ def test_a_team_is_stopped_and_one_goes_on(tmp_path: Path) -> None:
     whole = new(tmp_path / "whole")
     carry.proceed(whole, Execution("cpu", 1))
     losses = [[entry["train_loss"] for entry in one.log()] for one in (run, whole)]
-    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-3), "rounding alone"
-    assert losses[0] == pytest.approx(losses[1], rel=2e-2), "a step lost or done twice would be 5 %"
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3), "rounding alone; a step lost or done twice would be 5 %"
