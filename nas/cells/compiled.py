@@ -104,12 +104,14 @@ class Plan:
         chains: the segments of each.
         shared: the batch norm of each shared map; None: it is added as it is.
         state: which of the shared maps is the state itself; -1: none.
+        separate: every edge has a state of its own, (edges · N, C, H, W).
     """
 
     edges: int
     chains: Sequence[Sequence[Part]]
-    shared: Sequence[Statistics | None]
-    state: int
+    shared: Sequence[Statistics | None] = ()
+    state: int = -1
+    separate: bool = False
 
     @property
     def slices(self) -> list[slice]:
@@ -154,12 +156,13 @@ class Passed:
 class CompiledMix(torch.autograd.Function):
     """Σ weight · batch norm over the chains and the shared maps.
 
-    ``CompiledMix.apply(plan, x, weights, *shared, *plan.parameters)``: the state x (N, C, H, W), weights (chains +
-    shared maps, edges), shared maps (N, C, H', W') → one (N, C, H', W') an edge.
+    ``CompiledMix.apply(plan, x, weights, *shared, *plan.parameters)``: the state x (N, C, H, W), or (edges · N, C, H,
+    W) of an edge each; weights (chains + shared maps, edges), shared maps (N, C, H', W') → one (N, C, H', W') an edge.
     """
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, x: Tensor, weights: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        x, weights = x.contiguous(memory_format=LAST), weights.contiguous()
         parameters = iter(others[len(plan.shared) :])
         shared = [each.contiguous(memory_format=LAST) for each in others[: len(plan.shared)]]
         maps: list[Tensor] = []
@@ -167,7 +170,7 @@ class CompiledMix(torch.autograd.Function):
         for parts in plan.chains:
             y, entered = x, None
             for part in parts:
-                y, passed = forward_segment(part, y, entered, plan.edges, parameters)
+                y, passed = forward_segment(plan, part, y, entered, parameters)
                 entered = passed.left
                 maps.append(y)
                 ctx.passed.append(passed)
@@ -202,16 +205,18 @@ class CompiledMix(torch.autograd.Function):
 
 
 def forward_segment(
-    part: Part, x: Tensor, entered: Moments | None, edges: int, parameters: Iterator[Tensor]
+    plan: Plan, part: Part, x: Tensor, entered: Moments | None, parameters: Iterator[Tensor]
 ) -> tuple[Tensor, Passed]:
     """A segment's map before its batch norm, (edges · N, C', H', W'); the running statistics move.
 
     Args:
-        x: (N, C, H, W) where nothing entered, as all edges read it, else (edges · N, C, H, W).
-        entered: the batch norm over ``x``.
+        x: the state, or (edges · N, C, H, W).
+        entered: the batch norm over ``x``; None: it is the state.
         parameters: the next are this segment's.
     """
-    images, (channels, out) = x.shape[0] // (edges if entered else 1), part.channels
+    edges, (channels, out) = plan.edges, part.channels
+    shared = entered is None and not plan.separate
+    images = x.shape[0] if shared else x.shape[0] // edges
     weights = [
         torch.cat([next(parameters) for _ in convs]) if convs else None for convs in (part.depthwise, part.pointwise)
     ]
@@ -219,7 +224,7 @@ def forward_segment(
         "lanes": native.lanes_for(part.channels),
         "images": images,
         "edges": edges,
-        "shared": entered is None,
+        "shared": shared,
         "channels": channels,
         "height": x.shape[2],
         "width": x.shape[3],

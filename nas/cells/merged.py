@@ -234,11 +234,25 @@ def add_reusing(terms: Terms, modules: Modules, row: Tensor) -> bool:
     second = layers_of([nn.Sequential(*narrowing(module)) for module in modules])
     if not first or not second or not can_run(first[:-1]) or type(first[-1][0]) is not nn.ReLU6 or not can_run(second):
         return False
+    chains = parts_of(first[:-1]), parts_of(second)
+    if chains[0] and chains[1] and can_compile(x, [*chains[0], *chains[1]]):
+        terms.separate += compiled_reusing(expand, x, chains[0], chains[1], row)
+        return True
     computed = F.relu6(normalised(*run_shared(first[:-1], terms.state), edges)).unflatten(1, (edges, -1))
     copy = x.unsqueeze(1).expand(-1, edges, -1, -1, -1)
     wide = torch.cat([copy] * expand.before + [computed] + [copy] * expand.after, dim=2).flatten(1, 2)
     terms.normed.append((*run(second, wide.contiguous(memory_format=LAST)), row))
     return True
+
+
+def compiled_reusing(
+    expand: Reuse, x: Tensor, computed: Sequence[Part], narrowed: Sequence[Part], row: Tensor
+) -> list[tuple[int, Tensor]]:
+    """The same by compiled kernels; the second chain starts from a map of each edge's own."""
+    first, second = Plan(len(row), [computed]), Plan(len(row), [narrowed], separate=True)
+    made = CompiledMix.apply(first, x, torch.ones_like(row)[None], *first.parameters)
+    wide = [torch.cat([x] * expand.before + [F.relu6(each)] + [x] * expand.after, dim=1) for each in made]
+    return list(enumerate(CompiledMix.apply(second, torch.cat(wide), row[None], *second.parameters)))
 
 
 def add_harmonious(terms: Terms, modules: Modules, row: Tensor) -> bool:

@@ -100,7 +100,9 @@ class Team:
                     setattr(parent, name, SharedBatchNorm(child))
                 elif type(child) is nn.Dropout:
                     setattr(parent, name, PartialDropout(child, self))
-        return DistributedDataParallel(network, broadcast_buffers=False)
+        spread = DistributedDataParallel(network)
+        spread.broadcast_buffers = False  # they agree; the argument's name depends on torch's version
+        return spread
 
 
 class SharedBatchNorm(nn.BatchNorm2d):

@@ -82,7 +82,7 @@ def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> Non
 def plan_of(chains: list[nn.Sequential]) -> Plan:
     parts = parts_of(layers_of(chains) or [])
     assert parts is not None
-    return Plan(len(chains), [parts], [], -1)
+    return Plan(len(chains), [parts])
 
 
 @needs_compiler
@@ -124,7 +124,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 @needs_compiler
 def test_all_chains_of_darts_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merged, "run_shared", lambda *_: pytest.fail("a chain ran without compiled kernels"))
-    supernet = Supernet(spaces.load("darts+sandglass+ir"), channels=8, cells=3, fan_out=merged.MergedFanOut)
+    supernet = Supernet(spaces.load("darts+sandglass+ir+asymmetric"), channels=8, cells=3, fan_out=merged.MergedFanOut)
     F.cross_entropy(supernet(torch.randn(2, 3, 8, 8)), torch.tensor([0, 1])).backward()
 
 

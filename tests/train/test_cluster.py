@@ -2,11 +2,13 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,49 @@ def test_a_node_dies(cluster: Any, tmp_path: Path) -> None:
     again = [step for child in run.children for step in resumed(child)]
     assert again and all(step > 0 for step in again)
     cluster.add_node(**NODE, node_ip_address="127.0.0.3")
+
+
+def workers_of(cluster: Any) -> list[int]:
+    """The processes in which a team trains."""
+    raylets = {node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()}
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent in raylets and (folder / "cmdline").read_text().startswith("ray::work"):
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+TEAM = ("--workers", "2", "--accumulate", "2")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A team's run from which nothing died."""
+    folder = tmp_path_factory.mktemp("whole")
+    ended(start(folder, "--cluster", cluster.address, *TEAM))
+    (run,) = every(folder / "runs")
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_team_loses_workers(cluster: Any, undisturbed: Run, tmp_path: Path, seed: int) -> None:
+    """One of two at a random moment after the first epoch, one after the second: bit for bit the same in the end.
+
+    Sums over two workers do not depend on their order, so that nothing drifts apart by rounding.
+    """
+    moments, command = random.Random(seed), start(tmp_path, "--cluster", cluster.address, *TEAM)
+    for epochs in (1, 2):
+        run = once(tmp_path, lambda run: len(run.log()) >= epochs, command)  # noqa: B023 - used at once
+        time.sleep(moments.uniform(0, 2))
+        os.kill(moments.choice(workers_of(cluster)), signal.SIGKILL)
+    err = ended(command)
+    assert err.count("its worker is gone") == 2, err
+    assert len(resumed(run)) == 2 and all(step > 0 for step in resumed(run))
+    assert log_of(run) == log_of(undisturbed)
+    assert digest(run.path / "weights.safetensors") == digest(undisturbed.path / "weights.safetensors")
 
 
 @pytest.mark.slow

@@ -147,7 +147,8 @@ def begin(arguments: tuple[str, ...], folder: Path) -> "subprocess.Popen[bytes]"
     """The command in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NAS_RUNS": str(folder), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "nas", *arguments]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stderr=nowhere, stdout=nowhere, start_new_session=True)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 300) -> None:
@@ -178,6 +179,25 @@ def test_killed_and_resumed_it_is_as_if_it_had_not_been(nas: Nas, tmp_path: Path
     assert not run.finished
     status, _, err = nas("tune", "--resume", str(run.path))
     assert status == 0, err
+    assert points(run.path) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_cluster_of_its_own_is_killed_and_resumed(nas: Nas, tmp_path: Path, number: int) -> None:
+    study = (*SMALL, "--trials", "4", "--no-control", "--pruner", "none", "--threads", "1")
+    status, out, err = nas(*study, "--json")
+    assert status == 0, err
+    whole = points(Path(json.loads(out)["run"]))
+
+    other = tmp_path / "killed"
+    process = begin((*study, "--engine", "ray", "--cluster", "local", "--workers", "1"), other)
+    wait_for(lambda: lines(other) >= 3)  # in the middle of the second trial
+    os.kill(process.pid, number) if number == signal.SIGKILL else os.killpg(process.pid, number)  # as Ctrl-C does
+    assert process.wait(120) == (-9 if number == signal.SIGKILL else 130)
+    run = find("last", other)
+    assert not run.finished
+    assert begin(("tune", "--resume", str(run.path), "--cluster", "local"), other).wait(300) == 0
     assert points(run.path) == whole
 
 

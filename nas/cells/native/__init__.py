@@ -50,7 +50,7 @@ Mix = _structure(
 def run(function: str, structure: type[ctypes.Structure], dtype: torch.dtype, /, **fields: Any) -> None:
     """Calls a kernel on maps of a dtype: a tensor or a list of tensors becomes a pointer, None the null pointer."""
     kept = {name: _pointers(value) for name, value in fields.items() if isinstance(value, list)}
-    plain = {name: value.data_ptr() if isinstance(value, Tensor) else value for name, value in fields.items()}
+    plain = {name: _pointer(value) if isinstance(value, Tensor) else value for name, value in fields.items()}
     plain |= {name: ctypes.addressof(pointers) for name, pointers in kept.items()}
     found = library()
     assert found is not None
@@ -59,7 +59,13 @@ def run(function: str, structure: type[ctypes.Structure], dtype: torch.dtype, /,
 
 
 def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[Any]:
-    return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+    return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else _pointer(tensor) for tensor in tensors))
+
+
+def _pointer(tensor: Tensor) -> int:
+    """Kernels know no strides."""
+    assert tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
+    return tensor.data_ptr()
 
 
 def lanes_for(channels: Sequence[int]) -> int:
