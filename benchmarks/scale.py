@@ -2,13 +2,14 @@
 
     python benchmarks/scale.py --threads 2 --out benchmarks/results/DATE-scale-cpu
 
-writes OUT.json, OUT.md and OUT.png. Each point is a process of its own: four steps, the median of the last three. What
-needs more than the free memory is not run; its need is extrapolated from smaller batches, along which memory grows
-linearly.
+writes OUT.json, OUT.md and OUT.png. Each point is a process of its own: four steps, the median of the last three. All
+points are measured in rounds, and each one's fastest counts. What needs more than the free memory is not run; its need
+is extrapolated from smaller batches, along which memory grows linearly.
 """
 
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
@@ -35,6 +36,7 @@ def measure(workload: Workload) -> dict[str, float]:
     """Seconds of a step and the peak memory of its process, in bytes."""
     command = [sys.executable, __file__, "--point", json.dumps(asdict(workload))]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
+    print(workload, found.stdout.strip(), file=sys.stderr, flush=True)
     return dict(json.loads(found.stdout))
 
 
@@ -53,19 +55,21 @@ def extrapolated(workload: Workload) -> float:
     return small + (twice - small) / 8 * (workload.batch - 8)
 
 
-def rows(threads: int) -> list[dict[str, Any]]:
-    """A row a point: the factor and its value, and what was measured or extrapolated."""
+def rows(threads: int, rounds: int) -> list[dict[str, Any]]:
+    """A row a point: the factor and its value, and what was measured, in its fastest round, or extrapolated."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    base, found, known = Workload(threads=threads), [], {}
-    for factor, values in FACTORS.items():
-        for value in values:
-            workload = replace(base, **{factor: value})
-            if workload not in known:
-                need = extrapolated(workload)
-                known[workload] = measure(workload) if need < 0.85 * free else {"seconds": None, "bytes": need}
-            found.append({"factor": factor, "value": value, **known[workload]})
-            print(found[-1], file=sys.stderr, flush=True)
-    return found
+    points = [(factor, value) for factor, values in FACTORS.items() for value in values]
+    workloads = [replace(Workload(threads=threads), **{factor: value}) for factor, value in points]
+    needs = {workload: extrapolated(workload) for workload in dict.fromkeys(workloads)}
+    fitting = [workload for workload, need in needs.items() if need < 0.85 * free]
+    runs = [(workload, measure(workload)) for _ in range(rounds) for workload in fitting]
+    found = {workload: {"seconds": None, "bytes": need} for workload, need in needs.items()}
+    for workload, run in sorted(runs, key=lambda each: -each[1]["seconds"]):
+        found[workload] = run
+    return [
+        {"factor": factor, "value": value, **found[workload]}
+        for (factor, value), workload in zip(points, workloads, strict=True)
+    ]
 
 
 def table(found: list[dict[str, Any]], told: dict[str, Any]) -> str:
@@ -79,8 +83,25 @@ def table(found: list[dict[str, Any]], told: dict[str, Any]) -> str:
         memory = f"{row['bytes'] / 2**30:.2f}" + ("" if fits else " (extrapolated)")
         share = f"{row['bytes'] / base['bytes']:.2f}"
         lines.append(f"| {row['factor']} | {row['value']} | {seconds} | {ratio} | {memory} | {share} |")
-    head = f"# Merged search step: what grows how\n\n{told['hardware']}, {told['threads']} threads, {told['time']}; "
-    return head + f"torch {told['versions']['torch']}; median of 3 steps a point.\n\n" + "\n".join(lines) + "\n"
+    head = f"# Merged search step: time and memory\n\n{told['hardware']}, {told['threads']} threads, {told['time']}; "
+    return (
+        head
+        + f"torch {told['versions']['torch']}; median of 3 steps a point, the fastest of {told['rounds']} rounds.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
+def growth(found: list[dict[str, Any]]) -> str:
+    """What grows how: the power of the factor, from its least to its greatest value that was run."""
+    lines = []
+    for factor in ("batch", "channels", "cells"):
+        run = [row for row in found if row["factor"] == factor and row["seconds"] is not None]
+        wider = math.log(run[-1]["value"] / run[0]["value"])
+        powers = [math.log(run[-1][what] / run[0][what]) / wider for what in ("seconds", "bytes")]
+        span = f"{run[0]['value']} to {run[-1]['value']}"
+        lines.append(f"- {factor}, {span}: time ~ {factor}^{powers[0]:.2f}, memory ~ {factor}^{powers[1]:.2f}")
+    return "\n## What grows how\n\n" + "\n".join(lines) + "\n"
 
 
 def plot(found: list[dict[str, Any]], out: Path) -> None:
@@ -108,14 +129,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--point", help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="each point's fastest counts: other work only slows")
     parser.add_argument("--out", type=Path, default=Path("scale"))
     given = parser.parse_args()
     if given.point:
         print(json.dumps(point(Workload(**json.loads(given.point)))))
         return
-    found, told = rows(given.threads), {**environment(), "threads": given.threads}
+    found = rows(given.threads, given.rounds)
+    told = {**environment(), "threads": given.threads, "rounds": given.rounds}
     given.out.with_suffix(".json").write_text(json.dumps({"environment": told, "rows": found}, indent=1) + "\n")
-    given.out.with_suffix(".md").write_text(table(found, told))
+    given.out.with_suffix(".md").write_text(table(found, told) + growth(found))
     plot(found, given.out.with_suffix(".png"))
 
 
