@@ -17,7 +17,7 @@ def tell(path: Path, result: Mapping[str, Any]) -> None:
     for budget in result["budgets"]:
         console.print(budget_table(budget, result))
     for study in result["studies"]:
-        console.print(said(study), soft_wrap=True)
+        console.print(said(study), soft_wrap=not console.is_terminal)
     if result["finals"]:
         console.print(finals_table(result["finals"]))
     images = f"{result['validation']} held-out training images"
@@ -30,16 +30,19 @@ def tell(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def budget_table(budget: int, result: Mapping[str, Any]) -> Table:
-    """The best of each study under one budget, and the published settings."""
+    """The best of each study under one budget, and the published settings; no column that says nothing."""
+    rows = [row(entry, f"{entry['gap']:.2%}") for entry in result["best"] if entry["budget"] == budget]
+    published = [
+        {**entry, "space": entry["name"].split("-")[0], "sampler": "published"} for entry in result["published"]
+    ]
+    rows += [row(entry) for entry in published if near(budget, entry["madds"], result["budgets"])]
     table = Table(title=f"budget {short(budget)} MAdds", box=None, title_justify="left")
-    for name in ("space", "by", "settings", "accuracy", "MAdds", "counted", "gap", "params", "seconds", "ms"):
-        table.add_column(name, justify="right" if name not in ("space", "by", "settings") else "left")
-    for entry in [entry for entry in result["best"] if entry["budget"] == budget]:
-        counted, gap = f"{entry['budget_madds'] / 1e6:.2f}M", f"{entry['gap']:.2%}"
-        table.add_row(entry["space"], entry["sampler"], settings(entry["values"]), *figures(entry, counted, gap))
-    for entry in result["published"]:
-        if near(budget, entry["madds"], result["budgets"]):
-            table.add_row(entry["name"], "published", settings(entry["values"]), *figures(entry, "", ""))
+    for name in rows[0]:
+        if any(each[name] for each in rows):
+            words = name in ("space", "by", "settings")
+            table.add_column(name, justify="left" if words else "right", no_wrap=not words)
+    for each in rows:
+        table.add_row(*(each[str(column.header)] for column in table.columns))
     return table
 
 
@@ -48,11 +51,21 @@ def near(budget: int, madds: int, budgets: list[int]) -> bool:
     return min(budgets, key=lambda other: abs(other - madds)) == budget
 
 
-def figures(entry: Mapping[str, Any], counted: str, gap: str) -> list[str]:
-    """The numbers of a row."""
-    latency = entry.get("latency_ms")
-    head = [f"{entry['accuracy']:.2%}", f"{entry['madds'] / 1e6:.2f}M", counted, gap]
-    return [*head, f"{entry['params']:,}", f"{entry['seconds']:.0f}", f"{latency:.2f}" if latency else ""]
+def row(entry: Mapping[str, Any], gap: str = "") -> dict[str, str]:
+    """The cells of a row by their columns' names; multiply-adds as counted for the budget where that is elsewhere."""
+    latency, counted = entry.get("latency_ms"), entry.get("budget_madds", entry["madds"])
+    return {
+        "space": entry["space"],
+        "by": entry["sampler"],
+        "settings": settings(entry["values"]),
+        "accuracy": f"{entry['accuracy']:.2%}",
+        "MAdds": f"{entry['madds'] / 1e6:.2f}M",
+        "counted": f"{counted / 1e6:.2f}M" if counted != entry["madds"] else "",
+        "gap": gap,
+        "params": f"{entry['params']:,}",
+        "seconds": f"{entry['seconds']:.0f}",
+        "ms": f"{latency:.2f}" if latency else "",
+    }
 
 
 def settings(values: Mapping[str, Any]) -> str:
