@@ -84,6 +84,7 @@ def ways(size: dict[str, Any], root: Path | None, device: str) -> Iterator[tuple
                 made, numbers = stepper(settings, root, device, recorded=recorded), iter(range(10**9))
                 name = f"{space} merged {precision}{' recorded' if made.recordable else ''}"
                 yield name, lambda made=made, numbers=numbers: made.step(next(numbers))
+                del made  # before the next way's memory is measured
 
 
 def agreement(size: dict[str, Any], root: Path | None, device: str) -> list[list[float]]:

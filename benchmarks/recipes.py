@@ -8,6 +8,7 @@ called again with the same options it goes on where it was stopped. The table is
 
 import argparse
 import statistics
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nas.commands import carry
 from nas.errors import Interrupted, UsageError
 from nas.files import read_json, write_json
 from nas.run import Run
-from nas.settings import TRAIN_PRESETS, TrainSettings, plain, resolve
+from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
 from nas.statistics import compare, deviation, interval
 
 FACTOR = 5
@@ -64,15 +65,22 @@ def arms(options: argparse.Namespace) -> dict[str, TrainSettings]:
     found = {}
     for recipe in options.recipe or ["fast"]:
         preset, _, changes = recipe.partition(":")
-        found[recipe] = resolve(TrainSettings, TRAIN_PRESETS, preset, changed(preset, changes), short)
+        found[recipe] = resolve(TrainSettings, TRAIN_PRESETS, preset, changed(changes), short)
     return {**found, "paper": resolve(TrainSettings, TRAIN_PRESETS, "paper", long)}
 
 
-def changed(preset: str, changes: str) -> dict[str, Any]:
-    """``lr=0.1,ema=0`` as values of the fields' own types."""
-    before = plain(resolve(TrainSettings, TRAIN_PRESETS, preset))
+def changed(changes: str) -> dict[str, Any]:
+    """``lr=0.1,cutout=false,schedule=cosine`` as fields: numbers, true or false, else text."""
     words = dict(change.split("=") for change in changes.split(",") if change)
-    return {name: type(before[name])(value) for name, value in words.items()}
+    return {name: value_of(text) for name, text in words.items()}
+
+
+def value_of(text: str) -> Any:
+    """What a TOML file would say, or the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def train(name: str, settings: TrainSettings, seeds: list[int], options: argparse.Namespace) -> Run:

@@ -11,7 +11,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.bench import Workload, build, start, timed
+from nas.preflight import peak
 from nas.run import environment
 
 OPERATIONS = {8: "darts", 9: "darts+sandglass", 10: "darts+sandglass+ir", 11: "darts+sandglass+ir+asymmetric"}
@@ -46,7 +46,7 @@ def point(workload: Workload) -> dict[str, float]:
     step = build(workload, "merged")
     step()
     seconds = statistics.median(timed(step, workload.device) for _ in range(3))
-    return {"seconds": seconds, "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {"seconds": seconds, "bytes": peak(workload.device)}
 
 
 def extrapolated(workload: Workload) -> float:
@@ -79,7 +79,7 @@ def table(found: list[dict[str, Any]], told: dict[str, Any]) -> str:
     for row in found:
         fits = row["seconds"] is not None
         seconds = f"{row['seconds']:.2f}" if fits else "does not fit"
-        ratio = f"{row['seconds'] / base['seconds']:.2f}" if fits else "–"
+        ratio = f"{row['seconds'] / base['seconds']:.2f}" if fits and base["seconds"] else "–"
         memory = f"{row['bytes'] / 2**30:.2f}" + ("" if fits else " (extrapolated)")
         share = f"{row['bytes'] / base['bytes']:.2f}"
         lines.append(f"| {row['factor']} | {row['value']} | {seconds} | {ratio} | {memory} | {share} |")
@@ -97,6 +97,8 @@ def growth(found: list[dict[str, Any]]) -> str:
     lines = []
     for factor in ("batch", "channels", "cells"):
         run = [row for row in found if row["factor"] == factor and row["seconds"] is not None]
+        if len(run) < 2:
+            continue
         wider = math.log(run[-1]["value"] / run[0]["value"])
         powers = [math.log(run[-1][what] / run[0][what]) / wider for what in ("seconds", "bytes")]
         span = f"{run[0]['value']} to {run[-1]['value']}"

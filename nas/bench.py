@@ -6,7 +6,6 @@ meets all of them.
 
 import itertools
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from nas.cells.bilevel import Batch
 from nas.cells.found import found_network
 from nas.cells.sampled import draw_paths
 from nas.errors import UsageError, nearest
+from nas.preflight import peak
 from nas.run import environment
 from nas.settings import SearchSettings, TrainSettings, make
 from nas.space import load
@@ -165,9 +165,7 @@ def _peak_of_this_process(workload: Workload, way: str) -> int:
     step = build(workload, way)
     for _ in range(2):
         step()
-    if workload.device != "cpu":
-        return torch.cuda.max_memory_allocated(workload.device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak(workload.device)
 
 
 def start(workload: Workload) -> None:

@@ -39,7 +39,7 @@ def measure(step: Callable[[int], None], batch: int, device: str) -> Estimate:
     used = []
     for count in (eighth, 2 * eighth):
         step(count)
-        used.append(_peak(device))
+        used.append(peak(device))
     per_image = max(0, used[1] - used[0]) // eighth
     need, free = used[1] + per_image * max(0, batch - 2 * eighth), used[1] + _free(device)
     if need > free and per_image:
@@ -49,7 +49,7 @@ def measure(step: Callable[[int], None], batch: int, device: str) -> Estimate:
             f"--batch {max(2, fits // 8 * 8)} fits"
         )
     seconds = min(_timed(step, batch, device) for _ in range(2 if batch <= 128 else 1))
-    return Estimate(seconds, _peak(device))
+    return Estimate(seconds, peak(device))
 
 
 def _timed(step: Callable[[int], None], batch: int, device: str) -> float:
@@ -80,7 +80,8 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _peak(device: str) -> int:
+def peak(device: str) -> int:
+    """Bytes at most, of this process or on the GPU."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

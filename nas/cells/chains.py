@@ -53,12 +53,15 @@ class State:
 
 def layers_of(modules: Modules) -> list[Modules] | None:
     """The layers of a chain, each with all its edges; None: something else is among them."""
-    chains: list[list[nn.Module]] = []
-    for module in modules:
-        leaves = [layer for layer in module.modules() if type(layer) not in (nn.Sequential, nn.Identity)]
-        chains.append(leaves)
-    layers: list[Modules] = list(zip(*chains, strict=True))
+    layers: list[Modules] = list(zip(*map(leaves, modules), strict=True))
     return layers if all(letter(layer[0]) for layer in layers) else None
+
+
+def leaves(module: nn.Module) -> list[nn.Module]:
+    """What runs, in order; a layer used twice is there twice, which ``module.modules()`` would hide."""
+    if type(module) is nn.Sequential:
+        return [leaf for child in module for leaf in leaves(child)]
+    return [] if type(module) is nn.Identity else [module]
 
 
 def letter(layer: nn.Module) -> str:
@@ -136,7 +139,7 @@ def half_form(layers: Sequence[Modules], x: Tensor) -> str:
     assert isinstance(conv, nn.Conv2d)
     code = "".join(letter(layer[0]) for layer in layers)
     same = conv.padding == (conv.kernel_size[0] - 1, conv.kernel_size[1] - 1)
-    if conv.dilation != (2, 2) or not same or code.count("b") > 1:
+    if conv.groups == 1 or conv.dilation != (2, 2) or not same or code.count("b") > 1:
         return "relu"
     if conv.stride == (2, 2):
         return "even"

@@ -104,7 +104,8 @@ class Plan:
         chains: the segments of each.
         shared: the batch norm of each shared map; None: it is added as it is.
         state: which of the shared maps is the state itself; -1: none.
-        separate: every edge has a state of its own, (edges · N, C, H, W).
+        separate: every edge has a state of its own, (edges · N, C, H, W); then there is one chain, whose gradient of
+            the state is not added to another's.
     """
 
     edges: int
@@ -112,6 +113,9 @@ class Plan:
     shared: Sequence[Statistics | None] = ()
     state: int = -1
     separate: bool = False
+
+    def __post_init__(self) -> None:
+        assert not self.separate or len(self.chains) == 1
 
     @property
     def slices(self) -> list[slice]:
@@ -239,7 +243,7 @@ def forward_segment(
     }
     y = x.new_empty(edges * images, fields["out_height"], fields["out_width"], out).permute(0, 3, 1, 2)
     mean, var = torch.empty(2, edges * out, dtype=torch.float64)
-    native.run("segment_forward", native.Segment, x.dtype, **fields, x=x, y=y, y_mean=mean, y_var=var)
+    native.run("segment_forward", native.SegmentCall, x.dtype, **fields, x=x, y=y, y_mean=mean, y_var=var)
     return y, Passed(fields, entered, settled(part.norms, mean, var, y.numel() // (edges * out)))
 
 
@@ -248,7 +252,12 @@ def settled(norms: Modules, mean: Tensor, var: Tensor, values: int) -> Moments:
 
     Args:
         mean, var: of the batch, (edges · channels), of so many values each.
+
+    Raises:
+        ValueError: one value has no variance.
     """
+    if norms[0].training and values < 2:
+        raise ValueError(f"batch norm in training needs more than {values} value a channel")
     if norms[0].training:
         running = buffers(norms, "running_mean")[0].dtype
         update_running(norms, torch.stack([mean, var * (values / (values - 1))]).to(running))  # type: ignore[arg-type]
@@ -293,7 +302,7 @@ class Chain:
             own = [torch.empty_like(each) if self.learning and each is not None else None for each in weights]
             native.run(
                 "segment_backward",
-                native.Segment,
+                native.SegmentCall,
                 x.dtype,
                 **passed.fields,
                 x=x,
@@ -355,7 +364,7 @@ class Mixture:
             "maps": list(self.maps),
             "shared": shared,
         }
-        native.run(function, native.Mix, self.maps[0].dtype, **fields)
+        native.run(function, native.MixCall, self.maps[0].dtype, **fields)
 
     @property
     def means(self) -> Tensor:

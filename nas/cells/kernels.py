@@ -167,7 +167,9 @@ def spread(x: Tensor, times: int) -> Tensor:
 
 def input_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
     """Gradient of :func:`convolve` with respect to ``x``; of ``x`` only the shape is used."""
-    if weight.shape[1] == 1 and geometry.groups == weight.shape[0] and set(geometry.stride) == {1}:
+    reach = [(taps - 1) * dilation for taps, dilation in zip(weight.shape[2:], geometry.dilation, strict=True)]
+    same = set(geometry.stride) == {1} and all(2 * p == r for p, r in zip(geometry.padding, reach, strict=True))
+    if weight.shape[1] == 1 and geometry.groups == weight.shape[0] and same:
         # Depthwise with "same" padding: the flipped kernel, forward, which is faster than the backward kernel.
         return F.conv2d(grad, weight.flip(2, 3), None, *geometry)
     return _convolution_backward(grad, x, geometry, weight, 0)

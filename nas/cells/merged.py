@@ -19,7 +19,7 @@ from nas.blocks.harmonious import Harmonious
 from nas.blocks.inverted_residual import InvertedResidual
 from nas.blocks.layers import FactorizedReduce, Zero, from_grids, pad_to_even
 from nas.blocks.sandglass import Sandglass
-from nas.cells.chains import Modules, State, can_run, half_form, layers_of, run, run_shared
+from nas.cells.chains import Modules, State, can_run, half_form, layers_of, letter, run, run_shared
 from nas.cells.compiled import CompiledMix, Part, Plan, can_compile, parts_of
 from nas.cells.kernels import LAST, Mix, Statistics, statistics
 from nas.cells.supernet import MixedFanOut, edge_index
@@ -158,8 +158,8 @@ def add_operation(terms: Terms, modules: Modules, row: Tensor) -> bool:
 
 
 def is_pool(module: nn.Module) -> bool:
-    kinds = [type(layer) for layer in module.children()] if type(module) is nn.Sequential else []
-    return kinds in ([nn.MaxPool2d, nn.BatchNorm2d], [nn.AvgPool2d, nn.BatchNorm2d]) and not module[1].affine  # type: ignore
+    layers = list(module) if type(module) is nn.Sequential else []
+    return len(layers) == 2 and type(layers[0]) in (nn.MaxPool2d, nn.AvgPool2d) and letter(layers[1]) == "b"
 
 
 def normalised(y: Tensor, stats: Statistics, edges: int) -> Tensor:

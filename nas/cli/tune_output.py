@@ -37,7 +37,7 @@ def budget_table(budget: int, result: Mapping[str, Any]) -> Table:
     ]
     rows += [row(entry) for entry in published if near(budget, entry["madds"], result["budgets"])]
     table = Table(title=f"budget {short(budget)} MAdds", box=None, title_justify="left")
-    for name in rows[0]:
+    for name in rows[0] if rows else ():
         if any(each[name] for each in rows):
             words = name in ("space", "by", "settings")
             table.add_column(name, justify="left" if words else "right", no_wrap=not words)

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from nas import plugins
 from nas.errors import Interrupted, UsageError
@@ -152,7 +152,7 @@ def end_of(task: Any) -> End:
     from ray.exceptions import RayError, RayTaskError
 
     try:
-        return End(said=ray.get(task))
+        return cast(End, ray.get(task))
     except RayTaskError as error:
         return End(bug=error)
     except RayError as error:
@@ -185,10 +185,12 @@ def finish(runs: Sequence[Run], execution: Execution, proceed: Proceed) -> None:
                 Store(fleet.store(run)).begin(run.path)
         try:
             failures = train_all(fleet, left)
-        except Interrupted as stopped:
+        except Exception as error:  # a signal, or a bug of one training, which must not cost the others
             tell("saving …")
             fleet.stop()
-            raise Interrupted(stopped.signal, f"saved; go on with --resume {command_run(left[0])}") from None
+            if not isinstance(error, Interrupted):
+                raise
+            raise Interrupted(error.signal, f"saved; go on with --resume {command_run(left[0])}") from None
         finally:
             for run in left:
                 if fleet.store(run):
@@ -219,20 +221,18 @@ def train_all(fleet: Fleet, runs: Sequence[Run]) -> list[str]:
     return failures
 
 
-def work(place: Place, execution: Execution, proceed: Proceed, ops: Sequence[Path]) -> str:
-    """In a task's own process: does what is left of a run.
-
-    Returns:
-        what the user must know, where it could not be ended; else nothing.
-    """
+def work(place: Place, execution: Execution, proceed: Proceed, ops: Sequence[Path]) -> End:
+    """In a task's own process: does what is left of a run; how that ended."""
     try:
         for path in ops:
             plugins.register(path)
         with folder(place) as run, gathered(place, execution):
             proceed(run, execution)
-    except (UsageError, Interrupted) as error:
-        return str(error)
-    return ""
+    except UsageError as error:
+        return End(said=str(error))
+    except Interrupted:  # by this command, or as a node that is drained does
+        return End(died="its worker was told to stop, and has saved")
+    return End()
 
 
 @contextmanager

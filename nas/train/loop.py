@@ -65,7 +65,7 @@ def train(
     if average is not None:
         parts["average"] = average
     title = f"train {run.told.get('title') or f's{settings.seed}'}"
-    shown: dict[str, Any] = {"title": title, "watch": watch, "quiet": quiet, "writes": team.first}
+    shown: dict[str, Any] = {"title": title, "watch": watch, "quiet": quiet, "writes": team.first, "agree": team.any}
     session = Session(run, parts, epochs=settings.epochs, steps=stream.steps, **shown)
     if session.epoch < settings.epochs and not quiet:
         estimate = measure(trial_step(network, settings, dataset, device), settings.batch // team.size, device)

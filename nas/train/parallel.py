@@ -90,6 +90,13 @@ class Team:
         dist.all_reduce(stacked)
         return dict(zip(values, stacked, strict=True))
 
+    def any(self, flag: bool) -> bool:
+        """Whether it is true for one of the workers, all of which ask."""
+        if self.size == 1:
+            return flag
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        return bool(self.sum(flag=torch.tensor(float(flag), device=device))["flag"])
+
     def spread(self, network: nn.Module) -> nn.Module:
         """The network as the team trains it; it keeps its parameters and buffers, so that saving it stays the same."""
         if self.size == 1:

@@ -51,6 +51,7 @@ class Session:
         watch: told of each epoch, once its checkpoint is written.
         quiet: shows no progress.
         writes: False for all but one of the workers that share a training: only one keeps log and checkpoints.
+        agree: whether any worker was asked to stop; all ask after the same steps, and stop after the same one.
 
     Raises:
         UsageError: the checkpoint does not fit, or cannot be written.
@@ -68,8 +69,9 @@ class Session:
         watch: Watch | None = None,
         quiet: bool = False,
         writes: bool = True,
+        agree: Callable[[bool], bool] = bool,
     ) -> None:
-        self.watch, self.quiet, self.writes = watch, quiet, writes
+        self.watch, self.quiet, self.writes, self.agree = watch, quiet, writes, agree
         self.run, self.parts, self.total, self.per_epoch, self.title = run, parts, epochs, steps, title
         self.epoch = 0
         self.done = 0  # steps of this epoch
@@ -148,9 +150,9 @@ class Session:
         self._progress.print(line) if not self._progress.disable else print(line, file=sys.stderr, flush=True)
 
     def _stop_if_asked(self) -> None:
-        if self._signal:
+        if self.agree(bool(self._signal)):
             self._save()
-            raise Interrupted(self._signal, f"saved; go on with --resume {self.run.path}")
+            raise Interrupted(self._signal or signal.SIGTERM, f"saved; go on with --resume {self.run.path}")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._signal = number

@@ -1,6 +1,8 @@
 """The compiled kernels: every geometry against plain modules, any number of threads, machines without a compiler."""
 
 import logging
+import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,30 @@ def test_what_has_no_kernel_is_left_to_the_library() -> None:
 
 
 @needs_compiler
+def test_the_variance_of_a_map_with_an_outlier() -> None:
+    """Padding makes a corner one; everything else is nearly constant."""
+    (layers,) = chains = [nn.Sequential(nn.ReLU(), pointwise(4, 4), norm(4))]
+    x = 5 + 0.01 * torch.rand(2, 4, 112, 112)
+    x[:, :, 0, 0] = 0
+    with torch.no_grad():
+        CompiledMix.apply(plan := plan_of(chains), x, torch.ones(1, 1), *plan.parameters)
+        wanted = layers[1](x).double().var((0, 2, 3))
+    torch.testing.assert_close((layers[2].running_var.double() - 0.9) / 0.1, wanted, rtol=1e-3, atol=1e-6)
+
+
+@needs_compiler
+def test_sizes_without_a_variance() -> None:
+    chains = [nn.Sequential(nn.ReLU(), depthwise(4, 3), pointwise(4, 4), norm(4))]
+    plan = plan_of(chains)
+    with pytest.raises(ValueError, match="more than 1 value"):
+        CompiledMix.apply(plan, torch.randn(1, 4, 1, 1), torch.ones(1, 1), *plan.parameters)
+    chains[0].eval()
+    (none,) = CompiledMix.apply(plan, torch.randn(0, 4, 5, 5, requires_grad=True), torch.ones(1, 1), *plan.parameters)
+    none.sum().backward()
+    assert all(weight.grad is not None and not weight.grad.any() for weight in plan.parameters)
+
+
+@needs_compiler
 def test_the_number_of_threads_changes_no_bit() -> None:
     torch.manual_seed(0)
     chains = [nn.Sequential(*CHAINS["3x3"]()) for _ in range(EDGES)]
@@ -130,36 +156,69 @@ def test_all_chains_of_darts_are_compiled(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for compiled files."""
+    """An empty folder for compiled files, which are made without delay."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(native, "OPTIONS", tuple(option.replace("-O3", "-O0") for option in native.OPTIONS))
     return tmp_path / "nas"
+
+
+def find() -> object:
+    """As a process does at its start."""
+    return native.library.__wrapped__()
 
 
 def test_without_a_compiler(fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("CXX", "")
-    assert native.library.__wrapped__() is None and not caplog.records
+    assert find() is None and not caplog.records
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert native.library.__wrapped__() is None
+    assert find() is None
     monkeypatch.setenv("CXX", "false")
-    assert native.library.__wrapped__() is None
+    assert find() is None
     assert [record.levelno for record in caplog.records] == 2 * [logging.WARNING]
     assert not list(fresh.glob("*"))
 
 
 @needs_compiler
 def test_compiles_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert native.library.__wrapped__() is not None
+    assert find() is not None
     (made,) = fresh.glob("*")
     monkeypatch.setattr(native.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
-    assert native.library.__wrapped__() is not None
+    assert find() is not None
     assert list(fresh.glob("*")) == [made]
 
 
 @needs_compiler
-def test_a_damaged_file_does_not_stay(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(native.subprocess, "run", lambda command, **_: Path(command[-1]).write_bytes(b"damaged"))
-    assert native.library.__wrapped__() is None
+def test_a_damaged_file_is_compiled_anew(fresh: Path) -> None:
+    fresh.mkdir()
+    kept = fresh / native._name(shlex.split(os.environ.get("CXX", "c++")))
+    kept.write_bytes(b"damaged")
+    assert find() is not None
+    assert list(fresh.glob("*")) == [kept] and kept.stat().st_size > 1000
+
+
+@needs_compiler
+def test_a_compiler_without_openmp(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec c++ "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{compiler} -w")
+    assert find() is not None
+
+
+@needs_compiler
+def test_nowhere_to_keep_them(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert find() is not None
+    assert not fresh.exists()
+
+
+@needs_compiler
+def test_what_cannot_be_loaded(fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def compiled(command: list[str], **_: object) -> None:
+        Path(command[command.index("-o") + 1]).write_bytes(b"damaged")
+
+    monkeypatch.setattr(native.subprocess, "run", compiled)
+    assert find() is None
     assert "half the speed" in caplog.text
     assert not list(fresh.glob("*"))

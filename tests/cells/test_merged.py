@@ -1,6 +1,7 @@
 """The merged engine against the reference: the same parameters, loss, gradients and running statistics."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -89,6 +90,42 @@ def test_other_shipped_operations_merge_too(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(merged, "tell_unmerged", lambda name: pytest.fail(f"{name} was not merged"))
     reference, engine = (supernet.double() for supernet in pair(small_space(*OTHERS)))
     data = batch(12)
+    for supernet in (engine, reference):
+        loss(supernet, data).backward()
+    assert_close(engine, reference, 1e-9)
+
+
+def depthwise(channels: int, padding: int, dilation: int = 1, groups: int | None = None) -> nn.Module:
+    return nn.Conv2d(channels, channels, 3, 1, padding, dilation, groups or channels, bias=False)
+
+
+def twice(channels: int) -> nn.Module:
+    relu = nn.ReLU()
+    first, second = (nn.Sequential(depthwise(channels, 1), norm(channels)) for _ in range(2))
+    return nn.Sequential(relu, first, relu, second)
+
+
+def norm(channels: int, momentum: float | None = 0.1) -> nn.Module:
+    return nn.BatchNorm2d(channels, affine=False, momentum=momentum)
+
+
+UNUSUAL: dict[str, Callable[[int], nn.Module]] = {
+    "a layer used twice": twice,
+    "a dense dilated convolution": lambda c: nn.Sequential(nn.ReLU(), depthwise(c, 2, 2, groups=1), norm(c)),
+    "unequal paddings": lambda c: nn.Sequential(nn.ReLU(), depthwise(c, 2), depthwise(c, 0), norm(c)),
+    "a pool whose batch norm sums up": lambda c: nn.Sequential(nn.AvgPool2d(3, 1, 1), norm(c, momentum=None)),
+}
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_operations_are_computed_as_they_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(channels: int, stride: int, affine: bool) -> nn.Module:
+        return nn.Sequential(UNUSUAL[name](channels), nn.AvgPool2d(stride, stride))
+
+    monkeypatch.setitem(blocks.OPS, "unusual", build)
+    reference, engine = (supernet.double() for supernet in pair(small_space("unusual")))
+    data = batch(8)
     for supernet in (engine, reference):
         loss(supernet, data).backward()
     assert_close(engine, reference, 1e-9)

@@ -14,6 +14,7 @@ from nas.execution import Execution
 from nas.macro.networks import document
 from nas.run import Run, create
 from nas.settings import TRAIN_PRESETS, TrainSettings, plain, resolve
+from nas.train import checkpoint
 from nas.train.storage import Store
 
 PROGRAM = """
@@ -24,7 +25,8 @@ from nas.execution import Execution
 from nas.train.cluster import Place, work
 store, rank, size, port = sys.argv[1], *map(int, sys.argv[2:])
 place = Place(Path("nowhere"), store, rank, size, ("127.0.0.1", port) if port else None)
-print(work(place, Execution("cpu", 1), carry.proceed, []))
+end = work(place, Execution("cpu", 1), carry.proceed, [])
+print(end.said or end.died)
 """
 CHANGES = {"data": "digits", "limit": 320, "batch": 16, "accumulate": 2, "epochs": 3, "lr": 1e-5}
 SETTINGS = resolve(TrainSettings, TRAIN_PRESETS, "quick", CHANGES)
@@ -55,11 +57,13 @@ def test_a_team_is_stopped_and_one_goes_on(tmp_path: Path) -> None:
     while "log.jsonl" not in (tmp_path / "store" / "latest.json").read_text():
         time.sleep(0.02)
         assert time.monotonic() < end and team[0].poll() is None, team[0].communicate()
-    team[0].send_signal(signal.SIGTERM)
-    out, err = team[0].communicate(timeout=120)
-    assert "saved" in out, err
-    team[1].kill()
-    team[1].communicate()
+    team[1].send_signal(signal.SIGTERM)  # the one that does not write
+    for process in team:
+        out, err = process.communicate(timeout=120)
+        assert "saved" in out, err
+    store.pull(run.path)
+    state = checkpoint.load(run.path / "checkpoint")
+    assert state is not None and (state["epoch"], state["done"]) > (len(run.log()), 0), "in the middle of an epoch"
 
     out, err = worker(store, 0, 1, 0).communicate(timeout=300)
     assert out.strip() == "" and "goes on at step" in err, err

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from nas.cli.tune_output import budget_table
 from nas.run import find
 
 Nas = Callable[..., tuple[int, str, str]]
@@ -73,6 +74,10 @@ def test_a_study_and_its_files(nas: Nas, tmp_path: Path) -> None:
 
     status, _, err = nas("tune", "--resume", str(run))
     assert status == 0 and "is finished" in err
+
+
+def test_a_budget_under_which_nothing_was_trained() -> None:
+    assert budget_table(10**6, {"best": [], "published": [], "budgets": [10**6]}).row_count == 0
 
 
 def test_points_that_exist_only_once_are_trained_once(nas: Nas) -> None:

@@ -8,9 +8,12 @@ import ctypes
 import hashlib
 import logging
 import os
+import platform
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,10 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
-MACHINES = {"AVX512": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "AVX2": ["-march=x86-64-v3"]}
+OPTIONS = ("-O3", "-std=c++17", "-fPIC", "-shared")
+AVX2 = ["-mavx2", "-mfma"]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
+MACHINES = {"AVX2": AVX2, "AVX512": [*AVX2, *AVX512]}
 """Compiler options by what torch finds in the processor, as unlike machines may share a folder of compiled files."""
 
 
@@ -30,8 +36,8 @@ def _structure(name: str, integers: str, pointers: str) -> type[ctypes.Structure
     return type(name, (ctypes.Structure,), {"_fields_": fields})
 
 
-Segment = _structure(
-    "Segment",
+SegmentCall = _structure(
+    "SegmentCall",
     "threads precise lanes images edges shared channels height width out out_height out_width kernel stride padding"
     " dilation pointwise activation",
     "x depthwise_weight pointwise_weight x_mean x_invstd y y_mean y_var y_grad y_weight y_invstd y_sums x_grad"
@@ -39,8 +45,8 @@ Segment = _structure(
 )
 """As ``struct Segment`` in segment.cpp, whose ``in`` is ``channels`` here."""
 
-Mix = _structure(
-    "Mix",
+MixCall = _structure(
+    "MixCall",
     "threads precise lanes images edges channels pixels terms",
     "shared maps scale offset out grads mean sums slope shift map_grads",
 )
@@ -78,49 +84,71 @@ def lanes_for(channels: Sequence[int]) -> int:
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, or None (said once, with the reason) where they cannot be had.
 
-    ``CXX`` names another compiler than ``c++``; empty, it turns the kernels off.
+    ``CXX`` names another compiler than ``c++``, with options if need be; empty, it turns the kernels off.
     """
-    compiler = os.environ.get("CXX", "c++")
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
     if not compiler:
         return None
     try:
-        return _loaded(_compiled(compiler))
+        return _kept(compiler) or _compiled(compiler)
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
         log.warning(
-            "the supernet runs at about half the speed, its kernels could not be compiled: %s", *said or [compiler]
+            "the supernet runs at about half the speed, its kernels could not be compiled: %s", *said or compiler
         )
         return None
 
 
-def _loaded(path: Path) -> ctypes.CDLL:
+def _kept(compiler: Sequence[str]) -> ctypes.CDLL | None:
+    """The library that was compiled before; None: none, or none that can be loaded."""
     try:
-        return ctypes.CDLL(str(path))
-    except OSError:  # the next process compiles it anew
-        path.unlink(missing_ok=True)
-        raise
+        return ctypes.CDLL(str(_cache() / _name(compiler)))
+    except OSError:
+        return None
 
 
-def _compiled(compiler: str) -> Path:
-    """The shared library of these sources and options, made where it is not there yet."""
-    sources = sorted(HERE.glob("*.cpp"))
-    options = [
-        "-O3",
-        "-std=c++17",
-        "-fopenmp",
-        "-fPIC",
-        "-shared",
-        *MACHINES.get(torch.backends.cpu.get_cpu_capability(), []),
-    ]
-    text = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.h")) + sources)
-    key = hashlib.sha256(text + " ".join([compiler, *options]).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
-    made = folder / f"kernels-{key}.so"
-    if not made.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as aside:
-            target = Path(aside) / made.name
-            command = [compiler, *options, *map(str, sources), "-o", str(target)]
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-            target.rename(made)
-    return made
+def _compiled(compiler: Sequence[str]) -> ctypes.CDLL:
+    """The library, compiled and loaded; then kept for others, if there is a place."""
+    try:
+        _cache().mkdir(parents=True, exist_ok=True)
+        aside = tempfile.TemporaryDirectory(prefix="compiling-", dir=_cache())
+    except OSError:
+        aside = tempfile.TemporaryDirectory()
+    with aside as folder:
+        made = Path(folder) / "kernels.so"
+        command = [*compiler, *OPTIONS, *_machine(), *map(str, sorted(HERE.glob("*.cpp"))), "-o", str(made)]
+        try:
+            _run([*command, "-fopenmp"])
+        except subprocess.CalledProcessError:  # as of Apple's compiler: one thread
+            _run(command)
+        loaded = ctypes.CDLL(str(made))
+        with suppress(OSError):
+            made.replace(_cache() / _name(compiler))
+    return loaded
+
+
+def _run(command: Sequence[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+
+
+def _cache() -> Path:
+    """The folder of compiled kernels.
+
+    Raises:
+        OSError: this user has none.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
+    except RuntimeError as error:  # no home
+        raise OSError(*error.args) from None
+
+
+def _name(compiler: Sequence[str]) -> str:
+    """Of the library of these sources, for a kind of machine."""
+    sources = [path.read_text() for path in sorted(HERE.iterdir()) if path.suffix in (".cpp", ".h")]
+    parts = [*sources, *compiler, *OPTIONS, *_machine(), platform.machine(), *platform.libc_ver()]
+    return f"kernels-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}.so"
+
+
+def _machine() -> list[str]:
+    return MACHINES.get(torch.backends.cpu.get_cpu_capability(), [])

@@ -166,33 +166,36 @@ template <class T, int L> struct Kernel {
     // One image of an edge; `mean` and `spread` (Σ (y − mean)²) of its channels.
     void forward_image(int64_t edge, int64_t image, const T* tile, double* y_mean, double* spread) const {
         T* const y = (T*)s.y + output(edge, image);
-        T* const totals = memory<T>(ROW, 2 * s.out);
-        std::fill(totals, totals + 2 * s.out, T(0));
+        static thread_local std::vector<double> totals;
+        totals.assign(2 * s.out, 0.0);
         for (int64_t row = 0; row < s.out_height; row++) {
             const T* between = middle(tile, edge, row);
             T* to = y + row * s.out_width * s.out;
             const auto keep = [&](int64_t p, int64_t c, V value) { store<T, L>(to + p * s.out + c, value); };
             if (s.pointwise) multiply(between, &point[edge * s.in * s.out], s.in, s.out, s.out_width, keep);
             else std::copy(between, between + s.out_width * s.out, to);
-            for (int64_t c = 0; c < s.out; c += L) add_moments(to + c, load<T, L>(y + c), totals + c);
+            for (int64_t c = 0; c < s.out; c += L) add_moments(to + c, load<T, L>(y + c), &totals[c]);
         }
         const double pixels = double(s.out_height * s.out_width);
         for (int64_t c = 0; c < s.out; c++) {
             y_mean[c] = y[c] + totals[c] / pixels;
-            spread[c] = totals[s.out + c] - double(totals[c]) * totals[c] / pixels;
+            spread[c] = totals[s.out + c] - totals[c] * totals[c] / pixels;
         }
     }
 
-    // Adds Σ (y − origin) and Σ (y − origin)² of a row: the origin, a value of y, keeps the squares small.
-    void add_moments(const T* row, V origin, T* totals) const {
-        V sum = load<T, L>(totals), squares = load<T, L>(totals + s.out);
+    // Adds Σ (y − origin) and Σ (y − origin)² of a row: the origin, a value of y, keeps the squares small where a map is
+    // far from zero. Rows are added in double, as a corner is an outlier in maps with padding.
+    void add_moments(const T* row, V origin, double* totals) const {
+        V sum{}, squares{};
         for (int64_t p = 0; p < s.out_width; p++) {
             const V off = load<T, L>(row + p * s.out) - origin;
             sum += off;
             squares += off * off;
         }
-        store<T, L>(totals, sum);
-        store<T, L>(totals + s.out, squares);
+        for (int l = 0; l < L; l++) {
+            totals[l] += sum[l];
+            totals[s.out + l] += squares[l];
+        }
     }
 
     void forward() const {
@@ -354,7 +357,7 @@ template <class T, int L> struct Kernel {
 
     void backward() {
         prepare_gradient();
-        const int64_t chunks = std::min<int64_t>(s.images, 16), channels = s.edges * s.in;
+        const int64_t chunks = std::clamp<int64_t>(s.images, 1, 16), channels = s.edges * s.in;
         const int64_t tap_size = s.depthwise_grad ? k * k * channels : 0;
         const int64_t point_size = s.pointwise_grad ? channels * s.out : 0, size = tap_size + point_size;
         Aligned<T> weights(chunks * size);
