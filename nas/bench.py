@@ -156,6 +156,9 @@ def peak_memory(workload: Workload, way: str) -> int:
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode != 0:
         last = (found.stderr.strip().splitlines() or ["killed"])[-1]
+        _, mistake, said = last.partition("UsageError: ")
+        if mistake:
+            raise UsageError(said)
         raise UsageError(f"bench: the {way} step did not run ({last}); does batch {workload.batch} fit the memory?")
     return int(found.stdout.split()[-1])
 
@@ -187,6 +190,8 @@ def compare(workload: Workload, engine: str, against: str, repeats: int = 3) -> 
     for way in (engine, against):
         if way not in known:
             raise UsageError(f'bench {workload.what}: engine "{way}": {nearest(way, list(known))}')
+    if workload.what == "search":
+        load(workload.space)
     ways = list(dict.fromkeys([engine, against, *(["reference-lean"] if against == "reference" else [])]))
     start(workload)
     memory = {way: peak_memory(workload, way) for way in ways}

@@ -9,6 +9,18 @@ from typing import Any
 from nas.errors import UsageError
 
 
+def cache() -> Path:
+    """The folder of what can be made again.
+
+    Raises:
+        UsageError: this user has no home.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
+    except RuntimeError:
+        raise UsageError("there is no home folder: set XDG_CACHE_HOME") from None
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Writes a file whole or not at all.
 

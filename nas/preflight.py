@@ -64,7 +64,8 @@ def announce(estimate: Estimate, *, epochs: int, steps: int, device: str, preset
     """Prints the estimate on stderr; on a CPU, where that is long, with a way out."""
     total = estimate.seconds * epochs * steps
     line = (
-        f"about {estimate.seconds:.2g} s a step, {steps} steps an epoch: {epochs} epochs take about {span(total)}; "
+        f"about {estimate.seconds:.2g} s a step, {steps} steps an epoch: "
+        f"{epochs} {'epochs take' if epochs > 1 else 'epoch takes'} about {span(total)}; "
         f"peak memory about {estimate.peak_bytes / 2**30:.1f} GiB"
     )
     if device == "cpu" and total > 3600 and preset != "quick":

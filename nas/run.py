@@ -87,9 +87,12 @@ class Run:
         entries = []
         for line in lines:
             try:
-                entries.append(json.loads(line))
+                entry = json.loads(line)
             except json.JSONDecodeError:
                 break
+            if not isinstance(entry, dict) or "epoch" not in entry:
+                break
+            entries.append(entry)
         return entries
 
     def append_log(self, entry: Mapping[str, Any]) -> None:

@@ -66,6 +66,9 @@ def test_search_to_evaluate(nas: Nas, tmp_path: Path) -> None:
 
     status, _, err = nas("search", "--resume", str(run.path))
     assert status == 0 and "is finished" in err
+    for command in ("retrain", "tune"):
+        status, out, err = nas(command, "--resume", str(run.path), *(["--cluster", "local"] * (command == "tune")))
+        assert status == 2 and "of nas search" in err and not out and err.count("\n") == 1
     for form in ("svg", "png", "dot", "graphml", "json"):
         status, _, err = nas("show", str(run.path), "--to", form, "--out", f"cell.{form}")
         assert status == 0 and (tmp_path / f"cell.{form}").stat().st_size > 500, err

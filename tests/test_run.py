@@ -29,12 +29,13 @@ def test_found_by_path_name_and_last(tmp_path: Path) -> None:
         run.find(str(tmp_path), tmp_path)
 
 
-def test_a_torn_last_line_is_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize("torn", ['{"epoch": 3, "va', "null\n", '{"train_loss": 1}\n'])
+def test_a_torn_last_line_is_cut(tmp_path: Path, torn: str) -> None:
     made = run.create(tmp_path, "x", TOLD)
     for epoch in range(3):
         made.append_log({"epoch": epoch})
     with (made.path / "log.jsonl").open("a") as file:
-        file.write('{"epoch": 3, "va')
+        file.write(torn)
     assert [entry["epoch"] for entry in made.log()] == [0, 1, 2]
     made.cut_log(2)
     assert (made.path / "log.jsonl").read_text() == '{"epoch": 0}\n{"epoch": 1}\n'

@@ -130,25 +130,35 @@ def parse_seeds(text: str | None) -> list[int] | None:
     return seeds
 
 
-def resume(name: str, given: Mapping[str, Any], runs: Path | None, execution: "Execution", ops: Path | None) -> "Run":
-    """Goes on with a run, which brings its own settings; a finished one is left as it is, and said so.
+def to_resume(command: str, name: str, given: Mapping[str, Any], runs: Path | None) -> "Run":
+    """The run that a command is to go on with; it brings its own settings.
 
     Args:
-        given: the options that cannot be given with --resume.
+        given: what cannot be given with --resume.
 
     Raises:
-        UsageError: one of them was given, or there is no such run.
+        UsageError: some of it was given, there is no such run, or it is another command's.
     """
-    from nas.commands import carry
     from nas.run import find, runs_root
 
     if extra := [name for name, value in given.items() if value is not None]:
-        option = extra[0].replace("_", "-")
-        raise UsageError(f"--resume takes its settings from the run: --{option} cannot be given with it")
+        option = "RUN" if extra[0] == "targets" else f"--{extra[0].replace('_', '-')}"
+        raise UsageError(f"--resume takes its settings from the run: {option} cannot be given with it")
     run = find(name, runs_root(runs))
+    if run.told["command"] != command:
+        raise UsageError(f"{run.path} is no run of nas {command}, but of nas {run.told['command']}")
     if run.finished:
         say(f"{run.path} is finished")
-    return carry.resume(run, execution, ops)
+    return run
+
+
+def resume(
+    command: str, name: str, given: Mapping[str, Any], runs: Path | None, execution: "Execution", ops: Path | None
+) -> "Run":
+    """Goes on with the run of :func:`to_resume`; a finished one is left as it is."""
+    from nas.commands import carry
+
+    return carry.resume(to_resume(command, name, given, runs), execution, ops)
 
 
 def say(text: str) -> None:

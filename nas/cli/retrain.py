@@ -56,7 +56,7 @@ def retrain(
             "tensorboard": tensorboard or None,
             "storage": storage,
         }
-        run = common.resume(resume, {**values, **given}, runs, execution, ops)
+        run = common.resume("retrain", resume, {**values, **given}, runs, execution, ops)
     elif not targets:
         raise UsageError("nas retrain needs a run, a genotype or an architecture (or --resume RUN)")
     else:

@@ -34,7 +34,8 @@ def search(
     if resume:
         names = ("preset", "seeds", "final_channels", "final_cells", "settings_file", "threads", "tensorboard")
         given = (preset, seeds, final_channels, final_cells, settings_file, threads, tensorboard or None)
-        run = common.resume(resume, {**values, **dict(zip(names, given, strict=True))}, runs, execution, ops)
+        others = {**values, **dict(zip(names, given, strict=True))}
+        run = common.resume("search", resume, others, runs, execution, ops)
     else:
         preset = preset or "paper"
         settings = resolve_search(preset, common.read_settings(settings_file), values)

@@ -1,13 +1,15 @@
 """nas tune"""
 
 import json as json_format
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli import common
 from nas.settings import TrainSettings, TuneSettings
+
+if TYPE_CHECKING:
+    from nas.run import Run
 
 Spaces = Annotated[list[str] | None, typer.Option(help="A macro space (mobilenext, hbonet, …); several are compared.")]
 BudgetOption = Annotated[list[str] | None, typer.Option(help="Multiply-adds, such as 20M; may be given several times.")]
@@ -46,7 +48,7 @@ def tune(
     from dataclasses import fields
 
     from nas.cli.tune_output import tell
-    from nas.commands import tuning
+    from nas.commands import carry, tuning
     from nas.settings import TRAIN_PRESETS, make, resolve
 
     execution = common.execution(device, threads, data_root)
@@ -54,9 +56,10 @@ def tune(
         names = ("space", "budget", "genotype", "set", "tune", "seeds", "preset", "engine", "workers", "gpus")
         given = (space, budget, genotype, set_, only, seeds, preset, engine, workers, gpus)
         others = {**values, **dict(zip(names, given, strict=True)), "settings": settings_file, "threads": threads}
-        if cluster:
-            move(resume, cluster, runs)
-        run = common.resume(resume, others, runs, execution, None)
+        run = common.to_resume("tune", resume, others, runs)
+        if cluster and not run.finished:
+            move(run, cluster)
+        carry.resume(run, execution)
     else:
         own = [field.name for field in fields(TuneSettings)]
         settings = {name: value for name, value in values.items() if name not in own}
@@ -77,11 +80,8 @@ def tune(
     common.print_json({"run": str(run.path), **run.result}) if json else tell(run.path, run.result)
 
 
-def move(name: str, cluster: str, runs: Path | None) -> None:
+def move(run: "Run", cluster: str) -> None:
     """Has an unfinished run go on on another Ray cluster."""
-    from nas.run import find, runs_root
-
-    run = find(name, runs_root(runs))
     engine = {**run.told["engine"], "name": "ray", "cluster": cluster}
     run.write("settings.json", {**run.told, "engine": engine})
 

@@ -9,13 +9,10 @@ from nas import data
 from nas.commands.carry import proceed
 from nas.commands.targets import architecture_of
 from nas.commands.told import check_data, tell
+from nas.errors import UsageError
 from nas.execution import Execution
 from nas.run import Run, create, runs_root
-from nas.settings import (
-    TrainSettings,
-    TuneSettings,
-    plain,
-)
+from nas.settings import TrainSettings, TuneSettings, plain
 
 
 def tune(
@@ -52,21 +49,25 @@ def tune(
     from nas.macro.space import load as load_macro
     from nas.tune import budget, subject, tuner
 
+    chosen = tuner.Engine(**engine or {})
+    chosen.check()
+    limits = sorted({budget.parse(text) for text in budgets})
+    if not limits or not (spaces or genotype):
+        raise UsageError("nas tune needs --space (or --genotype) and --budget, each at least once")
+    if settings.freeze:
+        raise UsageError(f"--freeze {settings.freeze}: a trial has no trained weights to keep")
+    freedom = subject.Freedom(dict(fixed or {}), only, tuning.mode == "fill")
+    subjects: list[subject.Subject] = [subject.of_space(load_macro(space), freedom) for space in dict.fromkeys(spaces)]
     if not settings.validation:
         images = settings.limit or len(data.load(settings.data, root=execution.data_root).train)
         settings = replace(settings, validation=images // 5)
     image, classes = check_data(settings, execution)
-    freedom = subject.Freedom(dict(fixed or {}), only, tuning.mode == "fill")
-    subjects: list[subject.Subject] = [subject.of_space(load_macro(space), freedom) for space in dict.fromkeys(spaces)]
     if genotype:
         found = architecture_of(genotype, runs).fitted(image, classes)
         subjects.append(subject.of_cell(Path(genotype).stem, found, freedom))
         seeds = [settings.seed] if seeds is None else seeds
-    limits = sorted({budget.parse(text) for text in budgets})
     counting = budget.Counting(image, classes, tuning.budget_resolution)
     tuner.check([budget.Budgets(one, counting, freedom.filling) for one in subjects], limits, tuning)
-    chosen = tuner.Engine(**engine or {})
-    chosen.check()
     told = {**tell("tune", settings, "", seeds, None, execution), "seeds": list(seeds or []), "tune": plain(tuning)}
     told |= {"subjects": [one.document() for one in subjects], "budgets": limits, "image": image, "classes": classes}
     name = f"tune-{'+'.join(one.name for one in subjects)}-s{settings.seed}"

@@ -8,6 +8,7 @@ import torch
 
 from nas.data.dataset import Dataset, Split
 from nas.errors import UsageError, nearest
+from nas.files import cache
 
 NAMES = ("cifar10", "cifar100", "digits")
 
@@ -22,12 +23,10 @@ def load(name: str, *, root: Path | None = None, image_size: int | None = None, 
     Raises:
         UsageError: no such data, or files missing or damaged.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nas"
-    root = root or Path(os.environ.get("NAS_DATA") or cache)
     if name in ("cifar10", "cifar100"):
         from nas.data import cifar
 
-        dataset = cifar.load(name, root)
+        dataset = cifar.load(name, root or Path(os.environ.get("NAS_DATA") or cache()))
     elif name == "digits":
         from nas.data import digits
 
@@ -35,7 +34,7 @@ def load(name: str, *, root: Path | None = None, image_size: int | None = None, 
     elif Path(name).is_dir():
         from nas.data import folder
 
-        dataset = folder.load(Path(name), image_size, cache)
+        dataset = folder.load(Path(name), image_size, cache())
     else:
         raise UsageError(f'data "{name}" is neither a folder nor a known name: {nearest(name, list(NAMES))}')
     if image_size and name in NAMES:

@@ -41,6 +41,8 @@ def entries(folder: Path) -> list[dict[str, Any]]:
     """What latest.json names, newest first; nothing where there is no checkpoint yet."""
     path = folder / "latest.json"
     if not path.is_file():
+        if len(list(folder.glob("*.pt"))) > 1:
+            raise UsageError(f"{path} is missing, though there are checkpoints beside it")
         return []
     found = read_json(path)
     if not isinstance(found, list) or not all(isinstance(e, dict) and {"file", "sha256"} <= set(e) for e in found):
@@ -55,7 +57,7 @@ def load(folder: Path) -> dict[str, Any] | None:
         UsageError: there are checkpoints, but all are damaged.
     """
     found = entries(folder)
-    for entry in found:
+    for older, entry in enumerate(found, 1):
         path = folder / str(entry["file"])
         try:
             data = path.read_bytes()
@@ -64,7 +66,8 @@ def load(folder: Path) -> dict[str, Any] | None:
         if hashlib.sha256(data).hexdigest() == entry["sha256"]:
             state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             return state
-        print(f"warning: checkpoint {path} is damaged; the one before it is used", file=sys.stderr)
+        if older < len(found):
+            print(f"warning: checkpoint {path} is damaged; the one before it is used", file=sys.stderr)
     if found:
         raise UsageError(f"all checkpoints in {folder} are damaged: this run cannot be resumed")
     return None

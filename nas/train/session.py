@@ -196,7 +196,7 @@ class Session:
             self._sums, self._seconds = state["sums"], state["seconds"]
             torch.set_num_threads(state["threads"])
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
-            said = str(error).splitlines()[0]
+            said = " ".join(str(error).split())[:300]
             raise UsageError(f"checkpoint in {self.run.path} does not fit its settings: {said}") from None
         if state["versions"]["torch"] != str(torch.__version__):
             print(f"warning: begun with torch {state['versions']['torch']}: not bit for bit the same", file=sys.stderr)

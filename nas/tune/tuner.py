@@ -264,10 +264,8 @@ def check(budgets: Sequence[Budgets], limits: Sequence[int], tune: TuneSettings)
     """Finds the mistakes that can be found before a run folder is made.
 
     Raises:
-        UsageError: budgets that cannot be reached, objectives or a pruner that do not go together, no subject.
+        UsageError: budgets that cannot be reached, objectives or a pruner that do not go together.
     """
-    if not budgets or not limits:
-        raise UsageError("nas tune needs --space (or --genotype) and --budget, each at least once")
     for one in budgets:
         pruner_of(objectives_of(one, tune), tune)
         for limit in limits:

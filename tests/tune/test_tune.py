@@ -138,6 +138,7 @@ def test_a_found_cell_is_tuned_and_retrained(nas: Nas, tmp_path: Path) -> None:
         (("--space", "hbonet", "--budget", "20M", "--set", "contraction"), "must be a knob and a value"),
         (("--space", "hbonet", "--budget", "20M", "--objectives", "speed"), "--objectives"),
         (("--space", "hbonet", "--budget", "20M", "--pruner", "median", "--sampler", "nsga2"), "are not pruned"),
+        (("--space", "hbonet", "--budget", "20M", "--freeze", "2"), "no trained weights"),
         (("--space", "hbonet", "--budget", "20M", "--engine", "tuna"), "optuna or ray"),
         (("--space", "hbonet", "--budget", "20M", "--cluster", "local"), "--engine ray"),
     ],
