@@ -137,3 +137,11 @@ def test_a_macro_network_is_retrained(nas: Nas, tmp_path: Path) -> None:
     document = json.loads((tmp_path / json.loads(out)["run"] / "architecture.json").read_text())
     assert (document["kind"], document["stem"]) == ("macro", "cifar")
     assert (document["input"], document["classes"]) == ([3, 32, 32], 10)
+
+
+def test_a_training_that_diverges_says_so(nas: Nas, tmp_path: Path) -> None:
+    text = (Path(__file__).parent / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
+    (tmp_path / "cell.txt").write_text(text)
+    words = ("--preset", "quick", "--channels", "4", "--cells", "2", "--epochs", "1", "--batch", "16", "--lr", "1e30")
+    status, _, err = nas("retrain", "cell.txt", *words)
+    assert status == 0 and "train_loss is no finite number" in err

@@ -10,6 +10,7 @@ The loops stay flat::
             session.end_epoch({…})
 """
 
+import math
 import signal
 import socket
 import sys
@@ -139,6 +140,9 @@ class Session:
             self.run.append_log(entry)
         if not self.quiet:
             self._say(f"{self.title} epoch {self.epoch + 1}/{self.total}  {line}  {entry['seconds']:.0f} s")
+        lost = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
+        if lost and not self.quiet:
+            self._say(f"warning: {self.title}: {lost[0]} is no finite number any more; a smaller --lr may help")
         self.epoch, self.done = self.epoch + 1, 0
         self._sums, self._seconds, self._started = {}, 0.0, now
         self._save()

@@ -24,7 +24,7 @@ COMMANDS = {"first order": SEARCH, "second order": f"{SEARCH} --order 2", "train
 MANY = (
     "retrain cell.txt other.txt --preset fast --data digits --limit 96 --batch 16 --channels 4 --cells 2 --epochs 6 "
     "--seeds 1,2 --accumulate 3 --optimizer rmsprop --decayed dense --lr 0.005 --schedule exponential --crop resized "
-    "--validation 32 --auxiliary 0"
+    "--validation 32 --auxiliary 0 --drop-path 0.1"
 )
 TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
 
