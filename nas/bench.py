@@ -176,6 +176,16 @@ def start(workload: Workload) -> None:
         torch.set_num_threads(workload.threads)
 
 
+def check(workload: Workload, engine: str, against: str) -> None:
+    """Raises UsageError for an unknown way or space."""
+    known = SEARCH_WAYS if workload.what == "search" else RETRAIN_WAYS
+    for way in (engine, against):
+        if way not in known:
+            raise UsageError(f'bench {workload.what}: "{way}": {nearest(way, list(known))}')
+    if workload.what == "search":
+        load(workload.space)
+
+
 def compare(workload: Workload, engine: str, against: str, repeats: int = 3) -> dict[str, Any]:
     """Medians of ``repeats`` steps (after one that warms up) and peak memory of each way, and their ratios.
 
@@ -186,12 +196,7 @@ def compare(workload: Workload, engine: str, against: str, repeats: int = 3) -> 
     Raises:
         UsageError: an unknown way, or one that does not fit the memory.
     """
-    known = SEARCH_WAYS if workload.what == "search" else RETRAIN_WAYS
-    for way in (engine, against):
-        if way not in known:
-            raise UsageError(f'bench {workload.what}: engine "{way}": {nearest(way, list(known))}')
-    if workload.what == "search":
-        load(workload.space)
+    check(workload, engine, against)
     ways = list(dict.fromkeys([engine, against, *(["reference-lean"] if against == "reference" else [])]))
     start(workload)
     memory = {way: peak_memory(workload, way) for way in ways}

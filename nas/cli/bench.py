@@ -21,7 +21,7 @@ def bench(
     json: common.Json = False,
 ) -> None:
     """Measure a step against the textbook's way: time, memory, conditions, in one run."""
-    from nas.bench import Workload, compare
+    from nas.bench import Workload, check, compare
 
     usual = {"search": ("merged", "reference", 64, 16, 8), "retrain": ("ours", "plain", 96, 36, 20)}[what]
     execution = common.execution(device, threads, None)
@@ -34,8 +34,10 @@ def bench(
         device=execution.start(),
         threads=threads,
     )
+    engine, against = engine or usual[0], against or usual[1]
+    check(workload, engine, against)
     common.say(f"{what}: memory, then time; each way takes turns, {repeats} timed steps each")
-    result = compare(workload, engine or usual[0], against or usual[1], repeats)
+    result = compare(workload, engine, against, repeats)
     if json:
         common.print_json(result)
     else:
