@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,10 @@ def rows(threads: int, rounds: int) -> list[dict[str, Any]]:
     workloads = [replace(Workload(threads=threads), **{factor: value}) for factor, value in points]
     needs = {workload: extrapolated(workload) for workload in dict.fromkeys(workloads)}
     fitting = [workload for workload, need in needs.items() if need < 0.85 * free]
-    runs = [(workload, measure(workload)) for _ in range(rounds) for workload in fitting]
-    found = {workload: {"seconds": None, "bytes": need} for workload, need in needs.items()}
-    for workload, run in sorted(runs, key=lambda each: -each[1]["seconds"]):
-        found[workload] = run
+    runs = [{workload: measure(workload) for workload in fitting} for _ in range(rounds)]
+    fastest = {workload: min((run[workload] for run in runs), key=itemgetter("seconds")) for workload in fitting}
     return [
-        {"factor": factor, "value": value, **found[workload]}
+        {"factor": factor, "value": value, **fastest.get(workload, {"seconds": None, "bytes": needs[workload]})}
         for (factor, value), workload in zip(points, workloads, strict=True)
     ]
 
@@ -84,12 +83,8 @@ def table(found: list[dict[str, Any]], told: dict[str, Any]) -> str:
         share = f"{row['bytes'] / base['bytes']:.2f}"
         lines.append(f"| {row['factor']} | {row['value']} | {seconds} | {ratio} | {memory} | {share} |")
     head = f"# Merged search step: time and memory\n\n{told['hardware']}, {told['threads']} threads, {told['time']}; "
-    return (
-        head
-        + f"torch {told['versions']['torch']}; median of 3 steps a point, the fastest of {told['rounds']} rounds.\n\n"
-        + "\n".join(lines)
-        + "\n"
-    )
+    head += f"torch {told['versions']['torch']}; median of 3 steps a point, the fastest of {told['rounds']} rounds.\n\n"
+    return head + "\n".join(lines) + "\n"
 
 
 def growth(found: list[dict[str, Any]]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas import space
+from nas.bench import DARTS_V2
 from nas.blocks import OPS
 from nas.cells.genotype import read
 from nas.run import find
@@ -140,8 +141,7 @@ def test_a_macro_network_is_retrained(nas: Nas, tmp_path: Path) -> None:
 
 
 def test_a_training_that_diverges_says_so(nas: Nas, tmp_path: Path) -> None:
-    text = (Path(__file__).parent / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
-    (tmp_path / "cell.txt").write_text(text)
+    (tmp_path / "cell.txt").write_text(DARTS_V2)
     words = ("--preset", "quick", "--channels", "4", "--cells", "2", "--epochs", "1", "--batch", "16", "--lr", "1e30")
     status, _, err = nas("retrain", "cell.txt", *words)
     assert status == 0 and "train_loss is no finite number" in err

@@ -84,10 +84,10 @@ def can_run(layers: Sequence[Modules] | None) -> bool:
 
 def run_shared(layers: Sequence[Modules], state: State, form: str = "x") -> tuple[Tensor, Statistics]:
     """A chain that starts from a form of the state, the same for all edges."""
-    first, x = layers[0][0], state.get(form)
+    first, x, halved = layers[0][0], state.get(form), form in ("even", "grids")
     if isinstance(first, nn.Conv2d) and first.groups == 1:
-        return run(layers, x, dense=True)
-    return run(layers, state.wide(form), narrow=x.detach(), halved=form in ("even", "grids"))
+        return run(layers, x, dense=True, halved=halved)
+    return run(layers, state.wide(form), narrow=x.detach(), halved=halved)
 
 
 def run(
@@ -131,7 +131,7 @@ def geometry_of(convs: Modules, dense: bool, halved: bool) -> Geometry:
 
 
 def half_form(layers: Sequence[Modules], x: Tensor) -> str:
-    """What a chain after a ReLU reads: a depthwise convolution of dilation 2 is one of dilation 1 at half resolution.
+    """What a chain after a ReLU reads: a convolution of dilation 2 is one of dilation 1 at half resolution.
 
     At stride 1 on all four grids, in whose order the maps stay until they are summed; at stride 2 only the even one.
     """
@@ -139,7 +139,7 @@ def half_form(layers: Sequence[Modules], x: Tensor) -> str:
     assert isinstance(conv, nn.Conv2d)
     code = "".join(letter(layer[0]) for layer in layers)
     same = conv.padding == (conv.kernel_size[0] - 1, conv.kernel_size[1] - 1)
-    if conv.groups == 1 or conv.dilation != (2, 2) or not same or code.count("b") > 1:
+    if conv.dilation != (2, 2) or not same or code.count("b") > 1:
         return "relu"
     if conv.stride == (2, 2):
         return "even"

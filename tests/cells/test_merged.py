@@ -98,13 +98,13 @@ def test_other_shipped_operations_merge_too(monkeypatch: pytest.MonkeyPatch) -> 
     assert_close(engine, reference, 1e-9)
 
 
-def depthwise(channels: int, padding: int, dilation: int = 1, groups: int | None = None) -> nn.Module:
+def conv3x3(channels: int, padding: int, dilation: int = 1, groups: int | None = None) -> nn.Module:
     return nn.Conv2d(channels, channels, 3, 1, padding, dilation, groups or channels, bias=False)
 
 
 def twice(channels: int) -> nn.Module:
     relu = nn.ReLU()
-    first, second = (nn.Sequential(depthwise(channels, 1), norm(channels)) for _ in range(2))
+    first, second = (nn.Sequential(conv3x3(channels, 1), norm(channels)) for _ in range(2))
     return nn.Sequential(relu, first, relu, second)
 
 
@@ -114,8 +114,8 @@ def norm(channels: int, momentum: float | None = 0.1) -> nn.Module:
 
 UNUSUAL: dict[str, Callable[[int], nn.Module]] = {
     "a layer used twice": twice,
-    "a dense dilated convolution": lambda c: nn.Sequential(nn.ReLU(), depthwise(c, 2, 2, groups=1), norm(c)),
-    "unequal paddings": lambda c: nn.Sequential(nn.ReLU(), depthwise(c, 2), depthwise(c, 0), norm(c)),
+    "a dense dilated convolution": lambda c: nn.Sequential(nn.ReLU(), conv3x3(c, 2, 2, groups=1), norm(c)),
+    "unequal paddings": lambda c: nn.Sequential(nn.ReLU(), conv3x3(c, 2), conv3x3(c, 0), norm(c)),
     "a pool whose batch norm sums up": lambda c: nn.Sequential(nn.AvgPool2d(3, 1, 1), norm(c, momentum=None)),
 }
 
