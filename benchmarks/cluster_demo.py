@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nas.run import Run, every
+from nas.run.folder import Run, every
 
 CELLS = ("DARTS_V2", "PC_DARTS_cifar")
 OPTIONS = "--preset quick --channels 4 --cells 3 --epochs 3 --limit 2000 --seeds 0,1,2"

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from nas import bench
 from nas import space as spaces
-from nas.cells import search as searches
-from nas.cells.stepper import Stepper
+from nas.bilevel import loop as searches
+from nas.bilevel.recorded import Stepper
+from nas.commands import bench
 from nas.data.batches import Augmentation, Stream
 from nas.execution import Execution
-from nas.run import environment
+from nas.run.folder import environment
 from nas.settings import SearchSettings
 
 PAPER_STEPS = 50 * 390

@@ -14,14 +14,14 @@ from typing import Any
 
 import nas
 from nas.architecture import of_genotype
-from nas.bench import DARTS_V2
 from nas.cells.genotype import read
 from nas.commands import carry
+from nas.commands.bench import DARTS_V2
 from nas.errors import Interrupted, UsageError
 from nas.files import read_json, write_json
-from nas.run import Run
+from nas.reports.statistics import compare, deviation, interval
+from nas.run.folder import Run
 from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
-from nas.statistics import compare, deviation, interval
 
 FACTOR = 5
 

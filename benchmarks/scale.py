@@ -19,9 +19,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from nas.bench import Workload, build, start, timed
-from nas.preflight import peak
-from nas.run import environment
+from nas.commands.bench import Workload, build, start, timed
+from nas.run.folder import environment
+from nas.train.preflight import peak
 
 OPERATIONS = {8: "darts", 9: "darts+sandglass", 10: "darts+sandglass+ir", 11: "darts+sandglass+ir+asymmetric"}
 OPERATIONS[12] = OPERATIONS[11] + "+harmonious"

@@ -14,7 +14,7 @@ from torch import nn
 from nas.cells.found import found_network
 from nas.cells.genotype import Genotype, from_document, read
 from nas.cells.network import CellNetwork
-from nas.cost import count
+from nas.costs.count import count
 from nas.errors import UsageError
 from nas.files import read_json, read_text
 from nas.macro import networks
@@ -72,7 +72,7 @@ class Architecture:
         return replace(self, input=input, classes=classes, stem=networks.usual_stem(input))
 
     def madds(self) -> int:
-        """Multiply-adds of one image, as ``nas.cost.count`` gives them; of a macro network by formula, unbuilt."""
+        """Multiply-adds of one image, as ``nas.costs`` counts; of a macro network by formula, unbuilt."""
         if self.kind == "macro":
             return madds(self.body["rows"], self.input, self.classes)
         return count(self.build_meta(), self.input).madds

@@ -13,8 +13,8 @@ from nas.backbone import Backbone, backbone
 from nas.errors import UsageError
 from nas.macro import networks
 from nas.macro.families import FAMILIES
-from tests.export.test_fold import disturbed
-from tests.export.trained import cell
+from tests.exporting.test_fold import disturbed
+from tests.exporting.trained import cell
 
 
 def macro(network: str, stem: str = "imagenet", **settings: object) -> Architecture:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from nas import space
-from nas.bench import DARTS_V2
 from nas.blocks import OPS
 from nas.cells.genotype import read
-from nas.run import find
+from nas.commands.bench import DARTS_V2
+from nas.run.folder import find
 
 Nas = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.filterwarnings("ignore:data cifar10")

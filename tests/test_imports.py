@@ -11,11 +11,11 @@ ROOT = Path(__file__).parent.parent / "nas"
 FILES = sorted(ROOT.rglob("*.py"))
 FORBIDDEN = {
     "blocks": ("nas.",),
-    "macro": ("nas.cells", "nas.train", "nas.tune", "nas.architecture", "nas.commands", "nas.cli"),
-    "cells": ("nas.macro", "nas.tune", "nas.architecture", "nas.commands", "nas.cli"),
-    "train": ("nas.cells", "nas.macro", "nas.tune", "nas.commands", "nas.cli"),
+    "macro": ("nas.cells", "nas.train", "nas.tuning", "nas.architecture", "nas.commands", "nas.cli"),
+    "cells": ("nas.macro", "nas.tuning", "nas.architecture", "nas.commands", "nas.cli"),
+    "train": ("nas.cells", "nas.macro", "nas.tuning", "nas.commands", "nas.cli"),
     "tune": ("nas.blocks", "nas.cells", "nas.macro.networks", "nas.macro.families", "nas.commands", "nas.cli"),
-    "data": ("nas.cells", "nas.macro", "nas.train", "nas.tune", "nas.architecture", "nas.commands", "nas.cli"),
+    "data": ("nas.cells", "nas.macro", "nas.train", "nas.tuning", "nas.architecture", "nas.commands", "nas.cli"),
 }
 
 

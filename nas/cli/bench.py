@@ -21,7 +21,7 @@ def bench(
     json: common.Json = False,
 ) -> None:
     """Measure a step against the textbook's way: time, memory, conditions, in one run."""
-    from nas.bench import Workload, check, compare
+    from nas.commands.bench import Workload, check, compare
 
     usual = {"search": ("merged", "reference", 64, 16, 8), "retrain": ("ours", "plain", 96, 36, 20)}[what]
     execution = common.execution(device, threads, None)
@@ -46,7 +46,7 @@ def bench(
 
 def show(result: dict[str, Any]) -> None:
     """The result for people."""
-    from nas.bench import RETRAIN_WAYS, SEARCH_WAYS
+    from nas.commands.bench import RETRAIN_WAYS, SEARCH_WAYS
 
     for way, seconds in result["seconds"].items():
         memory, images = result["peak_bytes"][way] / 2**30, result["images_per_second"][way]

@@ -16,7 +16,7 @@ from nas.errors import UsageError
 
 if TYPE_CHECKING:
     from nas.execution import Execution
-    from nas.run import Run
+    from nas.run.folder import Run
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -139,7 +139,7 @@ def to_resume(command: str, name: str, given: Mapping[str, Any], runs: Path | No
     Raises:
         UsageError: some of it was given, there is no such run, or it is another command's.
     """
-    from nas.run import find, runs_root
+    from nas.run.folder import find, runs_root
 
     if extra := [name for name, value in given.items() if value is not None]:
         option = "RUN" if extra[0] == "targets" else f"--{extra[0].replace('_', '-')}"
@@ -170,7 +170,7 @@ def print_networks(result: Mapping[str, Any]) -> None:
     """The table of a retraining of several seeds or networks, and what may be said of it."""
     from rich.console import Console
 
-    from nas.comparison import notes, table
+    from nas.reports.comparison import notes, table
 
     terminal = Console().is_terminal
     console = Console(width=None if terminal else 200, highlight=False)

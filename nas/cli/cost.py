@@ -119,7 +119,7 @@ def _save(path: Path, networks: "dict[str, Architecture]") -> None:
 
 
 def _count(architecture: "Architecture", resolution: str | None) -> Any:
-    from nas.cost import count
+    from nas.costs.count import count
     from nas.errors import UsageError
 
     try:

@@ -7,8 +7,8 @@ import torch
 
 from nas.architecture import Architecture
 from nas.cli import common
-from nas.cost import Cost, count
-from nas.latency import Latency, measure
+from nas.costs.count import Cost, count
+from nas.costs.latency import Latency, measure
 
 Timed = Mapping[str, Mapping[str, Latency]]
 

@@ -17,7 +17,7 @@ def evaluate(
 ) -> None:
     """Test a trained network again; every opening of the test set is counted."""
     from nas.commands import trained
-    from nas.run import find, runs_root
+    from nas.run.folder import find, runs_root
 
     run = find(target, runs_root(runs))
     found = trained.evaluate(run, common.execution(device, threads, data_root))

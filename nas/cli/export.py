@@ -20,7 +20,7 @@ def export(
 ) -> None:
     """Write a trained network as ONNX, as 8-bit ONNX, or as a folder for nas.load."""
     from nas.commands import trained
-    from nas.run import find, runs_root
+    from nas.run.folder import find, runs_root
 
     run = find(target, runs_root(runs))
     found = trained.export(run, to, common.execution("cpu", threads, data_root), out=out, ops=ops)

@@ -37,7 +37,7 @@ def retrain(
     """Train found cells' networks (or any architectures) and test each once: nas retrain RUN --seeds 0,1,2."""
     from nas.commands import retraining
     from nas.errors import UsageError
-    from nas.run import find, runs_root
+    from nas.run.folder import find, runs_root
     from nas.settings import resolve
 
     runs, url = on_cluster(runs, cluster, workers, storage)
@@ -92,8 +92,8 @@ def on_cluster(
     Raises:
         UsageError: options that only a cluster can honour, or two folders.
     """
+    from nas.cluster.storage import is_url
     from nas.errors import UsageError
-    from nas.train.storage import is_url
 
     if not cluster and (workers or storage):
         raise UsageError(f"--{'workers' if workers else 'storage'} needs --cluster local, or a cluster's address")

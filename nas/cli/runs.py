@@ -10,7 +10,7 @@ def runs(runs: common.Runs = None, json: common.Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from nas.run import every, runs_root
+    from nas.run.folder import every, runs_root
 
     rows = [describe(run) for run in every(runs_root(runs))]
     if json:

@@ -49,7 +49,7 @@ def show(
 def print_tables(target: str, runs: Path | None) -> bool:
     """The tables of a finished tuning or of several trainings; whether the target is one."""
     from nas.errors import UsageError
-    from nas.run import find, runs_root
+    from nas.run.folder import find, runs_root
 
     if Path(target).is_file():
         return False

@@ -9,7 +9,7 @@ from nas.cli import common
 from nas.settings import TrainSettings, TuneSettings
 
 if TYPE_CHECKING:
-    from nas.run import Run
+    from nas.run.folder import Run
 
 Spaces = Annotated[list[str] | None, typer.Option(help="A macro space (mobilenext, hbonet, …); several are compared.")]
 BudgetOption = Annotated[list[str] | None, typer.Option(help="Multiply-adds, such as 20M; may be given several times.")]

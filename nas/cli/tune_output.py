@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from nas.tune.budget import short
-from nas.tune.report import label
+from nas.tuning.budget import short
+from nas.tuning.report import label
 
 
 def tell(path: Path, result: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from nas.commands.told import described
 from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.files import read_text
-from nas.run import Run
+from nas.run.folder import Run
 from nas.train.start import WEIGHTS
 
 
@@ -27,7 +27,7 @@ def proceed(run: Run, execution: Execution) -> Run:
         if command == "search":
             search_seeds(run, seeds, execution) if seeds else search_one(run, execution)
         elif command == "tune":
-            from nas.tune.tuner import proceed as proceed_tuning
+            from nas.tuning.tuner import proceed as proceed_tuning
 
             proceed_tuning(run, described(execution))
         else:
@@ -62,7 +62,7 @@ def finish_all(children: Sequence[Run], execution: Execution) -> list[Run]:
     """Does what is left of independent runs: one after the other here, or side by side on a cluster."""
     if not execution.cluster:
         return [proceed(child, execution) for child in children]
-    from nas.train import cluster
+    from nas.cluster import trainings as cluster
 
     cluster.finish(children, execution, proceed)
     return list(children)
@@ -70,7 +70,7 @@ def finish_all(children: Sequence[Run], execution: Execution) -> list[Run]:
 
 def go_on_without_terminal(run: Run, execution: Execution) -> bool:
     """Whether the run was handed to the cluster as a job, which goes on when the terminal closes, and is done."""
-    from nas.train import job
+    from nas.cluster import job
 
     return job.wanted(execution) and job.carry_out(run, execution)
 

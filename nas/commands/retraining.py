@@ -7,16 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas import live
-from nas import tensorboard as board
 from nas.architecture import Architecture, read_architecture
 from nas.commands.carry import child_of, finish_all, proceed
 from nas.commands.targets import architecture_of
 from nas.commands.told import check_data, label, tell
-from nas.comparison import combine, summarise
 from nas.errors import UsageError
 from nas.execution import Execution
-from nas.run import Run, create, find, runs_root
+from nas.reports import tensorboard as board
+from nas.reports.comparison import combine, summarise
+from nas.run import live
+from nas.run.folder import Run, create, find, runs_root
 from nas.settings import (
     TrainSettings,
     make,

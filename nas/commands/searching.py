@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from nas import data
-from nas import tensorboard as board
 from nas.architecture import of_genotype, read_architecture
+from nas.bilevel.loop import rate as search_rate
+from nas.bilevel.loop import search as search_cells
 from nas.cells.draw import draw
 from nas.cells.genotype import read
-from nas.cells.search import rate as search_rate
-from nas.cells.search import search as search_cells
 from nas.commands.carry import child_of, finish_all, proceed
 from nas.commands.told import check_data, described, label, tell
-from nas.cost import count
+from nas.costs.count import count
 from nas.execution import Execution
 from nas.files import read_text
-from nas.run import Run, create, hardware, runs_root
+from nas.reports import tensorboard as board
+from nas.run.folder import Run, create, hardware, runs_root
 from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, make, plain, recipe_hash, resolve
 from nas.space import load as load_space
 from nas.train.loop import train

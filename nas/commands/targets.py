@@ -6,7 +6,7 @@ from nas.architecture import Architecture, of_genotype, read_architecture
 from nas.cells.genotype import Genotype, from_document, read
 from nas.errors import UsageError
 from nas.files import read_text
-from nas.run import find, runs_root
+from nas.run.folder import find, runs_root
 from nas.settings import SIZES
 
 

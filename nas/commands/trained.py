@@ -16,7 +16,7 @@ from nas.errors import UsageError, nearest
 from nas.execution import Execution
 from nas.extras import need
 from nas.files import read_json
-from nas.run import Run
+from nas.run.folder import Run
 from nas.settings import TrainSettings, make
 from nas.train.evaluate import evaluate as evaluate_network
 from nas.train.start import read_weights
@@ -89,7 +89,7 @@ def export(
     """Writes a trained network in a form that runs elsewhere; nothing is written that fails its check.
 
     Args:
-        to: a name in ``nas.export.FORMS``.
+        to: a name in ``nas.exporting.FORMS``.
         out: file or folder to write; None: inside the run folder.
         ops: the file of the user's own operations, if the cell has any.
 
@@ -99,7 +99,7 @@ def export(
     Raises:
         UsageError: the run is not a finished training, its weights are damaged, a package is missing, a failed check.
     """
-    from nas.export import FORMS, Trained
+    from nas.exporting import FORMS, Trained
 
     if to not in FORMS:
         raise UsageError(f'--to "{to}": {nearest(to, list(FORMS))}')

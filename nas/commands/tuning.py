@@ -11,7 +11,7 @@ from nas.commands.targets import architecture_of
 from nas.commands.told import check_data, tell
 from nas.errors import UsageError
 from nas.execution import Execution
-from nas.run import Run, create, runs_root
+from nas.run.folder import Run, create, runs_root
 from nas.settings import TrainSettings, TuneSettings, plain
 
 
@@ -38,7 +38,7 @@ def tune(
         spaces, genotype: what is tuned.
         fixed, only: knobs that stay at a value; the only ones that stay free.
         seeds: the winners' last trainings; None: none for spaces, the settings' seed for a cell.
-        engine: the fields of :class:`nas.tune.tuner.Engine`.
+        engine: the fields of :class:`nas.tuning.tuner.Engine`.
 
     Returns:
         the run, with study.db, trials.csv, pareto.json, front.png, winners/ and result.json.
@@ -47,7 +47,7 @@ def tune(
         UsageError, Interrupted: as :func:`search`; a budget that cannot be reached.
     """
     from nas.macro.space import load as load_macro
-    from nas.tune import budget, subject, tuner
+    from nas.tuning import budget, subject, tuner
 
     chosen = tuner.Engine(**engine or {})
     chosen.check()

@@ -1,6 +1,6 @@
 """Multiply-adds of rows by formula: a tuner compares hundreds of widths a trial, far too many to build and count.
 
-``nas.cost.count`` is what is true; tests hold the two equal over all families.
+``nas.costs.count`` is what is true; tests hold the two equal over all families.
 """
 
 from collections.abc import Sequence

@@ -13,12 +13,12 @@ from nas.blocks.drop_path import set_paths
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
 from nas.execution import Execution
-from nas.preflight import announce, measure
 from nas.rng import generator
-from nas.run import Run, hardware
+from nas.run.folder import Run, hardware
 from nas.settings import TrainSettings, recipe_hash
 from nas.train.evaluate import correct, evaluate
 from nas.train.parallel import Team
+from nas.train.preflight import announce, measure
 from nas.train.recipe import follow, make_average, make_optimizer
 from nas.train.schedule import learning_rate, set_rate
 from nas.train.session import Session, Stateful, Watch
@@ -127,7 +127,7 @@ def finish(
     """Writes weights.safetensors and result.json."""
     from safetensors.torch import save
 
-    from nas.cost import count
+    from nas.costs.count import count
 
     tensors = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
     run.write("weights.safetensors", save(tensors))

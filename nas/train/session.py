@@ -26,7 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from nas.errors import Interrupted, UsageError
-from nas.run import Run
+from nas.run.folder import Run
 from nas.train import checkpoint
 
 CHECKPOINT_SECONDS = 300.0

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nas.architecture import Architecture, stages
 from nas.errors import UsageError
 from nas.rng import generator
-from nas.run import Run
+from nas.run.folder import Run
 from nas.settings import TrainSettings
 
 WEIGHTS = "init.safetensors"

@@ -12,7 +12,7 @@ from nas.blocks.harmonious import Harmonious
 from nas.blocks.inverted_residual import InvertedResidual
 from nas.blocks.sandglass import Sandglass
 from nas.blocks.squeeze_excite import SqueezeExcite
-from nas.cost import count
+from nas.costs.count import count
 
 BLOCKS = [
     partial(InvertedResidual, hidden=48),

@@ -12,7 +12,7 @@ from nas.blocks.drop_path import draw_paths, set_paths
 from nas.cells.found import found_network
 from nas.cells.genotype import from_text
 from nas.cells.supernet import Supernet
-from nas.cost import count
+from nas.costs.count import count
 from nas.space import load
 
 GOLDEN = Path(__file__).parents[1] / "golden"

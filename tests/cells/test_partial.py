@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
+from nas.bilevel.loop import alpha_entropy, build
 from nas.cells.genotype import KINDS
 from nas.cells.partial import PartialFanOut, shuffle
-from nas.cells.search import alpha_entropy, build
 from nas.cells.supernet import MixedFanOut, Supernet, edge_index
 from nas.errors import UsageError
-from nas.run import Run
+from nas.run.folder import Run
 from nas.settings import SearchSettings, make, resolve_search
 from nas.space import CellSpace, load
-from tests.cells.test_merged import assert_close, batch, loss
+from tests.engine.test_merged import assert_close, batch, loss
 
 THREE = CellSpace("three", "", 2, {"none": {}, "skip_connect": {}, "sep_conv_3x3": {}})
 

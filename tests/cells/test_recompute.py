@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.cells.search import build
+from nas.bilevel.loop import build
 from nas.cells.supernet import Supernet
 from nas.settings import SearchSettings
 from nas.space import load
-from tests.cells.test_merged import batch, loss
+from tests.engine.test_merged import batch, loss
 
 SETTINGS = SearchSettings(channels=8, cells=3)
 WAYS: list[dict[str, Any]] = [

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.bilevel.loop import build
 from nas.cells.genotype import KINDS
 from nas.cells.sampled import SampledFanOut, SampledSupernet, draw_paths
-from nas.cells.search import build
 from nas.cells.supernet import MixedFanOut, Supernet
 from nas.errors import UsageError
 from nas.rng import generator
-from nas.run import Run
+from nas.run.folder import Run
 from nas.settings import SearchSettings, make
 from nas.space import CellSpace, load
 from nas.train import session
-from tests.cells.test_merged import batch, loss
+from tests.engine.test_merged import batch, loss
 
 THREE = CellSpace("three", "", 2, {"none": {}, "skip_connect": {}, "sep_conv_3x3": {}})
 
@@ -149,7 +149,7 @@ def test_stopped_and_resumed_bit_for_bit(
             super()._stop_if_asked()
 
     with monkeypatch.context() as patch:
-        patch.setattr("nas.cells.search.Session", Stopping)
+        patch.setattr("nas.bilevel.loop.Session", Stopping)
         assert nas(*words)[0] == 130
     status, out, err = nas("search", "--resume", "last", "--json")
     assert status == 0, err

@@ -92,7 +92,7 @@ def test_one_class(nas: Nas, tmp_path: Path) -> None:
 
 
 def test_more_than_fits_is_refused(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nas import preflight
+    from nas.train import preflight
 
     monkeypatch.setattr(preflight, "_free", lambda device: 0)
     status, _, err = nas("search", "--data", "digits", "--preset", "quick", "--batch", "128", "--limit", "600")

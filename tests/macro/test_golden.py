@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.cost import count
+from nas.costs.count import count
 from nas.macro.families import FAMILIES
 from nas.macro.networks import build
 from nas.macro.published import published

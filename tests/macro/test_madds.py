@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.cost import count
+from nas.costs.count import count
 from nas.errors import UsageError
 from nas.macro.families import FAMILIES, resolve
 from nas.macro.madds import madds

@@ -11,7 +11,7 @@ from nas.architecture import from_json
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.macro.networks import document
-from nas.run import Run, create
+from nas.run.folder import Run, create
 from nas.settings import TrainSettings, plain
 from nas.train import checkpoint
 from nas.train.loop import train

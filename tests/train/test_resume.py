@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from nas.run import Run, every
+from nas.run.folder import Run, every
 from nas.train import checkpoint
 
 SPACE = Path(__file__).parents[1] / "small_space.toml"

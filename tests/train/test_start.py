@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from nas.architecture import of_genotype
 from nas.cells.genotype import read
 from nas.errors import UsageError
-from nas.run import find
+from nas.run.folder import find
 from nas.train.start import fitting, freeze, heads, shapes
 from tests.train.test_recipe import macro
 from tests.train.test_resume import TEXT

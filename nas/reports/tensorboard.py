@@ -1,0 +1,100 @@
+"""TensorBoard logs of a run: a view of its log.jsonl, made anew when a run goes on, so that no point is there twice."""
+
+import contextlib
+import io
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.cells.draw import draw
+from nas.cells.genotype import from_document
+from nas.extras import need
+from nas.run.folder import Run
+from nas.train.session import Watch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
+
+FOLDER = "tensorboard"
+
+
+def check() -> None:
+    """Raises UsageError where the package is missing."""
+    need("--tensorboard", "tensorboard", "tensorboard")
+
+
+@contextlib.contextmanager
+def watching(run: Run, rate: Callable[[int], float], operations: Sequence[str] = ()) -> Iterator[Watch | None]:
+    """What writes each epoch to RUN/tensorboard, if the run was begun with ``--tensorboard``.
+
+    Losses, accuracies and the learning rate; of a search also entropy, skip share, the mixing weights as histograms and
+    heat maps, and the cells' picture. The first epoch of a run that goes on writes the earlier ones too.
+
+    Args:
+        rate: the learning rate at the start of an epoch.
+        operations: names of the alphas' columns.
+    """
+    if not run.told.get("tensorboard"):
+        yield None
+        return
+    check()
+    from torch.utils.tensorboard import SummaryWriter
+
+    with contextlib.ExitStack() as opened:
+        writer: SummaryWriter | None = None
+
+        def watch(entry: Mapping[str, Any]) -> None:
+            nonlocal writer
+            entries: Sequence[Mapping[str, Any]] = [entry]
+            if writer is None:
+                shutil.rmtree(run.path / FOLDER, ignore_errors=True)
+                writer = opened.enter_context(SummaryWriter(run.path / FOLDER, purge_step=0))
+                entries = run.log()
+            for each in entries:
+                write_epoch(writer, each, rate(each["epoch"]), operations)
+            writer.flush()
+
+        yield watch
+
+
+def write_epoch(writer: "SummaryWriter", entry: Mapping[str, Any], rate: float, operations: Sequence[str]) -> None:
+    """One line of log.jsonl."""
+    epoch = entry["epoch"]
+    writer.add_scalar("learning_rate", rate, epoch)
+    for name, value in entry.items():
+        if name != "epoch" and isinstance(value, int | float):
+            writer.add_scalar(name.replace("train_", "train/").replace("valid_", "valid/"), value, epoch)
+    if "alphas" not in entry:
+        return
+    genotype = from_document(entry["genotype"])
+    for kind, alphas in entry["alphas"].items():
+        weights = torch.tensor(alphas).softmax(-1)
+        writer.add_histogram(f"mixing/{kind}", weights, epoch)
+        writer.add_figure(f"mixing/{kind}", heat_map(weights, operations), epoch)
+    picture = io.BytesIO()
+    draw(genotype, picture, "png")
+    writer.add_image("cells", pixels(picture), epoch, dataformats="HWC")
+
+
+def heat_map(weights: Tensor, operations: Sequence[str]) -> "Figure":
+    """Mixing weights (edges, operations) as a picture, dark where an operation is strong."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot(ylabel="edge")
+    axes.set_xticks(range(len(operations)), operations, rotation=45, ha="right")
+    figure.colorbar(axes.imshow(weights.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto"))
+    return figure
+
+
+def pixels(picture: io.BytesIO) -> Any:
+    """A PNG file as an array (H, W, 4) from 0 to 1."""
+    from matplotlib.image import imread
+
+    picture.seek(0)
+    return np.asarray(imread(picture))

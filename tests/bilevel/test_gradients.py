@@ -1,0 +1,131 @@
+"""The second-order term against autograd through the unrolled step.
+
+In float64, with smooth activations and average pooling: with ReLU and max pooling the finite difference itself is off
+by multiples and the test would mean nothing.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nas.bilevel.gradients import Batch, Learner
+from nas.cells.supernet import Supernet
+from nas.settings import SearchSettings
+from nas.space import CellSpace
+
+SPACE = CellSpace("smooth", "", 2, {"none": {}, "avg_pool_3x3": {}, "skip_connect": {}, "sep_conv_3x3": {}})
+
+
+def smooth(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.ReLU):
+            setattr(module, name, nn.Softplus())
+        smooth(child)
+
+
+def batch(seed: int) -> Batch:
+    stream = torch.Generator().manual_seed(seed)
+    images = torch.randn(4, 3, 8, 8, generator=stream, dtype=torch.float64)
+    return images, torch.randint(3, (4,), generator=stream)
+
+
+@pytest.fixture
+def supernet() -> Supernet:
+    torch.manual_seed(0)
+    supernet = Supernet(SPACE, channels=2, cells=3, classes=3).double()
+    smooth(supernet)
+    with torch.no_grad():
+        for alpha in supernet.alphas.values():
+            alpha.normal_()
+    return supernet
+
+
+def learner_of(supernet: Supernet) -> Learner:
+    def loss(part: Batch) -> tuple[Tensor, Tensor]:
+        logits = supernet(part[0])
+        return F.cross_entropy(logits, part[1]), logits
+
+    settings = SearchSettings(order=2, lr=0.1, weight_decay=0.01)
+    learner = Learner(supernet.weights, list(supernet.alphas.parameters()), loss, settings)
+    for seed in (10, 11):  # fills the momentum buffers
+        learner.step_weights(batch(seed))
+    return learner
+
+
+def exact(
+    supernet: Supernet, learner: Learner, train: Batch, valid: Batch
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """By autograd: the whole gradient, the product ∇²_{α,w} L_train · v, and v."""
+    names = [name for name, _ in supernet.network.named_parameters(prefix="network")]
+    settings = learner.settings
+
+    def loss(weights: list[Tensor], part: Batch) -> Tensor:
+        logits = functional_call(supernet, dict(zip(names, weights, strict=True)), part[0])
+        return F.cross_entropy(logits, part[1])
+
+    gradients = torch.autograd.grad(loss(learner.weights, train), learner.weights, create_graph=True)
+    stepped = []
+    for weight, gradient in zip(learner.weights, gradients, strict=True):
+        buffer = learner.weight_optimizer.state[weight]["momentum_buffer"]
+        direction = settings.momentum * buffer + gradient + settings.weight_decay * weight
+        stepped.append(weight - settings.lr * direction)
+    whole = torch.autograd.grad(loss(stepped, valid), learner.alphas, retain_graph=True)
+    vector = torch.autograd.grad(loss(stepped, valid), stepped, retain_graph=True)
+    product = torch.autograd.grad(gradients, learner.alphas, grad_outputs=vector)
+    return list(whole), list(product), list(vector)
+
+
+def distance(found: list[Tensor], wanted: list[Tensor]) -> float:
+    difference = torch.cat([(f - w).flatten() for f, w in zip(found, wanted, strict=True)])
+    return float(difference.norm() / torch.cat([w.flatten() for w in wanted]).norm())
+
+
+def test_hessian_vector_product(supernet: Supernet) -> None:
+    learner = learner_of(supernet)
+    _, wanted, vector = exact(supernet, learner, batch(1), batch(2))
+    errors = [distance(learner.hessian_vector(batch(1), vector, scale), wanted) for scale in (4e-2, 2e-2, 1e-3)]
+    assert errors[2] < 1e-4
+    assert 3 < errors[0] / errors[1] < 5, "a central difference's error falls fourfold as ε halves"
+
+
+def test_the_careless_form_fails(supernet: Supernet) -> None:
+    """(p − n) / 2 · ε instead of (p − n) / (2 · ε): off by ε², so that nothing of the second order is left."""
+    learner = learner_of(supernet)
+    _, wanted, vector = exact(supernet, learner, batch(1), batch(2))
+    epsilon = 1e-3 / float(torch.cat([part.flatten() for part in vector]).norm())
+    careless = [part * epsilon**2 for part in learner.hessian_vector(batch(1), vector, 1e-3)]
+    assert distance(careless, wanted) > 0.99
+
+
+def test_unrolled_gradient(supernet: Supernet) -> None:
+    learner = learner_of(supernet)
+    wanted, product, _ = exact(supernet, learner, batch(1), batch(2))
+    before = [weight.detach().clone() for weight in learner.weights]
+    found = learner.unrolled_gradient(batch(1), batch(2))
+    assert distance(found, wanted) < 1e-2
+    first_order = [w + learner.settings.lr * p for w, p in zip(wanted, product, strict=True)]
+    assert distance(found, wanted) < 0.1 * distance(first_order, wanted)
+    assert all(torch.equal(weight, kept) for weight, kept in zip(learner.weights, before, strict=True))
+
+
+def test_lean_gradients(supernet: Supernet) -> None:
+    """The alpha step computes no weight gradient, the weight step no alpha gradient, and both are the full one's."""
+    learner = learner_of(supernet)
+    supernet.zero_grad()
+    learner.loss(batch(3))[0].backward()
+    full = {
+        name: parameter.grad.clone() for name, parameter in supernet.named_parameters() if parameter.grad is not None
+    }
+    for learning, fixed, prefix in (
+        (learner.alphas, learner.weights, "alphas"),
+        (learner.weights, learner.alphas, "network"),
+    ):
+        for parameter in [*learning, *fixed]:
+            parameter.grad = None
+        learner._learn(learning, fixed, batch(3))
+        assert all(parameter.grad is None for parameter in fixed)
+        for name, parameter in supernet.named_parameters():
+            if name.startswith(prefix):
+                assert parameter.grad is not None and torch.allclose(parameter.grad, full[name], rtol=1e-10, atol=1e-14)

@@ -1,0 +1,97 @@
+"""A step as a GPU records it: on the CPU the same code, not recorded."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nas import data
+from nas import space as spaces
+from nas.bilevel.gradients import Batch, Learner
+from nas.bilevel.loop import ENGINES
+from nas.bilevel.recorded import Stepper, restore
+from nas.cells.supernet import Supernet
+from nas.data.batches import Augmentation, Stream
+from nas.data.dataset import Split
+from nas.settings import SearchSettings
+
+
+def stepper_on(device: str, engine: str = "merged", *, cutout: bool = True) -> Stepper:
+    torch.manual_seed(0)
+    supernet = Supernet(spaces.load("darts+sandglass"), channels=4, cells=3, fan_out=ENGINES[engine]).to(device)
+    dataset = data.load("digits")
+    augmentation = Augmentation.of(dataset, cutout=cutout, device=device)
+    splits = [Split(part.images.to(device), part.labels.to(device)) for part in dataset.divided(600, 0)]
+    streams = [Stream(split, augmentation, 4, seed) for seed, split in enumerate(splits)]
+
+    def loss(batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = supernet(batch[0])
+        return F.cross_entropy(logits, batch[1]), logits
+
+    learner = Learner(supernet.weights, list(supernet.alphas.parameters()), loss, SearchSettings())
+    return Stepper(supernet, learner, *streams)
+
+
+class Waits(TorchDispatchMode):
+    """Raises where the host would have to know a value that the device computes."""
+
+    WORDS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_same_size", "equal")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in self.WORDS:
+            raise AssertionError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("alphas", [True, False])
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_no_step_waits_for_the_device(engine: str, alphas: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stepper = stepper_on("cpu", engine)
+    stepper.step(0)  # an epoch's numbers, drawn on the host, are there
+    monkeypatch.setattr(stepper.learner.alpha_optimizer, "step", lambda: None)  # counts its steps on the host on a CPU
+    with Waits():
+        stepper.step(1, alphas=alphas)
+
+
+def test_a_wait_would_be_seen() -> None:
+    loss, _ = stepper_on("cpu").step(0)
+    with Waits(), pytest.raises(AssertionError, match="_local_scalar_dense"):
+        float(loss)
+
+
+def test_steps_are_those_of_the_learner() -> None:
+    mine, theirs = stepper_on("cpu"), stepper_on("cpu")
+    for number in (0, 1):
+        loss, right = mine.step(number)
+        train, valid = theirs.train.at(number), theirs.valid.at(number)
+        theirs.learner.step_alphas(train, valid)
+        wanted, logits = theirs.learner.step_weights(train)
+        assert torch.equal(loss, wanted) and right == (logits.argmax(1) == train[1]).sum()
+    for found, expected in zip(mine.supernet.parameters(), theirs.supernet.parameters(), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_what_a_step_changes_can_be_put_back() -> None:
+    stepper = stepper_on("cpu")
+    drawn = [*stepper.train.drawn(0), *stepper.valid.drawn(0)]
+    before = {name: value.detach().clone() for name, value in stepper.changed().items()}
+    whole = copy.deepcopy(stepper.supernet.state_dict())
+    stepper.gradients(*drawn)
+    assert set(stepper.changed()) > set(before), "the alphas' moments came to be"
+    restore(stepper.changed(), before)
+    for name, value in stepper.supernet.state_dict().items():
+        assert torch.equal(value, whole[name]), name
+    assert all(not value.any() for name, value in stepper.changed().items() if name not in before)
+
+
+@pytest.mark.gpu
+def test_recorded_steps_are_the_same() -> None:
+    recorded, eager = stepper_on("cuda"), stepper_on("cuda")
+    assert recorded.recordable
+    eager.recordable = False
+    for number in range(3):
+        assert torch.allclose(recorded.step(number)[0], eager.step(number)[0], rtol=1e-4)

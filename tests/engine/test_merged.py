@@ -1,0 +1,223 @@
+"""The merged engine against the reference: the same parameters, loss, gradients and running statistics."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas import blocks
+from nas import space as spaces
+from nas.bilevel.gradients import Batch, Learner
+from nas.cells.supernet import Supernet
+from nas.engine import merged, native
+from nas.engine.merged import MergedFanOut
+from nas.settings import SearchSettings
+from nas.space import CellSpace
+
+SPACES = [
+    "darts",
+    "darts+sandglass:identity=1/2",
+    "darts+ir",
+    "darts+harmonious",
+    "darts+asymmetric:r=1.5",
+    "darts+pruned",
+]
+
+
+def pair(space: CellSpace, *, channels: int = 4, cells: int = 3) -> tuple[Supernet, Supernet]:
+    """The reference and the merged engine with one state dict, the alphas far from uniform."""
+    torch.manual_seed(0)
+    reference = Supernet(space, channels=channels, cells=cells)
+    for alpha in reference.alphas.values():
+        nn.init.normal_(alpha)
+    engine = Supernet(space, channels=channels, cells=cells, fan_out=MergedFanOut)
+    engine.load_state_dict(reference.state_dict())
+    return reference, engine
+
+
+def batch(size: int, images: int = 3, dtype: torch.dtype = torch.float64) -> Batch:
+    return torch.randn(images, 3, size, size, dtype=dtype), torch.randint(10, (images,))
+
+
+def loss(supernet: Supernet, data: Batch) -> Tensor:
+    return F.cross_entropy(supernet(data[0]), data[1])
+
+
+def assert_close(found: nn.Module, wanted: nn.Module, tolerance: float) -> None:
+    """Gradients and buffers; a running mean whose true value is 0 counts against a standard deviation of 1."""
+    for (name, mine), theirs in zip(found.named_parameters(), wanted.parameters(), strict=True):
+        assert mine.grad is not None and theirs.grad is not None, name
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=0, atol=tolerance * float(theirs.grad.abs().max()))
+    for mine, theirs in zip(found.buffers(), wanted.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(params=["compiled", "library"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to compute a chain: the compiled kernels, and without a compiler or on a GPU the library's."""
+    if request.param == "library":
+        monkeypatch.setattr(merged, "can_compile", lambda *_: False)
+    elif native.library() is None:
+        pytest.skip("no C++ compiler")
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize(
+    ("kernels", "size"), [("compiled", 16), ("compiled", 13), ("library", 13)], indirect=["kernels"]
+)
+@pytest.mark.parametrize("name", SPACES)
+def test_equals_the_reference_in_float64(name: str, size: int) -> None:
+    """13 pixels become 7 and 4, so that strides meet odd and even maps, and dilations both their forms."""
+    reference, engine = (supernet.double() for supernet in pair(spaces.load(name)))
+    data = batch(size)
+    losses = [loss(supernet, data) for supernet in (engine, reference)]
+    for each in losses:
+        each.backward()
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-9)
+    assert_close(engine, reference, 1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(engine.eval()(data[0]), reference.eval()(data[0]), rtol=1e-9, atol=1e-9)
+
+
+OTHERS = ("sep_conv_7x7", "conv_3x3", "conv_7x1_1x7")
+
+
+def small_space(*operations: str) -> CellSpace:
+    return CellSpace("small", "for tests", 2, {name: {} for name in ("none", "skip_connect", *operations)})
+
+
+def test_other_shipped_operations_merge_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merged, "tell_unmerged", lambda name: pytest.fail(f"{name} was not merged"))
+    reference, engine = (supernet.double() for supernet in pair(small_space(*OTHERS)))
+    data = batch(12)
+    for supernet in (engine, reference):
+        loss(supernet, data).backward()
+    assert_close(engine, reference, 1e-9)
+
+
+def conv3x3(channels: int, padding: int, dilation: int = 1, groups: int | None = None) -> nn.Module:
+    return nn.Conv2d(channels, channels, 3, 1, padding, dilation, groups or channels, bias=False)
+
+
+def twice(channels: int) -> nn.Module:
+    relu = nn.ReLU()
+    first, second = (nn.Sequential(conv3x3(channels, 1), norm(channels)) for _ in range(2))
+    return nn.Sequential(relu, first, relu, second)
+
+
+def norm(channels: int, momentum: float | None = 0.1) -> nn.Module:
+    return nn.BatchNorm2d(channels, affine=False, momentum=momentum)
+
+
+UNUSUAL: dict[str, Callable[[int], nn.Module]] = {
+    "a layer used twice": twice,
+    "a dense dilated convolution": lambda c: nn.Sequential(nn.ReLU(), conv3x3(c, 2, 2, groups=1), norm(c)),
+    "unequal paddings": lambda c: nn.Sequential(nn.ReLU(), conv3x3(c, 2), conv3x3(c, 0), norm(c)),
+    "a pool whose batch norm sums up": lambda c: nn.Sequential(nn.AvgPool2d(3, 1, 1), norm(c, momentum=None)),
+}
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_operations_are_computed_as_they_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(channels: int, stride: int, affine: bool) -> nn.Module:
+        return nn.Sequential(UNUSUAL[name](channels), nn.AvgPool2d(stride, stride))
+
+    monkeypatch.setitem(blocks.OPS, "unusual", build)
+    reference, engine = (supernet.double() for supernet in pair(small_space("unusual")))
+    data = batch(8)
+    for supernet in (engine, reference):
+        loss(supernet, data).backward()
+    assert_close(engine, reference, 1e-9)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_gradients_in_evaluation_mode() -> None:
+    reference, engine = (supernet.double() for supernet in pair(small_space("sep_conv_3x3", "avg_pool_3x3")))
+    data = batch(8)
+    for supernet in (engine, reference):
+        loss(supernet, data)  # moves the running statistics off 0 and 1
+        loss(supernet.eval(), data).backward()
+    assert_close(engine, reference, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["darts+sandglass"])
+def test_twenty_search_steps_in_float64(name: str) -> None:
+    settings = SearchSettings(alpha_lr=3e-3)
+    alphas = []
+    for supernet in pair(spaces.load(name)):
+        supernet.double()
+
+        def measure(data: Batch, supernet: Supernet = supernet) -> tuple[Tensor, Tensor]:
+            logits = supernet(data[0])
+            return F.cross_entropy(logits, data[1]), logits
+
+        learner = Learner(supernet.weights, list(supernet.alphas.parameters()), measure, settings)
+        torch.manual_seed(1)
+        for _ in range(20):
+            train, valid = batch(8), batch(8)
+            learner.step_alphas(train, valid)
+            learner.step_weights(train)
+        alphas.append(torch.cat(list(supernet.alphas.parameters())))
+    torch.testing.assert_close(alphas[1], alphas[0], rtol=0, atol=1e-7)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_alpha_step_computes_no_weight_gradient() -> None:
+    _, engine = pair(small_space("sep_conv_5x5", "dil_conv_3x3"))
+    whole = copy.deepcopy(engine)
+    data = batch(8, dtype=torch.float32)
+    for weight in engine.weights:
+        weight.requires_grad_(False)
+    for supernet in (engine, whole):
+        loss(supernet, data).backward()
+    assert all(weight.grad is None for weight in engine.weights)
+    for found, wanted in zip(engine.alphas.values(), whole.alphas.values(), strict=True):
+        torch.testing.assert_close(found.grad, wanted.grad)
+
+
+class Doubling(nn.Module):
+    """An operation that the merged engine knows nothing of."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.scale = nn.Parameter(torch.randn(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.scale * x[:, :, :: self.stride, :: self.stride]
+
+
+def test_unknown_operation_runs_per_edge_and_is_named_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(blocks.OPS, "doubling", lambda channels, stride, affine: Doubling(channels, stride))
+    merged.tell_unmerged.cache_clear()
+    reference, engine = (supernet.double() for supernet in pair(small_space("sep_conv_3x3", "doubling")))
+    data = batch(8)
+    for supernet in (engine, reference):
+        loss(supernet, data).backward()
+    assert_close(engine, reference, 1e-9)
+    assert [record.getMessage().split()[1] for record in caplog.records] == ["doubling"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("name", ["darts", "darts+sandglass"])
+def test_float32_at_full_size(name: str) -> None:
+    reference, engine = pair(spaces.load(name), channels=16, cells=8)
+    engine.to(memory_format=torch.channels_last)
+    data = batch(32, images=8, dtype=torch.float32)
+    losses = [loss(supernet, data) for supernet in (engine, reference)]
+    for each in losses:
+        each.backward()
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
+    found, wanted = (
+        torch.cat([parameter.grad.flatten() for parameter in supernet.parameters()]) for supernet in (engine, reference)
+    )
+    assert float((found - wanted).norm() / wanted.norm()) < 1e-2
+    for mine, theirs in zip(engine.buffers(), reference.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,60 @@
+"""Run folders."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nas.errors import UsageError
+from nas.run import folder as run
+
+TOLD = {"command": "search", "settings": {"epochs": 2}, "execution": {}}
+
+
+def test_never_overwritten(tmp_path: Path) -> None:
+    runs = [run.create(tmp_path, "search-darts-s0", TOLD) for _ in range(3)]
+    assert len({one.path for one in runs}) == 3
+    assert json.loads((runs[0].path / "environment.json").read_text())["versions"]["torch"]
+
+
+def test_found_by_path_name_and_last(tmp_path: Path) -> None:
+    made = run.create(tmp_path, "search-darts-s0", TOLD)
+    for name in (str(made.path), made.path.name, "last"):
+        assert run.find(name, tmp_path).path == made.path
+    with pytest.raises(UsageError, match="did you mean"):
+        run.find(made.path.name + "x", tmp_path)
+    with pytest.raises(UsageError, match="no runs"):
+        run.find("last", tmp_path / "empty")
+    with pytest.raises(UsageError, match="not a run folder"):
+        run.find(str(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("torn", ['{"epoch": 3, "va', "null\n", '{"train_loss": 1}\n'])
+def test_a_torn_last_line_is_cut(tmp_path: Path, torn: str) -> None:
+    made = run.create(tmp_path, "x", TOLD)
+    for epoch in range(3):
+        made.append_log({"epoch": epoch})
+    with (made.path / "log.jsonl").open("a") as file:
+        file.write(torn)
+    assert [entry["epoch"] for entry in made.log()] == [0, 1, 2]
+    made.cut_log(2)
+    assert (made.path / "log.jsonl").read_text() == '{"epoch": 0}\n{"epoch": 1}\n'
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_damaged_settings(content: str, tmp_path: Path) -> None:
+    made = run.create(tmp_path, "x", TOLD)
+    (made.path / "settings.json").write_text(content)
+    with pytest.raises(UsageError, match=r"settings\.json"):
+        run.Run(made.path).told  # noqa: B018
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot make run folder"):
+        run.create(tmp_path / "file" / "runs", "x", TOLD)
+
+
+def test_labels_become_safe_names(tmp_path: Path) -> None:
+    made = run.create(tmp_path, "search-../my space+x:t=6-s0", TOLD)
+    assert made.path.parent == tmp_path and " " not in made.path.name

@@ -1,0 +1,256 @@
+"""Tuning by the command line, on digits: results, resuming after kills, workers, Ray with a node killed."""
+
+import csv
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.cli.tune_output import budget_table
+from nas.run.folder import find
+
+Nas = Callable[..., tuple[int, str, str]]
+RECIPE = ("--data", "digits", "--preset", "quick", "--epochs", "2", "--limit", "80", "--batch", "32")
+SMALL = ("tune", "--space", "mobilenet_v2", "--budget", "1M", *RECIPE, "--no-published", "--tune", "expansion")
+ROOT = Path(__file__).parents[2]
+
+
+def trials(run: Path) -> list[dict[str, str]]:
+    with (run / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def points(run: Path) -> list[tuple[str, str, str, str, str]]:
+    """What was drawn and what came of it, without times."""
+    return [(row["study"], row["trial"], row["state"], row["values"], row["accuracy"]) for row in trials(run)]
+
+
+def test_a_study_and_its_files(nas: Nas, tmp_path: Path) -> None:
+    budgets = ("--budget", "1M", "--budget", "1.5M")
+    status, out, err = nas(
+        "tune", "--space", "mobilenet_v2", *budgets, *RECIPE, "--trials", "3", "--seeds", "0,1", "--json"
+    )
+    assert status == 0, err
+    result = json.loads(out)
+    run = Path(result["run"])
+    assert len(result["best"]) == 4 and len(result["studies"]) == 4 and len(result["published"]) >= 1
+    for entry in result["best"]:
+        assert (
+            entry["budget"] * 0.97 <= entry["budget_madds"] <= entry["budget"]
+            and entry["madds"] == entry["budget_madds"]
+        )
+    assert [row["n"] for row in result["finals"]] == [2, 2] and result["finals"][0]["interval"] is not None
+    rows = trials(run)
+    assert sum(row["state"] in ("complete", "pruned") for row in rows) == 12
+    assert all(row["accuracy"] for row in rows if row["state"] == "complete")
+    front = json.loads((run / "pareto.json").read_text())["front"]
+    assert front and all(one["sampler"] == "tpe" for one in front)
+    assert (run / "front.png").read_bytes().startswith(b"\x89PNG")
+    for row in rows:
+        folder = run / "trials" / row["study"] / f"{int(row['trial']):04d}"
+        assert (
+            row["state"] == "fail" or json.loads((folder / "settings.json").read_text())["settings"]["validation"] == 16
+        )
+        if row["state"] == "complete":
+            assert json.loads((folder / "result.json").read_text())["test_openings"] == 0
+    with closing(sqlite3.connect(run / "study.db")) as database:
+        assert database.execute("select count(*) from studies").fetchone() == (4,)
+
+    status, out, err = nas("show", str(run))
+    assert status == 0 and "budget 1.5M MAdds" in out and "draws rejected" in out, err
+    winner = run / "winners" / "mobilenet_v2-1M" / "architecture.json"
+    best = next(entry for entry in result["best"] if entry["budget"] == 1_000_000)
+    status, out, err = nas("retrain", str(winner), *RECIPE, "--image-size", str(best["image_size"]), "--json")
+    assert status == 0 and json.loads(out)["madds"] == best["madds"], err
+
+    status, _, err = nas("tune", "--resume", str(run))
+    assert status == 0 and "is finished" in err
+
+
+def test_a_budget_under_which_nothing_was_trained() -> None:
+    assert budget_table(10**6, {"best": [], "published": [], "budgets": [10**6]}).row_count == 0
+
+
+def test_points_that_exist_only_once_are_trained_once(nas: Nas) -> None:
+    status, out, err = nas(*SMALL, "--set", "identity=1", "--trials", "40", "--epochs", "1", "--no-control", "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    (study,) = result["studies"]
+    assert study["exhausted"] and study["trained"] < 20
+    assert study["trained"] + study["rejected"].get("above the budget at the smallest width", 0) <= 20
+    values = [row["values"] for row in trials(Path(result["run"])) if row["values"]]
+    assert len(set(values)) == len(values) == study["trained"]
+
+
+def test_nsga2_covers_all_budgets_in_one_study(nas: Nas) -> None:
+    status, out, err = nas(
+        *SMALL, "--budget", "1.2M", "--sampler", "nsga2", "--trials", "4", "--epochs", "1", "--no-control", "--json"
+    )
+    assert status == 0, err
+    (study,) = json.loads(out)["studies"]
+    assert study["objectives"] == ["accuracy", "madds"] and study["study"] == "mobilenet_v2-1M_1.2M-nsga2"
+
+
+def test_a_knob_that_costs_nothing_brings_latency(nas: Nas) -> None:
+    wide = ("--space", "mobilenext", "--budget", "3M", "--tune", "identity", "--set", "reduction=6", "--trials", "2")
+    status, out, err = nas("tune", *wide, *RECIPE, "--no-published", "--no-control", "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    assert result["studies"][0]["objectives"] == ["accuracy", "latency"] and result["best"][0]["latency_ms"] > 0
+
+
+def test_a_found_cell_is_tuned_and_retrained(nas: Nas, tmp_path: Path) -> None:
+    pairs = "[('sandglass_3x3', 0), ('skip_connect', 1)]"
+    (tmp_path / "cell.txt").write_text(
+        f"Genotype(normal={pairs}, normal_concat=[2], reduce={pairs}, reduce_concat=[2])"
+    )
+    status, out, err = nas(
+        "tune", "--genotype", "cell.txt", "--budget", "5M", "--set", "cells=3", *RECIPE, "--objectives", "accuracy",
+        "--trials", "2", "--epochs", "1", "--no-control", "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    result = json.loads(out)
+    run = Path(result["run"])
+    values = result["best"][0]["values"]
+    assert {"channels", "sandglass_3x3.t", "sandglass_3x3.identity"} == set(values)
+    assert result["finals"][0]["n"] == 1 and result["finals"][0]["interval"] is None
+    document = json.loads((run / "architecture.json").read_text())
+    assert document["genotype"]["ops"]["sandglass_3x3"]["t"] == values["sandglass_3x3.t"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--budget", "20M"), "needs --space"),
+        (("--space", "mobilenext"), "and --budget"),
+        (("--space", "mobilenext", "--budget", "much"), '--budget "much"'),
+        (("--space", "mobilenext", "--budget", "90K"), "it reaches"),
+        (("--space", "mobilenexd", "--budget", "20M"), "did you mean mobilenext"),
+        (("--space", "hbonet", "--budget", "20M", "--set", "contraction"), "must be a knob and a value"),
+        (("--space", "hbonet", "--budget", "20M", "--objectives", "speed"), "--objectives"),
+        (("--space", "hbonet", "--budget", "20M", "--pruner", "median", "--sampler", "nsga2"), "are not pruned"),
+        (("--space", "hbonet", "--budget", "20M", "--freeze", "2"), "no trained weights"),
+        (("--space", "hbonet", "--budget", "20M", "--engine", "tuna"), "optuna or ray"),
+        (("--space", "hbonet", "--budget", "20M", "--cluster", "local"), "--engine ray"),
+    ],
+)
+def test_mistakes_make_no_run(nas: Nas, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    status, out, err = nas("tune", *arguments, "--data", "digits")
+    assert status == 2 and said in err and out == "" and err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def begin(arguments: tuple[str, ...], folder: Path) -> "subprocess.Popen[bytes]":
+    """The command in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NAS_RUNS": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "nas", *arguments]
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stderr=nowhere, stdout=nowhere, start_new_session=True)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def lines(folder: Path) -> int:
+    return sum(path.read_text().count("\n") for path in folder.glob("*/trials/*/*/log.jsonl"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_and_resumed_it_is_as_if_it_had_not_been(nas: Nas, tmp_path: Path, number: int) -> None:
+    study = (*SMALL, "--trials", "4", "--no-control", "--pruner", "none")
+    status, out, err = nas(*study, "--json")
+    assert status == 0, err
+    whole = points(Path(json.loads(out)["run"]))
+
+    other = tmp_path / "killed"
+    process = begin(study, other)
+    wait_for(lambda: lines(other) >= 3)  # in the middle of the second trial
+    process.send_signal(number)
+    status = process.wait(120)
+    assert status == (-9 if number == signal.SIGKILL else 143)
+    run = find("last", other)
+    assert not run.finished
+    status, _, err = nas("tune", "--resume", str(run.path))
+    assert status == 0, err
+    assert points(run.path) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_cluster_of_its_own_is_killed_and_resumed(nas: Nas, tmp_path: Path, number: int) -> None:
+    study = (*SMALL, "--trials", "4", "--no-control", "--pruner", "none", "--threads", "1")
+    status, out, err = nas(*study, "--json")
+    assert status == 0, err
+    whole = points(Path(json.loads(out)["run"]))
+
+    other = tmp_path / "killed"
+    process = begin((*study, "--engine", "ray", "--cluster", "local", "--workers", "1"), other)
+    wait_for(lambda: lines(other) >= 3)  # in the middle of the second trial
+    os.kill(process.pid, number) if number == signal.SIGKILL else os.killpg(process.pid, number)  # as Ctrl-C does
+    assert process.wait(120) == (-9 if number == signal.SIGKILL else 130)
+    run = find("last", other)
+    assert not run.finished
+    assert begin(("tune", "--resume", str(run.path), "--cluster", "local"), other).wait(300) == 0
+    assert points(run.path) == whole
+
+
+def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path) -> None:
+    process = begin((*SMALL, "--trials", "3", "--workers", "2", "--threads", "1", "--pruner", "none"), tmp_path)
+    wait_for(lambda: lines(tmp_path) >= 1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
+    assert process.wait(300) == 0
+    rows = trials(find("last", tmp_path).path)
+    assert sum(row["state"] == "complete" for row in rows) == 6
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "node_ip_address": "127.0.0.2"})
+    second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.3")
+    yield cluster, second
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of its processes' ends
+def test_ray_finishes_all_trials_when_a_node_dies(nas: Nas, two_nodes: Any, tmp_path: Path) -> None:
+    import threading
+
+    cluster, second = two_nodes
+    runs = tmp_path / "runs"
+
+    def kill() -> None:
+        wait_for(lambda: lines(runs) >= 2)
+        cluster.remove_node(second, allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ray_options = ("--engine", "ray", "--cluster", cluster.address, "--workers", "2")
+    status, out, err = nas(*SMALL, "--trials", "3", "--pruner", "none", *ray_options, "--threads", "1", "--json")
+    killer.join()
+    assert status == 0, err
+    rows = trials(Path(json.loads(out)["run"]))
+    assert sum(row["state"] == "complete" for row in rows) == 6
+    values = [(row["study"], row["values"]) for row in rows if row["values"]]
+    assert len(set(values)) == len(values)
