@@ -80,8 +80,14 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = pad_to_even(self.relu(x))
-        out: Tensor = self.norm(torch.cat([self.conv_even(x), self.conv_odd(x[:, :, 1:, 1:])], dim=1))
+        out: Tensor = self.norm(torch.cat([_strided(self.conv_even, x), _strided(self.conv_odd, x[:, :, 1:, 1:])], 1))
         return out
+
+
+def _strided(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1×1 convolution of stride 2: below 8 channels on every second pixel, as oneDNN's gradient of such a weight
+    writes past its memory on AVX2 (torch 2.14)."""
+    return F.conv2d(x[:, :, ::2, ::2], conv.weight, conv.bias) if conv.in_channels < 8 else cast(Tensor, conv(x))
 
 
 def relu_conv_bn(c_in: int, c_out: int, *, affine: bool = True) -> nn.Sequential:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nas.run.live import progress
 from rich.console import Console
 
 from nas.architecture import of_genotype
 from nas.cells.genotype import read
 from nas.reports.comparison import combine, notes, summarise, table
 from nas.run.folder import create, find
+from nas.run.live import progress
 
 Nas = Callable[..., tuple[int, str, str]]
 GENOTYPES = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text()
