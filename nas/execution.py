@@ -1,24 +1,25 @@
 """Where and how a run is executed: device, threads, folders. In exact arithmetic nothing here changes a result."""
 
-import contextlib
 import os
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
+from typing import Self
 
 from nas.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Args:
-    device: "cpu" or "cuda"; empty: a GPU where there is one.
-    threads: CPU threads; None: torch's choice.
-    data_root: folder of the data; None: ``NAS_DATA`` or the cache.
-    cluster: Ray cluster that does the work: "local", an address, or empty: this process.
-    workers: how many share each training on the cluster; None: one, or as the run was begun.
-    storage: URL of an object store that keeps the trainings of a cluster; empty: the run folder is shared.
+    """Where a run is executed.
+
+    Args:
+        device: "cpu" or "cuda"; empty: a GPU where there is one.
+        threads: CPU threads; None: torch's choice.
+        data_root: folder of the data; None: ``NAS_DATA`` or the cache.
+        cluster: Ray cluster that does the work: "local", an address, or empty: this process.
+        workers: how many share each training on the cluster; None: one, or as the run was begun.
+        storage: URL of an object store that keeps the trainings of a cluster; empty: the run folder is shared.
     """
 
     device: str = ""
@@ -34,22 +35,49 @@ class Execution:
         Raises:
             UsageError: no such device, or a senseless number of threads.
         """
+        import torch
+
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         if device.partition(":")[0] not in ("cpu", "cuda"):
             raise UsageError(f'--device "{device}": it must be cpu or cuda')
         if device != "cpu" and not torch.cuda.is_available():
             raise UsageError(f"--device {device}: torch {torch.__version__} finds no GPU here")
         if self.threads is not None:
-            if not 1 <= self.threads <= 4 * (os.cpu_count() or 1):
-                raise UsageError(
-                    f"--threads {self.threads}: it must be 1 to {4 * (os.cpu_count() or 1)} on this machine"
-                )
+            most = 4 * (os.cpu_count() or 1)
+            if not 1 <= self.threads <= most:
+                raise UsageError(f"--threads {self.threads}: it must be 1 to {most} on this machine")
             torch.set_num_threads(self.threads)
         return device
 
+    def resolved(self) -> Self:
+        """The same for the record: the actual device and threads; on a cluster those asked for, one thread by default.
 
-def mixed(precision: str, device: str) -> contextlib.AbstractContextManager[None]:
+        Raises:
+            UsageError: as :meth:`start`.
+        """
+        import torch
+
+        root = self.data_root.resolve() if self.data_root else None
+        if self.cluster:
+            return replace(self, threads=self.threads or 1, data_root=root, cluster="")
+        return replace(self, device=self.start(), threads=torch.get_num_threads(), data_root=root)
+
+    def going_on(self, begun: "Execution") -> Self:
+        """That of a resumed run: where a field is empty, what the run was begun with; always its threads and storage."""
+        return replace(
+            self,
+            device=self.device or begun.device,
+            threads=begun.threads,
+            data_root=self.data_root or begun.data_root,
+            workers=self.workers or begun.workers,
+            storage=begun.storage,
+        )
+
+
+def mixed(precision: str, device: str) -> AbstractContextManager[None]:
     """Autocast to bfloat16 where the precision asks for it."""
+    import torch
+
     if precision == "bf16":
         return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
-    return contextlib.nullcontext()
+    return nullcontext()

@@ -17,24 +17,28 @@ from nas.errors import UsageError, nearest
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-def option(default: Any, about: str, **rules: Any) -> Any:
-    """A field: its default, its sentence (shown by ``--help``) and its range."""
-    return Field(default=default, description=about, **rules)
+WHAT, LONG, RECIPE, RARE = "What", "How long", "Recipe", "Rarely needed"
+"""The parts of a command's help."""
+
+
+def option(default: Any, about: str, panel: str = RARE, **rules: Any) -> Any:
+    """A field: its default, its sentence and the part of ``--help`` that shows it, and its range."""
+    return Field(default=default, description=about, json_schema_extra={"panel": panel}, **rules)
 
 
 @dataclass(frozen=True, config=STRICT)
 class SearchSettings:
     """A cell search. Defaults: Liu et al., DARTS, ICLR 2019, §3.1 and Appendix A.1.1."""
 
-    space: str = option("darts", "Search space: a name, names joined by +, or a TOML file.")
-    data: str = option("cifar10", "Data: cifar10, cifar100, digits, or a folder with train/CLASS and test/CLASS.")
-    seed: int = option(0, "Seed of everything random.", ge=0, lt=2**31)
-    order: Literal[1, 2] = option(1, "1: first-order alpha gradient; 2: through one unrolled weight step.")
-    channels: int = option(16, "Channels C of the first cells.", ge=2, le=4096)
-    cells: int = option(8, "Number of cells L.", ge=1, le=200)
-    epochs: int = option(50, "Passes over the weights' half of the training images.", ge=1)
-    batch: int = option(64, "Images a step, for the weights and again for the alphas.", ge=2)
-    limit: int | None = option(None, "Use at most so many training images.", ge=4)
+    space: str = option("darts", "Search space: a name, names joined by +, or a TOML file.", WHAT)
+    data: str = option("cifar10", "Data: cifar10, cifar100, digits, or a folder with train/CLASS and test/CLASS.", WHAT)
+    seed: int = option(0, "Seed of everything random.", WHAT, ge=0, lt=2**31)
+    order: Literal[1, 2] = option(1, "1: first-order alpha gradient; 2: through one unrolled weight step.", WHAT)
+    channels: int = option(16, "Channels C of the first cells.", LONG, ge=2, le=4096)
+    cells: int = option(8, "Number of cells L.", LONG, ge=1, le=200)
+    epochs: int = option(50, "Passes over the weights' half of the training images.", LONG, ge=1)
+    batch: int = option(64, "Images a step, for the weights and again for the alphas.", LONG, ge=2)
+    limit: int | None = option(None, "Use at most so many training images.", LONG, ge=4)
     lr: float = option(0.025, "First learning rate of the weights.", gt=0)
     lr_min: float = option(0.001, "Last learning rate of the weights (cosine).", ge=0)
     momentum: float = option(0.9, "Momentum of the weights' SGD.", ge=0, lt=1)
@@ -45,13 +49,17 @@ class SearchSettings:
     alpha_beta2: float = option(0.999, "Second moment's decay of the alphas' Adam.", ge=0, lt=1)
     alpha_weight_decay: float = option(1e-3, "Weight decay of the alphas.", ge=0)
     alphas_from: int = option(0, "First epoch in which the alphas learn.", ge=0)
-    engine: Literal["merged", "reference"] = option("merged", "merged: fast; reference: one module per operation.")
-    partial: int = option(1, "K of PC-DARTS: operations see 1/K of the channels. Brings its own batch and rates.", ge=1)
-    sampler: Literal["all", "gdas"] = option(
-        "all", "all operations, or gdas: one of each edge, drawn anew; the engine does not matter."
+    engine: Literal["merged", "reference"] = option(
+        "merged", "merged: fast; reference: one module per operation.", WHAT
     )
-    tau: float = option(10.0, "First temperature of gdas' draws.", gt=0)
-    tau_min: float = option(0.1, "Last temperature of gdas' draws (linear).", gt=0)
+    partial: int = option(
+        1, "K of PC-DARTS: operations see 1/K of the channels. Brings its own batch and rates.", WHAT, ge=1
+    )
+    relaxation: Literal["softmax", "path"] = option(
+        "softmax", "softmax: all operations, weighted; path: one of each edge, drawn anew (GDAS; any engine).", WHAT
+    )
+    tau: float = option(10.0, "First temperature of the drawn paths.", gt=0)
+    tau_min: float = option(0.1, "Last temperature of the drawn paths (linear).", gt=0)
     recompute: bool = option(
         False, "Keep only the cells' inputs and compute the rest again in the backward pass: less memory, slower."
     )
@@ -69,28 +77,31 @@ class SearchSettings:
             raise ValueError(
                 f"--partial {self.partial}: --channels {self.channels} must be a multiple of it, at least its double"
             )
-        if self.sampler == "gdas" and self.order == 2:
-            raise ValueError("--sampler gdas and --order 2 do not go together: gdas is first order")
-        if self.sampler == "gdas" and self.partial > 1:
-            raise ValueError(f"--sampler gdas and --partial {self.partial} do not go together: choose one")
+        if self.relaxation == "path" and self.order == 2:
+            raise ValueError("--relaxation path and --order 2 do not go together: drawn paths are first order")
+        if self.relaxation == "path" and self.partial > 1:
+            raise ValueError(f"--relaxation path and --partial {self.partial} do not go together: choose one")
 
 
 @dataclass(frozen=True, config=STRICT)
 class TrainSettings:
     """Training of one network. Defaults: DARTS' recipe for CIFAR-10 (ICLR 2019, §3.2 and Appendix A.2.1)."""
 
-    data: str = option("cifar10", "Data: cifar10, cifar100, digits, or a folder with train/CLASS and test/CLASS.")
-    seed: int = option(0, "Seed of everything random.", ge=0, lt=2**31)
-    epochs: int = option(600, "Passes over the training images.", ge=1)
-    batch: int = option(96, "Images a step.", ge=2)
-    limit: int | None = option(None, "Use at most so many training images.", ge=4)
-    validation: int = option(0, "Hold out so many training images, to choose between cells or recipes.", ge=0)
+    data: str = option("cifar10", "Data: cifar10, cifar100, digits, or a folder with train/CLASS and test/CLASS.", WHAT)
+    seed: int = option(0, "Seed of everything random.", WHAT, ge=0, lt=2**31)
+    epochs: int = option(600, "Passes over the training images.", LONG, ge=1)
+    batch: int = option(96, "Images a step.", LONG, ge=2)
+    limit: int | None = option(None, "Use at most so many training images.", LONG, ge=4)
+    validation: int = option(0, "Hold out so many training images, to choose between cells or recipes.", LONG, ge=0)
     accumulate: int = option(
-        1, "Parts a batch is computed in, to save memory: the same gradient but for batch statistics and dropout.", ge=1
+        1,
+        "Parts a batch is computed in, to save memory: the same gradient but for batch statistics and dropout.",
+        LONG,
+        ge=1,
     )
-    optimizer: Literal["sgd", "rmsprop"] = option("sgd", "sgd or rmsprop, both with momentum.")
-    schedule: Literal["cosine", "one-cycle", "exponential"] = option("cosine", "Course of the learning rate.")
-    lr: float = option(0.025, "Highest learning rate.", gt=0)
+    optimizer: Literal["sgd", "rmsprop"] = option("sgd", "sgd or rmsprop, both with momentum.", RECIPE)
+    schedule: Literal["cosine", "one-cycle", "exponential"] = option("cosine", "Course of the learning rate.", RECIPE)
+    lr: float = option(0.025, "Highest learning rate.", RECIPE, gt=0)
     lr_min: float = option(0.0, "Last learning rate.", ge=0)
     lr_decay: float = option(
         0.97, "Factor of the learning rate from epoch to epoch (schedule exponential).", gt=0, le=1
@@ -99,24 +110,26 @@ class TrainSettings:
     momentum: float = option(0.9, "Momentum.", ge=0, lt=1)
     nesterov: bool = option(False, "Nesterov's form of SGD's momentum.")
     square_decay: float = option(0.9, "RMSProp's decay of the mean square.", ge=0, lt=1)
-    weight_decay: float = option(3e-4, "Weight decay.", ge=0)
+    weight_decay: float = option(3e-4, "Weight decay.", RECIPE, ge=0)
     decayed: Literal["all", "weights", "dense"] = option(
         "all", "What decays: all; weights: no biases and batch norms; dense: no depthwise kernels either."
     )
     clip: float = option(5.0, "Largest norm of the gradient; 0: any.", ge=0)
     ema: float = option(
-        0.0, "Decay a step of the weights' moving average, which is what is tested and kept.", ge=0, lt=1
+        0.0, "Decay a step of the weights' moving average, which is what is tested and kept.", RECIPE, ge=0, lt=1
     )
-    auxiliary: float = option(0.4, "Weight of the auxiliary head's loss; 0: no such head.", ge=0)
+    auxiliary: float = option(0.4, "Weight of the auxiliary head's loss; 0: no such head.", RECIPE, ge=0)
     crop: Literal["padded", "resized"] = option(
         "padded", "Random crops: of the padded image; resized: of 8 to 100 % of its area, stretched."
     )
     jitter: float = option(
         0.0, "Brightness, contrast and saturation are multiplied by 1 ± so much at most, in random order.", ge=0, le=1
     )
-    cutout: bool = option(True, "Mask a square of half the side in each training image.")
-    drop_path: float = option(0.2, "Probability of dropping a path at the end; rises linearly from 0.", ge=0, lt=1)
-    label_smoothing: float = option(0.0, "Share of the label spread over all classes.", ge=0, lt=1)
+    cutout: bool = option(True, "Mask a square of half the side in each training image.", RECIPE)
+    drop_path: float = option(
+        0.2, "Probability of dropping a path at the end; rises linearly from 0.", RECIPE, ge=0, lt=1
+    )
+    label_smoothing: float = option(0.0, "Share of the label spread over all classes.", RECIPE, ge=0, lt=1)
     freeze: int = option(0, "With --init: keep the first so many cells or stages as they are.", ge=0)
     image_size: int | None = option(None, "Side in pixels of an image folder's images.", ge=8, le=1024)
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: mixed precision.")
@@ -126,18 +139,20 @@ class TrainSettings:
 class TuneSettings:
     """Tuning under budgets; how each trial is trained, TrainSettings say."""
 
-    trials: int = option(60, "Trained trials per space and budget (nsga2: per space).", ge=1, le=100_000)
+    trials: int = option(60, "Trained trials per space and budget (nsga2: per space).", LONG, ge=1, le=100_000)
     mode: Literal["fill", "cap"] = option(
-        "fill", "fill: every trial is brought just under its budget; cap: anything not above it."
+        "fill", "fill: every trial is brought just under its budget; cap: anything not above it.", WHAT
     )
     sampler: Literal["tpe", "nsga2", "random"] = option(
-        "tpe", "tpe and random: a study per budget; nsga2: one study over all budgets, for the front."
+        "tpe", "tpe and random: a study per budget; nsga2: one study over all budgets, for the front.", WHAT
     )
     pruner: Literal["none", "median", "halving"] | None = option(
         None, "Stops bad trials early: none, median, halving. Usual: halving where accuracy is the one objective."
     )
     objectives: str | None = option(
-        None, "accuracy, or with commas also madds, params, latency. Usual: accuracy, and latency where a knob is free."
+        None,
+        "accuracy, or with commas also madds, params, latency. Usual: accuracy, and latency where a knob is free.",
+        WHAT,
     )
     control: bool = option(True, "As many random trials beside, as a control.")
     published: bool = option(True, "Train the family's published settings nearest to the budgets as well.")
@@ -250,9 +265,6 @@ SIZES: dict[str, dict[str, int]] = {
 }
 """The found network's size under each preset."""
 
-LATER = {("jitter", 0.0)}
-"""Fields, with the value that stands for their absence, that came when recipes had been named already."""
-
 Settings = TypeVar("Settings")
 
 
@@ -298,12 +310,7 @@ def make(kind: type[Settings], values: Mapping[str, Any], where: str = "settings
         raise UsageError(f"{where}: {name} = {values.get(name)!r} (--{name.replace('_', '-')}): {rule}") from None
 
 
-def plain(settings: SearchSettings | TrainSettings | TuneSettings) -> dict[str, Any]:
-    """The settings as JSON values."""
-    return asdict(settings)
-
-
 def recipe_hash(settings: SearchSettings | TrainSettings) -> str:
-    """Eight hex digits that name a recipe: every field but the seed, and later fields where they change anything."""
-    values = {name: value for name, value in plain(settings).items() if (name, value) not in LATER and name != "seed"}
+    """Eight hex digits that name a recipe: every field but the seed."""
+    values = {name: value for name, value in asdict(settings).items() if name != "seed"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,40 @@
+"""A line of log.jsonl, typed: what an epoch came to. Accuracies are fractions, losses mean cross-entropies."""
+
+from typing import Any
+
+from pydantic.dataclasses import dataclass
+
+from nas.run.documents import DOCUMENT
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class Epoch:
+    """An epoch of a training; ``valid_…`` where images are held out."""
+
+    epoch: int
+    seconds: float
+    train_loss: float
+    train_accuracy: float
+    valid_loss: float | None = None
+    valid_accuracy: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class SearchEpoch(Epoch):
+    """An epoch of a search.
+
+    Args:
+        alphas: per cell kind (edges, operations).
+        betas: per cell kind (edges,), where edges have weights of their own.
+        entropy: mean entropy of the mixing weights of an edge, in nats.
+        skip_share: share of the genotype's edges that are skip connections.
+        genotype: the document of the cell so far.
+    """
+
+    valid_loss: float
+    valid_accuracy: float
+    alphas: dict[str, list[list[float]]]
+    betas: dict[str, list[float]] | None = None
+    entropy: float
+    skip_share: float
+    genotype: dict[str, Any]

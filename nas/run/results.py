@@ -1,0 +1,85 @@
+"""What runs come to: result.json, typed. Accuracies are fractions."""
+
+from pydantic.dataclasses import dataclass
+
+from nas.run.documents import DOCUMENT
+from nas.run.spec import Init
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class SearchResult:
+    """A search: the supernet's held-out accuracy, mean alpha entropy before and after, and the cell's network.
+
+    Args:
+        recipe: hash of the settings.
+        search_params: parameters of the supernet.
+        params, madds: of the network that the cell is meant for.
+        seconds: of all epochs.
+    """
+
+    valid_accuracy: float
+    entropy: tuple[float, float]
+    skip_share: float
+    space: str
+    seed: int
+    recipe: str
+    search_params: int
+    seconds: float
+    hardware: str
+    params: int
+    madds: int
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class Rank:
+    """A searched cell's held-out accuracy after a short training, and its network's parameters."""
+
+    seed: int
+    valid_accuracy: float
+    params: int
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class SearchRanking:
+    """Searches of several seeds, best first; ``best`` is the first one's folder."""
+
+    ranking: tuple[Rank, ...]
+    best: str
+    space: str
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class TrainResult:
+    """A training.
+
+    Args:
+        test_accuracy, test_loss: read once, at the end; None where the test set stays closed.
+        valid_accuracy: on held-out training images, where there are any.
+        recipe: hash of the settings.
+        seconds: of all epochs.
+        test_openings: how often the test set was read.
+        latency_ms: of one image, where a tuning asked for it.
+    """
+
+    test_accuracy: float | None
+    test_loss: float | None
+    valid_accuracy: float | None
+    params: int
+    madds: int
+    seed: int
+    recipe: str
+    seconds: float
+    hardware: str
+    test_openings: int
+    init: Init | None = None
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class Figures:
+    """The main figures of a result of any kind, or of a log's last line."""
+
+    test_accuracy: float | None = None
+    valid_accuracy: float | None = None
+    params: int | None = None
+    madds: int | None = None

@@ -1,0 +1,100 @@
+"""What a run is to do: the content of its settings.json, typed; a tuning's own is in :mod:`nas.tuning.spec`."""
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
+from nas.execution import Execution
+from nas.run.documents import DOCUMENT
+from nas.settings import SearchSettings, TrainSettings
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class OpsFile:
+    """The file of a user's own operations: where it is and the SHA-256 of its content."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class Size:
+    """Channels and cells of the network that a searched cell is meant for."""
+
+    channels: int
+    cells: int
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class Candidate:
+    """One of several networks to train: its name in tables, and where it came from."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class Init:
+    """The training that a run's first weights come from, and the SHA-256 of those weights."""
+
+    run: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class Spec:
+    """What every run is to do.
+
+    Args:
+        command: of the command line; "rank" and "trial" are trainings inside of a search and a tuning.
+        execution: device, threads and folders the run was begun with.
+        preset: the recipe's name.
+        ops: the user's own operations.
+        seeds: of a run with a child for each; empty: the settings' one.
+        tensorboard: whether RUN/tensorboard is written.
+    """
+
+    command: str
+    execution: Execution
+    preset: str = ""
+    ops: OpsFile | None = None
+    seeds: tuple[int, ...] | None = None
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class SearchSpec(Spec):
+    """A search; ``final`` is the size of the network that its cell is meant for."""
+
+    command: Literal["search"] = "search"
+    settings: SearchSettings
+    final: Size
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, document: Any) -> Any:
+        """Runs begun before --relaxation had --sampler all or gdas."""
+        values = getattr(document, "kwargs", document)
+        settings = values.get("settings") if isinstance(values, dict) else None
+        if isinstance(settings, dict) and "sampler" in settings:
+            settings["relaxation"] = {"all": "softmax", "gdas": "path"}[settings.pop("sampler")]
+        return document
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class TrainSpec(Spec):
+    """A training, or (with ``networks`` or ``seeds``) one of each network and seed.
+
+    Args:
+        source: where the one network came from.
+        networks: several networks; the file of each is ``architecture-<name>.json``.
+        title: shown beside the progress.
+    """
+
+    command: Literal["retrain", "rank", "trial"] = "retrain"
+    settings: TrainSettings
+    source: str = ""
+    networks: tuple[Candidate, ...] | None = None
+    init: Init | None = None
+    title: str = ""
