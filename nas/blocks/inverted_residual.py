@@ -13,7 +13,7 @@ from nas.blocks.layers import (
     depthwise_bn,
     shortcut_channels,
 )
-from nas.blocks.segment import Term, pieces_of, segments_of, shortcut_terms
+from nas.blocks.segment import Term, pieces_of, shortcut_terms
 from nas.blocks.squeeze_excite import Squeeze
 
 SHORTCUTS = ("bottlenecks", "expansions", "none")
@@ -79,7 +79,5 @@ class InvertedResidual(nn.Module):
         return add_first(self.project(self.squeeze(wide)), x, self.outer, in_place=self.linear)
 
     def terms(self) -> list[Term] | None:
-        expansion, rest = pieces_of(self.expand), segments_of(self.depthwise, self.squeeze, self.project)
-        if expansion is None or rest is None or self.inner:
-            return None
-        return [Term((*expansion, *rest)), *shortcut_terms(self.outer, self.c_out)]
+        pieces = pieces_of(self.expand, self.depthwise, self.squeeze, self.project)
+        return None if pieces is None or self.inner else [Term(pieces), *shortcut_terms(self.outer, self.c_out)]

@@ -71,12 +71,13 @@ def pool_terms(pool: nn.Module, *layers: nn.Module) -> list[Term] | None:
     return [Term((step_of(pool), *norms))] if len(norms) == len(layers) < 2 else None
 
 
-def pieces_of(module: nn.Module) -> tuple[Piece, ...] | None:
-    """What stands first in a block: the pieces that the module says it has, or its segments; None: something else."""
-    if own := vars(type(module)).get("pieces"):
-        pieces: tuple[Piece, ...] | None = own(module)
-        return pieces
-    return segments_of(module)
+def pieces_of(first: nn.Module, *modules: nn.Module) -> tuple[Piece, ...] | None:
+    """What modules in a row are, of which the first may say itself, in a method ``pieces``; None: something else."""
+    own = vars(type(first)).get("pieces")
+    if own is None:
+        return segments_of(first, *modules)
+    pieces, segments = own(first), segments_of(*modules)
+    return None if pieces is None or segments is None else (*pieces, *segments)
 
 
 def segments_of(*modules: nn.Module) -> tuple[Segment, ...] | None:

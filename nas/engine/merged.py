@@ -72,19 +72,17 @@ class MergedFanOut(MixedFanOut):
     def contributions(self, state: Tensor, rows: Tensor) -> list[Contribution]:
         """What leaves the state, by edge; rows are (operations, edges)."""
         sums = [backend(state, len(self.readers)) for backend in self.backends]
-        common: dict[MergedTerm, CommonMap] = {}
+        common: list[CommonMap] = []
         contributions: list[Contribution] = []
-        for operation, row in zip(self.operations, rows, strict=True):
+        for operation, row in zip(self.operations, rows.unbind(), strict=True):
             if operation.terms is None:
                 contributions += [(edge, row[edge] * module(state)) for edge, module in enumerate(operation.modules)]
             for term in operation.terms or ():
-                if not term.common:
-                    contributions += enumerate(added(term, row, sums))
-                elif term in common:
-                    common[term] = common[term]._replace(row=common[term].row + row)
+                if term.common:
+                    common = joined(common, common_map(term, row, state))
                 else:
-                    common[term] = common_map(term, row, state)
-        return contributions + totals(sums, list(common.values()))
+                    contributions += enumerate(added(term, row, sums))
+        return contributions + totals(sums, common)
 
 
 @cache
@@ -115,6 +113,14 @@ def common_map(term: MergedTerm, row: Tensor, state: Tensor) -> CommonMap:
         for segment in stage.chain:
             statistics = segment.norm.statistics(x)
     return CommonMap(embedded(x, term.zeros), statistics, row)
+
+
+def joined(maps: list[CommonMap], new: CommonMap) -> list[CommonMap]:
+    """The maps and one more; where two operations pass the state on, it is there once, with both weights."""
+    known = [each for each in maps if each.map is new.map]
+    if not known:
+        return [*maps, new]
+    return [each._replace(row=each.row + new.row) if each is known[0] else each for each in maps]
 
 
 def embedded(x: Tensor, zeros: tuple[int, int]) -> Tensor:

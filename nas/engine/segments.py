@@ -78,47 +78,38 @@ class MergedNorm:
         first = self.modules[0]
         return not first.affine and first.momentum is not None and first.track_running_stats
 
+    @torch.no_grad()
     def statistics(self, y: Tensor) -> Statistics:
         """Those of a map in training, towards which the running ones are moved; else the running ones.
 
         Raises:
             ValueError: one value a channel has no variance.
         """
-        if not self.training:
+        if not self.modules[0].training:
             return self.of(*self.running(y.shape[1]))
         check_values(y.numel() // y.shape[1])
-        batch = torch.zeros(2, y.shape[1], dtype=self.dtype, device=y.device)
+        batch = torch.zeros(2, y.shape[1], dtype=torch.promote_types(y.dtype, torch.float32), device=y.device)
         mean, var = ATEN.batch_norm_update_stats(y, batch[0], batch[1], 1.0)
         self.move(batch)
         return self.of(mean, var)
 
-    @property
-    def training(self) -> bool:
-        return self.modules[0].training
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the running statistics."""
-        return self.modules[0].get_buffer("running_mean").dtype
-
     def of(self, mean: Tensor, var: Tensor) -> Statistics:
         """Statistics of that mean and (biased) variance."""
-        eps = self.modules[0].eps
-        return Statistics(mean, var, torch.rsqrt(var + eps), eps, self.training)
+        eps, training = self.modules[0].eps, self.modules[0].training
+        return Statistics(mean, var, torch.rsqrt(var + eps), eps, training)
 
     def running(self, channels: int) -> list[Tensor]:
         """The running mean and variance of a map with so many channels."""
         modules = self.modules[: channels // self.modules[0].num_features]
         return [torch.cat(buffers(modules, name)) for name in ("running_mean", "running_var")]
 
-    @torch.no_grad()
     def move(self, batch: Tensor) -> None:
         """Moves all running statistics towards a batch's mean and unbiased variance, (2, channels)."""
-        parts = batch.split(self.modules[0].num_features, dim=1)
-        parts = parts if len(parts) == len(self.modules) else parts * len(self.modules)
-        momentum = self.modules[0].momentum or 0.0
-        torch._foreach_lerp_(buffers(self.modules, "running_mean"), [part[0] for part in parts], momentum)
-        torch._foreach_lerp_(buffers(self.modules, "running_var"), [part[1] for part in parts], momentum)
+        running = buffers(self.modules, "running_mean"), buffers(self.modules, "running_var")
+        targets = batch.to(running[0][0].dtype).view(2, -1, self.modules[0].num_features).unbind()
+        for values, target in zip(running, targets, strict=True):
+            parts = target.unbind() * (len(values) // target.shape[0])
+            torch._foreach_lerp_(values, parts, self.modules[0].momentum or 0.0)
         torch._foreach_add_(buffers(self.modules, "num_batches_tracked"), 1)
 
 

@@ -6,6 +6,7 @@ and the backward of a batch norm is an affine map within the next pass.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise, starmap
 from typing import Any
 
@@ -80,7 +81,7 @@ class Plan:
     state: int | None = None
     apart: bool = False
 
-    @property
+    @cached_property
     def slices(self) -> list[slice]:
         """Where each chain's segments are among all."""
         ends = accumulate(map(len, self.chains), initial=0)
@@ -185,7 +186,8 @@ def forward_segment(
     """
     shared = before is None and not plan.apart
     images = x.shape[0] if shared else x.shape[0] // plan.edges
-    depthwise, pointwise = (next(weights) if each else None for each in (segment.depthwise, segment.pointwise))
+    depthwise = next(weights) if segment.depthwise else None
+    pointwise = next(weights) if segment.pointwise else None
     fields = fields_of(segment, plan.edges, images, shared, x.shape[2], x.shape[3])
     channels = plan.edges * fields.out
     y = x.new_empty(plan.edges * images, fields.out_height, fields.out_width, fields.out).permute(0, 3, 1, 2)
@@ -244,10 +246,10 @@ def statistics_of(norm: MergedNorm, mean: Tensor, var: Tensor, values: int) -> S
     Raises:
         ValueError: one value has no variance.
     """
-    if not norm.training:
+    if not norm.modules[0].training:
         return norm.of(*(each.double() for each in norm.running(len(mean))))
     check_values(values)
-    norm.move(torch.stack([mean, var * (values / (values - 1))]).to(norm.dtype))
+    norm.move(torch.stack([mean, var * (values / (values - 1))]))
     return norm.of(mean, var)
 
 

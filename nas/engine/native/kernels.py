@@ -12,7 +12,7 @@ from nas.engine.native import compiler
 VERSION = 1
 """Of the structures, as LAYOUT_VERSION in lanes.h: raised with any change of their fields."""
 INTEGER, POINTER, POINTERS = ctypes.c_int64, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
-Value = int | Tensor | Sequence[Tensor | None] | None
+Value = Tensor | Sequence[Tensor | None] | None
 """Of a field: a tensor or a list of tensors becomes a pointer, None the null pointer."""
 
 
@@ -64,21 +64,17 @@ def call(function: str, fields: ctypes.Structure, dtype: torch.dtype, **values: 
     """Calls a kernel on maps of a dtype, after more of its fields were filled in."""
     fields.threads, fields.precise = torch.get_num_threads(), dtype == torch.float64
     for name, value in values.items():
-        setattr(fields, name, argument(value))
+        if value is None or isinstance(value, Tensor):
+            setattr(fields, name, pointer(value))
+        else:
+            setattr(fields, name, (POINTER * len(value))(*map(pointer, value)))
     getattr(library(), function)(ctypes.byref(fields))
 
 
-def argument(value: Value) -> object:
-    """A value as ctypes takes it."""
-    if isinstance(value, Tensor):
-        return pointer(value)
-    if value is None or isinstance(value, int):
-        return value
-    return (POINTER * len(value))(*(tensor if tensor is None else pointer(tensor) for tensor in value))
-
-
-def pointer(tensor: Tensor) -> int:
+def pointer(tensor: Tensor | None) -> int | None:
     """Of a tensor's memory; kernels know no strides."""
+    if tensor is None:
+        return None
     assert tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
     return tensor.data_ptr()
 
