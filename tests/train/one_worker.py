@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from nas.train.parallel import Team
 
 from nas import data
 from nas.architecture import Architecture, from_json, of_genotype
@@ -15,9 +16,8 @@ from nas.cells.genotype import read
 from nas.data.batches import Augmentation, Stream
 from nas.macro.networks import document
 from nas.settings import TrainSettings
-from nas.train.parallel import Team
+from nas.train.loop import draw_masks, train_step
 from nas.train.recipe import make_optimizer
-from nas.train.step import draw_masks, learn
 
 TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
 SETTINGS = TrainSettings(data="digits", batch=20, limit=40, epochs=2, drop_path=0.4, clip=0.5, label_smoothing=0.1)
@@ -42,7 +42,7 @@ def two_steps(architecture: Architecture, team: Team) -> dict[str, Any]:
     for step in range(2):
         masks = draw_masks(network, settings, 1, step, team.places)
         images, labels = stream.at(step)
-        loss, _ = learn(spread, optimizer, (images.double(), labels), settings, "cpu", masks, team)
+        loss, _ = train_step(spread, optimizer, (images.double(), labels), settings, "cpu", masks, team)
         found[f"loss {step}"] = team.sum(loss=loss)["loss"]
         if step == 0:
             gradients = {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
