@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from logging import ERROR
 from typing import Any
 
 from nas.errors import UsageError
@@ -58,7 +59,7 @@ def _initialise(address: str, cpus: int | None) -> None:
     else:
         check_answers(address)
     try:
-        ray.init(address, runtime_env=runtime_environment(), include_dashboard=False, logging_level="error", **options)
+        ray.init(address, runtime_env=runtime_environment(), include_dashboard=False, logging_level=ERROR, **options)
     except Exception as error:  # what Ray raises itself when a node does not start
         raise UsageError(f"--cluster {address}: {str(error).splitlines()[0]}") from None
 

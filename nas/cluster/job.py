@@ -5,35 +5,41 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from nas.cluster.connect import check_answers, runtime_environment
 from nas.cluster.storage import is_url
-from nas.cluster.trainings import check_answers
 from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.run.folder import Run
+from nas.run.spec import Spec
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
 
 HERE = ("local", "auto")
 """Clusters that this process joins itself: one of its own, and the one it already runs on (as a job does)."""
 
 
-def wanted(execution: Execution) -> bool:
+def possible(execution: Execution) -> bool:
     """Whether a job makes sense: the cluster is elsewhere, and its head sees the run folder."""
     return execution.cluster not in HERE and not is_url(execution.storage)
 
 
 def carry_out(run: Run, execution: Execution) -> bool:
-    """Runs ``--resume`` as a job, or finds the one that does, and shows its log until it ends.
+    """Runs ``--resume`` as a job, or joins the one that does, and shows its log until it ends.
 
     Returns:
-        False where the cluster takes no jobs.
+        False where no job is :func:`possible`, or the cluster takes none.
 
     Raises:
         UsageError: nothing answers there, the job failed, or its log broke off.
         Interrupted: on Ctrl-C; the job goes on.
     """
+    if not possible(execution):
+        return False
     check_answers(execution.cluster)
-    client = connect(execution.cluster)
+    client = client_of(execution.cluster)
     if client is None:
         print(
             f"{execution.cluster} takes no jobs (it has no dashboard): this terminal must stay open; "
@@ -41,7 +47,7 @@ def carry_out(run: Run, execution: Execution) -> bool:
             file=sys.stderr,
         )
         return False
-    number = under_way(client, run) or submit(client, run, execution)
+    number = present(client, run) or submit(client, run, execution)
     print(f"job {number}: goes on if this terminal closes", file=sys.stderr)
     again = f"see it again with --resume {run.path} --cluster {execution.cluster}"
     try:
@@ -57,7 +63,7 @@ def carry_out(run: Run, execution: Execution) -> bool:
     return True
 
 
-def connect(address: str) -> Any:
+def client_of(address: str) -> "JobSubmissionClient | None":
     """A client of the cluster's jobs, or None where it takes none.
 
     Raises:
@@ -79,35 +85,33 @@ def connect(address: str) -> Any:
         return None
 
 
-def under_way(client: Any, run: Run) -> str:
-    """The job that carries out this run already, or nothing: two must not write into one folder."""
+def present(client: "JobSubmissionClient", run: Run) -> str:
+    """The job that carries out this run now, or nothing: two must not write into one folder."""
     jobs = [job for job in client.list_jobs() if (job.metadata or {}).get("run") == str(run.path.resolve())]
-    return next((job.submission_id for job in jobs if not job.status.is_terminal()), "")
+    return next((job.submission_id or "" for job in jobs if not job.status.is_terminal()), "")
 
 
-def submit(client: Any, run: Run, execution: Execution) -> str:
-    """Begins the job; its number."""
-    shared = {name: os.environ[name] for name in ("NAS_DATA",) if name in os.environ}
-    return str(
-        client.submit_job(
-            entrypoint=command(run, execution),
-            runtime_env={"env_vars": shared},
-            metadata={"run": str(run.path.resolve())},
-        )
+def submit(client: "JobSubmissionClient", run: Run, execution: Execution) -> str:
+    """The number of a new job."""
+    return client.submit_job(
+        entrypoint=command_line(run, execution),
+        runtime_env=runtime_environment(),
+        metadata={"run": str(run.path.resolve())},
     )
 
 
-def command(run: Run, execution: Execution) -> str:
+def command_line(run: Run, execution: Execution) -> str:
     """What the job types: it resumes the run on the cluster it finds itself on."""
-    words = ["python", "-m", "nas", "retrain", "--resume", str(run.path.resolve()), "--cluster", "auto"]
+    spec = run.spec(Spec)
+    words = ["python", "-m", "nas", spec.command, "--resume", str(run.path.resolve()), "--cluster", "auto"]
     words += ["--device", execution.device] if execution.device else []
     words += ["--workers", str(execution.workers)] if execution.workers else []
     words += ["--data-root", str(execution.data_root.resolve())] if execution.data_root else []
-    words += ["--ops", run.told["ops"]["path"]] if run.told.get("ops") else []
+    words += ["--ops", spec.ops.path] if spec.ops else []
     return shlex.join(words)
 
 
-async def show_log(client: Any, number: str) -> None:
-    """The job's output, as it comes, on stderr."""
+async def show_log(client: "JobSubmissionClient", number: str) -> None:
+    """Prints the job's output, as it comes, on stderr."""
     async for lines in client.tail_job_logs(number):
         print(lines, end="", file=sys.stderr, flush=True)

@@ -2,20 +2,69 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+
+from pydantic.dataclasses import dataclass
 
 from nas.errors import UsageError
+from nas.extras import need
 from nas.files import write
+from nas.run.documents import DOCUMENT, as_json, parse
 
 INDEX = "latest.json"
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class Object:
+    """The content of a file: its object's name on the store, and its SHA-256."""
+
+    object: str
+    sha256: str
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class Index:
+    """What is on the store.
+
+    Args:
+        number: of the push that wrote it.
+        files: by their names in the run folder.
+        gone: objects that no file has any more, which the next push removes.
+    """
+
+    number: int = 0
+    files: dict[str, Object] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
 
 
 def is_url(storage: str) -> bool:
     """Whether it names an object store rather than a folder."""
     return "://" in storage
+
+
+def url_of(folder: Path, storage: str) -> str:
+    """The URL of a run folder's copy; empty where the storage is no object store."""
+    return f"{storage.rstrip('/')}/{folder.parent.name}/{folder.name}" if is_url(storage) else ""
+
+
+@contextmanager
+def copies(folders: Sequence[Path], storage: str) -> Iterator[None]:
+    """A context in which run folders have their copies on an object store, from which they are renewed at its end.
+
+    Raises:
+        UsageError: as of :class:`Store`.
+    """
+    stores = {folder: Store(url_of(folder, storage)) for folder in folders if is_url(storage)}
+    for folder, store in stores.items():
+        store.begin(folder)
+    try:
+        yield
+    finally:
+        for folder, store in stores.items():
+            store.pull(folder)
 
 
 class Store:
@@ -30,10 +79,9 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        try:
-            from fsspec.core import url_to_fs
-        except ImportError:
-            raise UsageError(f"--storage {url} needs fsspec: pip install 'nas[cluster]'") from None
+        need(f"--storage {url}", "cluster", "fsspec")
+        from fsspec.core import url_to_fs
+
         try:
             self.system, self.root = url_to_fs(url)
         except (ImportError, ValueError) as error:
@@ -41,7 +89,7 @@ class Store:
 
     def begin(self, folder: Path) -> None:
         """Puts a new run there; one that is there already is left as it is."""
-        if not self._index()["files"]:
+        if not self._index().files:
             self.push(folder)
 
     def push(self, folder: Path) -> None:
@@ -51,21 +99,19 @@ class Store:
             UsageError: the store cannot be written; what was there stays valid.
         """
         before = self._index()
-        number, files = before["number"] + 1, {}
-        with self._said("write"):
+        number, files = before.number + 1, dict[str, Object]()
+        with self._errors("write"):
             for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
                 name, content = path.relative_to(folder).as_posix(), path.read_bytes()
-                digest = hashlib.sha256(content).hexdigest()
-                files[name] = before["files"].get(name)
-                if files[name] is None or files[name]["sha256"] != digest:
-                    files[name] = {"object": f"{number:09d}/{name}", "sha256": digest}
-                    self._put(files[name]["object"], content)
-            gone = {entry["object"] for entry in before["files"].values()} - {
-                entry["object"] for entry in files.values()
-            }
-            index = {"number": number, "files": files, "gone": sorted(gone)}
+                digest, entry = hashlib.sha256(content).hexdigest(), before.files.get(name)
+                if entry is None or entry.sha256 != digest:
+                    entry = Object(f"{number:09d}/{name}", digest)
+                    self._put(entry.object, content)
+                files[name] = entry
+            gone = {each.object for each in before.files.values()} - {each.object for each in files.values()}
+            index = as_json(Index(number, files, tuple(sorted(gone))))
             self._put(INDEX, json.dumps(index, indent=1).encode())
-            for name in before["gone"]:
+            for name in before.gone:
                 self.system.rm_file(f"{self.root}/{name}")
 
     def pull(self, folder: Path) -> None:
@@ -74,23 +120,24 @@ class Store:
         Raises:
             UsageError: the store cannot be read, or an object is not what was written.
         """
-        for name, entry in self._index()["files"].items():
-            with self._said("read"):
-                content = self.system.cat_file(f"{self.root}/{entry['object']}")
-            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-                raise UsageError(f"{self.url}/{entry['object']} is damaged")
+        for name, entry in self._index().files.items():
             path = folder / name
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise UsageError(f"{self.url}/{INDEX}: {name} lies outside of the run")
+            with self._errors("read"):
+                content = self.system.cat_file(f"{self.root}/{entry.object}")
+            if hashlib.sha256(content).hexdigest() != entry.sha256:
+                raise UsageError(f"{self.url}/{entry.object} is damaged")
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path, content)
 
-    def _index(self) -> dict[str, Any]:
-        with self._said("read"):
-            if not self.system.exists(f"{self.root}/{INDEX}"):
-                return {"number": 0, "files": {}, "gone": []}
-            index: dict[str, Any] = json.loads(self.system.cat_file(f"{self.root}/{INDEX}"))
-            return index
+    def _index(self) -> Index:
+        with self._errors("read"):
+            try:
+                text = self.system.cat_file(f"{self.root}/{INDEX}").decode()
+            except FileNotFoundError:
+                return Index()
+        return parse(text, Index, f"{self.url}/{INDEX}")
 
     def _put(self, name: str, content: bytes) -> None:
         path = f"{self.root}/{name}"
@@ -98,8 +145,9 @@ class Store:
         self.system.pipe_file(path, content)
 
     @contextmanager
-    def _said(self, what: str) -> Iterator[None]:
+    def _errors(self, verb: str) -> Iterator[None]:
+        """A context whose errors are a user's: the store cannot be read or written."""
         try:
             yield
         except (OSError, ValueError) as error:
-            raise UsageError(f"cannot {what} {self.url}: {error}") from None
+            raise UsageError(f"cannot {verb} {self.url}: {error}") from None
