@@ -6,7 +6,7 @@ from pathlib import Path
 from nas.errors import UsageError, nearest
 from nas.knobs import Values
 from nas.settings import TuneSettings
-from nas.tuning.budgets import Budgets, Point
+from nas.tuning.budgets import Budgets
 from nas.tuning.spec import TuneSpec
 from nas.tuning.study import OBJECTIVES, Study
 
@@ -75,15 +75,21 @@ def pruner_of(objectives: Sequence[str], tune: TuneSettings) -> str:
     return tune.pruner
 
 
-def nearest_published(budgets: Budgets, limits: Sequence[int], published: Published) -> dict[str, Point]:
+def nearest_published(budgets: Budgets, limits: Sequence[int], published: Published) -> dict[str, Values]:
     """By name, the family's published settings that come nearest to each budget."""
-    if budgets.space.kind == "cell":
+    space = budgets.space
+    if space.kind == "cell":
         return {}
-    stay = budgets.space.settings
-    points: dict[str, Point] = {}
-    for network, settings in published:
-        if network == budgets.space.network and all(settings.get(name, value) == value for name, value in stay.items()):
-            name = "-".join(f"{key}{str(value).replace('/', '_')}" for key, value in sorted(settings.items()))
-            points[name] = budgets.point(settings)
-    chosen = [min(points, key=lambda name: abs(points[name].madds - limit)) for limit in limits if points]  # noqa: B023
-    return {name: points[name] for name in chosen}
+    own = [
+        settings
+        for network, settings in published
+        if network == space.network and all(settings.get(key, value) == value for key, value in space.settings.items())
+    ]
+    costs = {_name(settings): budgets.point(settings).madds for settings in own}
+    settings_of = {_name(settings): settings for settings in own}
+    nearest = [min(costs, key=lambda name: abs(costs[name] - limit)) for limit in limits if costs]
+    return {name: settings_of[name] for name in nearest}
+
+
+def _name(settings: Values) -> str:
+    return "-".join(f"{key}{str(value).replace('/', '_')}" for key, value in sorted(settings.items()))

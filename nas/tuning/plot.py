@@ -26,9 +26,11 @@ def plot(trials: Sequence[TrialResult], result: TuneResult, path: Path) -> None:
         tuned = [one for one in trials if one.space == space and one.sampler != "random"]
         control = [one for one in result.best if one.space == space and one.sampler == "random"]
         crosses = [one for one in result.published if one.name.startswith(f"{space}-")]
-        colour, hollow = f"C{index}", {"facecolors": "none", "edgecolors": f"C{index}"}
+        colour = f"C{index}"
         axes.scatter(*_points(tuned), s=14, color=colour, label=f"{space}, tuned")
-        axes.scatter(*_points(control), s=60, marker="D", **hollow, label=f"{space}, random's best")
+        axes.scatter(
+            *_points(control), s=60, marker="D", facecolors="none", color=colour, label=f"{space}, random's best"
+        )
         axes.scatter(*_points(crosses), s=70, marker="x", color=colour, label=f"{space}, published setting")
     axes.plot(*_points(result.front), color="0.3", linewidth=1, zorder=1, label="front")
     axes.set_xlabel("multiply-adds at the training input, millions (grey lines: budgets)")

@@ -16,7 +16,8 @@ from nas.run import names
 from nas.run.documents import as_json
 from nas.run.folder import Run
 from nas.run.results import TrainResult
-from nas.tuning.front import final, label
+from nas.tuning.front import final
+from nas.tuning.objective import Job
 from nas.tuning.results import Final, PublishedResult, StudySummary, TrialResult
 from nas.tuning.study import OBJECTIVES, Study
 
@@ -37,12 +38,14 @@ def draws(study: Study) -> Iterator[dict[str, Any]]:
 
 def results(study: Study) -> list[TrialResult]:
     """The trials that were trained to their end."""
-    complete = [draw for draw in draws(study) if draw["state"] == "complete"]
-    sizes = [study.budgets.architecture(draw["values"]).input[1] for draw in complete]
-    folders = [study.folder(draw["trial"]) for draw in complete]
     return [
-        TrialResult(**draw, folder=folder, image_size=size)
-        for draw, folder, size in zip(complete, folders, sizes, strict=True)
+        TrialResult(
+            **draw,
+            folder=study.folder(draw["trial"]),
+            image_size=study.budgets.architecture(draw["values"]).input[1],
+        )
+        for draw in draws(study)
+        if draw["state"] == "complete"
     ]
 
 
@@ -82,23 +85,23 @@ def importances(study: Study) -> dict[str, float]:
     return {name: round(share, 4) for name, share in shares.items()}
 
 
-def published_result(run: Run, name: str, architecture: Architecture) -> PublishedResult:
-    """A published setting's outcome, trained in a run by the tuning's recipe."""
-    result = run.result(TrainResult)
-    accuracy, values = result.valid_accuracy, architecture.body["settings"]
+def published_result(job: Job) -> PublishedResult:
+    """The outcome of a published setting's training."""
+    result = Run(job.folder).result(TrainResult)
+    accuracy, values = result.valid_accuracy, job.architecture.body["settings"]
     assert accuracy is not None, "images are held out in every tuning"
-    return PublishedResult(name, values, accuracy, result.madds, result.params, result.seconds)
+    return PublishedResult(job.folder.name, values, accuracy, result.madds, result.params, result.seconds)
 
 
 def compare(run: Run, winners: Iterable[TrialResult], seeds: Sequence[int]) -> list[Final]:
     """The winners' test accuracies after their last trainings, best first under each budget."""
-    finals = sorted((_final(run, winner, seeds) for winner in winners), key=lambda one: (one.budget, -one.test_accuracy))
-    firsts: dict[int, Final] = {}
+    finals = sorted(
+        (_final(run, winner, seeds) for winner in winners), key=lambda one: (one.budget, -one.test_accuracy)
+    )
+    first: dict[int, Final] = {}
     for one in finals:
-        firsts.setdefault(one.budget, one)
-    return [
-        one if one is (first := firsts[one.budget]) else replace(one, p_against_first=_p(first, one)) for one in finals
-    ]
+        first.setdefault(one.budget, one)
+    return [replace(one, p_against_first=_p(first[one.budget], one)) for one in finals]
 
 
 def _final(run: Run, winner: TrialResult, seeds: Sequence[int]) -> Final:
@@ -116,7 +119,7 @@ def _final(run: Run, winner: TrialResult, seeds: Sequence[int]) -> Final:
 
 
 def _p(first: Final, other: Final) -> float | None:
-    return welch(first.test_accuracies, other.test_accuracies)
+    return None if other is first else welch(first.test_accuracies, other.test_accuracies)
 
 
 def table(draws: Iterable[Mapping[str, Any]]) -> str:
@@ -127,6 +130,11 @@ def table(draws: Iterable[Mapping[str, Any]]) -> str:
     for draw in draws:
         writer.writerow({**draw, "values": json.dumps(draw["values"]) if draw.get("values") else ""})
     return text.getvalue()
+
+
+def write_draws(run: Run, studies: Iterable[Study]) -> None:
+    """Writes trials.csv."""
+    run.write("trials.csv", table(draw for study in studies for draw in draws(study)))
 
 
 def write_front(run: Run, front: Iterable[TrialResult]) -> None:

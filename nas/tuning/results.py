@@ -1,7 +1,6 @@
 """What trials and a tuning come to, typed. Accuracies are fractions."""
 
 from dataclasses import dataclass as plain_dataclass
-from typing import Literal
 
 from pydantic.dataclasses import dataclass
 

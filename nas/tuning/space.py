@@ -1,4 +1,4 @@
-"""What is tuned: a family of macro networks, or one genotype at many sizes. A space turns values into an architecture."""
+"""What is tuned: a family of macro networks, or one genotype at many sizes, as architectures of their knobs' values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import field
@@ -60,7 +60,9 @@ class FamilySpace:
         settings = {**self.settings, **values}
         share = settings.pop(RESOLUTION, 1)
         if not isinstance(share, int | float) or not 0 < share <= 1:
-            raise UsageError(f"{self.name}: resolution = {share!r}: it is a share of the images' side, above 0, at most 1")
+            raise UsageError(
+                f"{self.name}: resolution = {share!r}: it is a share of the images' side, above 0, at most 1"
+            )
         channels, height, width = image
         scaled = (channels, round(height * share), round(width * share))
         return of_network(self.network, settings, input=scaled, classes=classes)

@@ -34,7 +34,9 @@ class TuneSpec(Spec):
     budgets: tuple[int, ...]
     image: Shape
     classes: int
-    parallel: int | None = Field(default=None, validation_alias=AliasChoices("parallel", AliasPath("engine", "workers")))
+    parallel: int | None = Field(
+        default=None, validation_alias=AliasChoices("parallel", AliasPath("engine", "workers"))
+    )
     cluster: str | None = Field(default=None, validation_alias=AliasChoices("cluster", AliasPath("engine", "cluster")))
     gpus: float | None = Field(default=None, validation_alias=AliasChoices("gpus", AliasPath("engine", "gpus")))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from nas.knobs import Knob, Level
+from nas.knobs import Knob, Level, Values
 from nas.rng import number
 from nas.tuning.budgets import Budgets, Point, Rejection, short
 from nas.tuning.results import Outcome
@@ -59,11 +59,12 @@ class Trial:
     """A trial to train.
 
     Args:
+        values: of the knobs, the space's filler included.
         started: when its draw began, by ``perf_counter``.
     """
 
     address: Address
-    point: Point
+    values: Values
     started: float
 
 
@@ -108,6 +109,10 @@ class Study:
     def name(self) -> str:
         """The study's name: mobilenext-20M-tpe."""
         return f"{self.budgets.space.name}-{'_'.join(map(short, self.limits))}-{self.sampler}"
+
+    def folder(self, number: int) -> str:
+        """Where a trial is trained, in the run."""
+        return f"trials/{self.name}/{number:04d}"
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
@@ -157,7 +162,7 @@ class Study:
                 continue
             trial.set_user_attr("drawn", {"values": point.values, "budget": limit, "budget_madds": point.madds})
             address = Address(str(self.database), self.name, self.pruner, trial.number)
-            self.running[trial.number] = Trial(address, point, started)
+            self.running[trial.number] = Trial(address, point.values, started)
             return self.running[trial.number]
         return None
 

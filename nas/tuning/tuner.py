@@ -1,20 +1,17 @@
 """The driver of a tuning: hands trainings to workers, tells the studies what came of them, then reports."""
 
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from types import FrameType
 
 from nas import data
 from nas.architecture import Architecture
-from nas.errors import Interrupted
 from nas.execution import Execution
-from nas.knobs import Values
 from nas.run import names
 from nas.run.folder import Run
-from nas.settings import TrainSettings, recipe_hash
+from nas.settings import recipe_hash
+from nas.train.stopping import interrupting
 from nas.tuning import plan, report
 from nas.tuning.front import best, final, front, label, winners
 from nas.tuning.objective import Job, perform
@@ -36,7 +33,9 @@ class Tuner:
     """
 
     def __init__(self, run: Run, execution: Execution, published: plan.Published) -> None:
-        self.run, self.spec, self.execution = run, run.spec(TuneSpec), execution
+        self.run, self.spec = run, run.spec(TuneSpec)
+        self.cluster = execution.cluster or self.spec.cluster or ""
+        self.execution = replace(execution, cluster=self.cluster).resolved()
         self.root, self.budgets = run.path.resolve(), self.spec.budgets_of()
         self.studies = {study.name: study for study in plan.studies(self.spec, self.budgets, self.root / "study.db")}
         self.progress = Progress(list(self.studies.values()))
@@ -50,26 +49,23 @@ class Tuner:
             Interrupted: on a signal, saved.
         """
         seeds = self.spec.seeds or ()
-        try:
-            with self._pool() as pool, self.progress, _signals():
-                beside = _unfinished(self.beside)
-                self._train(pool, lambda: self._trial() or next(beside, None))
-                trials = [trial for study in self.studies.values() for trial in report.results(study)]
-                chosen = winners(best(trials))
-                finals = _unfinished([self._final(winner, seed) for winner in chosen for seed in seeds])
-                self._train(pool, lambda: next(finals, None))
-        except Interrupted as stop:
-            raise Interrupted(stop.signal, f"saved; go on with nas tune --resume {self.run.path}") from None
+        with self._pool() as pool, self.progress, interrupting():
+            beside = _unfinished(self.beside)
+            self._train(pool, lambda: self._trial() or next(beside, None))
+            trials = [trial for study in self.studies.values() for trial in report.results(study)]
+            chosen = winners(best(trials))
+            finals = _unfinished([self._final(winner, seed) for winner in chosen for seed in seeds])
+            self._train(pool, lambda: next(finals, None))
         self._write(trials, report.compare(self.run, chosen, seeds) if seeds else [])
 
     def _pool(self) -> AbstractContextManager[Pool]:
-        spec, cluster = self.spec, self.execution.cluster or self.spec.cluster
-        if cluster:
+        parallel, gpus = self.spec.parallel, self.spec.gpus
+        if self.cluster:
             from nas.cluster.trials import RayPool
 
-            gpus = 0.0 if spec.gpus is None and self.execution.device == "cpu" else spec.gpus
-            return RayPool(cluster, spec.parallel, gpus, perform, stops)
-        return Processes(spec.parallel) if spec.parallel and spec.parallel > 1 else nullcontext(InProcess())
+            gpus = 0.0 if gpus is None and self.execution.device == "cpu" else gpus
+            return RayPool(self.cluster, parallel, gpus, perform, stops)
+        return Processes(parallel) if parallel and parallel > 1 else nullcontext(InProcess())
 
     def _train(self, pool: Pool, next_job: Callable[[], Job | None]) -> None:
         """Performs jobs, as many at once as the pool has slots, until there are no more."""
@@ -95,7 +91,7 @@ class Tuner:
         """The next trial, of the study with the fewest running, then the fewest trained."""
         for study in sorted(self.studies.values(), key=lambda one: (len(one.running), len(one.trained))):
             if trial := study.ask():
-                job = self._job(study.folder(trial.number), study.budgets.architecture(trial.values))
+                job = self._job(study.folder(trial.address.number), study.budgets.architecture(trial.values))
                 return replace(job, trial=trial.address, latency="latency" in study.objectives)
         return None
 
@@ -144,18 +140,3 @@ class Tuner:
 
 def _unfinished(jobs: Sequence[Job]) -> Iterator[Job]:
     return (job for job in jobs if not Run(job.folder).finished)
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into Interrupted."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(number, "")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
