@@ -77,6 +77,8 @@ def test_search_to_evaluate(nas: Nas, tmp_path: Path) -> None:
         assert status == 0 and (tmp_path / f"cell.{form}").stat().st_size > 500, err
     status, out, _ = nas("show", trained["run"])
     assert status == 0 and "Genotype(" in out
+    for form in ("graphml", "json"):
+        assert nas("show", f"cell.{form}") == (0, out, ""), "a graph file is a genotype file"
 
 
 def test_seeds_are_ranked_without_the_test_set(nas: Nas, tmp_path: Path) -> None:

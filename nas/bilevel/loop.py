@@ -59,8 +59,9 @@ def search(
     )
     session = open_session(run, supernet, learner, settings, space.name, step.train.steps, watch)
     if session.epoch < settings.epochs:
-        estimate = measure(rehearsal(supernet, settings, dataset, device), settings.batch, device)
-        announce(estimate, epochs=settings.epochs, steps=step.train.steps, device=device, preset=preset)
+        announce(
+            measure(rehearsal(supernet, settings, dataset, device), settings.batch, device), session, device, preset
+        )
     with session:
         for epoch in session.epochs():
             set_rate(learner.weight_optimizer, learning_rate(settings, epoch))

@@ -94,6 +94,22 @@ def from_graph(graph: networkx.MultiDiGraph) -> Genotype:
     return Genotype(normal, reduce, ops, str(graph.graph.get("space", "")))
 
 
+def read_graph(text: str, where: str) -> Genotype:
+    """The genotype in a graph's text, GraphML or node-link JSON, as :func:`write_graph` or a graph tool wrote it.
+
+    Raises:
+        UsageError: not such a graph.
+    """
+    try:
+        if text.lstrip().startswith("<"):
+            graph = networkx.parse_graphml(text)
+        else:
+            graph = networkx.node_link_graph(json.loads(text), edges="edges")
+    except (networkx.NetworkXException, SyntaxError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{where}: not a graph: {error}") from None
+    return from_graph(graph)
+
+
 def write_graph(genotype: Genotype, kind: str) -> str:
     """The graph as text: ``dot`` for graphviz, ``graphml``, or ``json`` (networkx node-link, edges under ``edges``).
 

@@ -47,17 +47,13 @@ def retrain(
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
-    """The run of a network's training; several networks or seeds one by one, with means, intervals and differences.
+    """The run of a network's training, with weights and result; of several networks or seeds with a child for each.
 
     Args:
         architecture: one network, or several with their sources; they are fitted to the data's image size and classes.
         settings: the recipe.
         source: where the one network came from, for the record.
         init: a finished training whose weights to start from; on other data with a new classifier.
-
-    Returns:
-        the run, with architecture.json, weights.safetensors and result.json; with several seeds or networks a parent
-        run with a child for each training.
 
     Raises:
         UsageError, Interrupted: as :func:`search`.
@@ -67,29 +63,36 @@ def retrain(
     targets = [Target(architecture, source)] if isinstance(architecture, Architecture) else list(architecture)
     if not targets:
         raise UsageError("there is no network to train")
-    several = len(targets) > 1
-    candidates = tuple(Candidate(f"c{number}", target.source) for number, target in enumerate(targets, 1))
     spec = TrainSpec(
         settings=settings,
         execution=execution.resolved(),
         preset=preset,
         ops=plugins.register(ops) if ops else None,
-        seeds=check_seeds(seeds) or ((settings.seed,) if several else None),
+        seeds=check_seeds(seeds),
         tensorboard=tensorboard,
-        source="" if several else targets[0].source,
-        networks=candidates if several else None,
+        source=targets[0].source,
     )
+    if len(targets) > 1:
+        candidates = tuple(Candidate(f"c{number}", target.source) for number, target in enumerate(targets, 1))
+        spec = replace(spec, source="", networks=candidates, seeds=spec.seeds or (settings.seed,))
     dataset = check_data(settings, execution)
     networks = [fitted(each.architecture, dataset.shape, len(dataset.classes), settings) for each in targets]
     weights = initial_weights(init, networks, settings)
     if init is not None and weights is not None:
         spec = replace(spec, init=Init(str(init.path), hashlib.sha256(weights).hexdigest()))
-    run = create(runs_root(runs), label("retrain", settings.data, spec.seeds or [settings.seed]), spec)
+    run = begin(runs_root(runs), spec, networks, weights)
+    continue_retraining(run, execution)
+    return run
+
+
+def begin(root: Path, spec: TrainSpec, networks: Sequence[Architecture], weights: bytes | None) -> Run:
+    """A new run folder with the networks to train and the weights they start from."""
+    settings = spec.settings
+    run = create(root, label("retrain", settings.data, spec.seeds or [settings.seed]), spec)
     for name, network in zip(document_names(spec), networks, strict=True):
         run.write(name, network.document())
     if weights is not None:
         run.write(names.INIT, weights)
-    continue_retraining(run, execution)
     return run
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from nas.architecture import Architecture, of_genotype, read_architecture
 from nas.cells.genotype import Genotype, from_document, read
+from nas.cells.graph import FORMAT as GRAPH
+from nas.cells.graph import read_graph
 from nas.errors import UsageError
 from nas.files import read_text
 from nas.run import names
@@ -25,7 +27,7 @@ def architecture_of(target: str, runs: Path | None = None, preset: str = "paper"
         if '"nas/architecture/' in read_text(path):
             return read_architecture(path)
         size = SIZES[preset]
-        return of_genotype(read(read_text(path), target), channels=size["channels"], cells=size["cells"])
+        return of_genotype(_read_genotype(path), channels=size["channels"], cells=size["cells"])
     run = find(target, runs_root(runs))
     if not (run.path / names.ARCHITECTURE).is_file():
         raise UsageError(f"run {run.path} has no {names.ARCHITECTURE} yet: finish it with --resume {run.path}")
@@ -50,10 +52,16 @@ def genotype_of(target: str, runs: Path | None = None) -> Genotype:
             return from_document(log[-1].genotype, f"{run.path}/{names.LOG}")
         else:
             raise UsageError(f"run {run.path} has found no cell yet")
-    text = read_text(path)
-    if '"nas/architecture/' in text:
+    if '"nas/architecture/' in read_text(path):
         genotype = read_architecture(path).genotype
         if genotype is None:
             raise UsageError(f"{path} is a macro network: it has no cell to show")
         return genotype
-    return read(text, str(path))
+    return _read_genotype(path)
+
+
+def _read_genotype(path: Path) -> Genotype:
+    """The genotype in a file: its document, its published text, or its graph as ``nas show`` writes it."""
+    text = read_text(path)
+    is_graph = text.lstrip().startswith("<") or f'"{GRAPH}"' in text
+    return read_graph(text, str(path)) if is_graph else read(text, str(path))

@@ -42,14 +42,9 @@ def train(
     watch: Watch[Epoch] | None = None,
     quiet: bool = False,
 ) -> TrainResult | None:
-    """The result of a training in a run folder, begun or gone on with; the test set is read once, at the end.
+    """The result of a training in a run folder, begun or gone on with; None for all but the first of several workers.
 
-    Args:
-        open_test: False where cells are only compared, on held-out training images.
-        watch, quiet: as of :class:`Session`.
-
-    Returns:
-        None for all but the first of several workers that share the training.
+    The test set is read once, at the end, if ``open_test``. ``watch`` and ``quiet`` as of :class:`Session`.
 
     Raises:
         UsageError: data, network or settings that cannot be used.
@@ -69,7 +64,7 @@ def train(
     session = open_session(run, parts, settings, stream.steps, group, watch, quiet)
     if session.epoch < settings.epochs and not session.quiet:
         estimate = measure(rehearsal(network, settings, dataset, device), settings.batch // group.world_size, device)
-        announce(estimate, epochs=settings.epochs, steps=stream.steps, device=device, preset=preset)
+        announce(estimate, session, device, preset)
     tested, parallel = average.module if average else network, data_parallel(network, group)
     with session:
         for epoch in session.epochs():
@@ -84,11 +79,8 @@ def train(
                 session.add(**group.sum(loss=loss, correct=correct(logits, batch[1])))
             set_paths(network, None)
             end_epoch(session, evaluate(tested, valid, augmentation) if len(valid) else None, settings.batch)
-    if not group.first:
-        return None
-    return finish(
-        run, tested, architecture, settings, evaluate(tested, dataset.test, augmentation) if open_test else None
-    )
+    test = evaluate(tested, dataset.test, augmentation) if open_test and group.first else None
+    return finish(run, tested, architecture, settings, test) if group.first else None
 
 
 def train_step(

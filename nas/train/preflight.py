@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -60,8 +61,16 @@ def _timed(step: Callable[[int], None], batch: int, device: str) -> float:
     return time.perf_counter() - started
 
 
-def announce(estimate: Estimate, *, epochs: int, steps: int, device: str, preset: str) -> None:
+class Plan(Protocol):
+    """How long a session is: its epochs, and the steps of each."""
+
+    total: int
+    per_epoch: int
+
+
+def announce(estimate: Estimate, plan: Plan, device: str, preset: str) -> None:
     """Prints the estimate on stderr; on a CPU, where that is long, with a way out."""
+    epochs, steps = plan.total, plan.per_epoch
     total = estimate.seconds * epochs * steps
     line = (
         f"about {estimate.seconds:.2g} s a step, {steps} steps an epoch: "

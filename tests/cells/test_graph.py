@@ -3,7 +3,6 @@
 import json
 import random
 import re
-from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +10,7 @@ import networkx
 import pytest
 
 from nas.cells.genotype import Cell, Genotype, from_text
-from nas.cells.graph import family_of, from_graph, short, to_graph, write_graph
+from nas.cells.graph import family_of, from_graph, read_graph, short, to_graph, write_graph
 from nas.errors import UsageError
 
 GENOTYPES = Path(__file__).parents[1] / "golden" / "genotypes.txt"
@@ -48,10 +47,7 @@ def random_genotype(seed: int) -> Genotype:
 
 def again(genotype: Genotype, kind: str) -> Genotype:
     """Through the written form and back."""
-    text = write_graph(genotype, kind)
-    if kind == "json":
-        return from_graph(networkx.node_link_graph(json.loads(text), edges="edges"))
-    return from_graph(networkx.read_graphml(BytesIO(text.encode())))
+    return read_graph(write_graph(genotype, kind), "here")
 
 
 def tricky(**settings: object) -> Genotype:
@@ -165,6 +161,12 @@ def test_foreign_graphs_are_refused() -> None:
     graph.add_node("stray")
     with pytest.raises(UsageError, match="cell"):
         from_graph(graph)
+
+
+@pytest.mark.parametrize("text", ["<", "<a/>", "{", "{}", '{"nodes": 3, "edges": []}', "[]"])
+def test_what_is_no_graph_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="not a graph"):
+        read_graph(text, "here")
 
 
 def test_short_names() -> None:

@@ -7,14 +7,14 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nas.tuning.budget import GAP, Budgets, Counting, Rejected, parse, short
+from nas.tuning.subject import Freedom, Subject, from_document, of_cell, of_space
 
 from nas.architecture import of_genotype
 from nas.cells.genotype import from_text
 from nas.costs.count import count
 from nas.errors import UsageError
 from nas.macro.space import load
-from nas.tuning.budget import GAP, Budgets, Counting, Rejected, parse, short
-from nas.tuning.subject import Freedom, Subject, from_document, of_cell, of_space
 
 IMAGE = (3, 32, 32)
 SPACES = ("mobilenet_v2", "mobilenext", "hbonet", "asymmnet", "mobilenet_v3")
