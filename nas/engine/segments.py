@@ -47,6 +47,12 @@ class MergedConvolution:
         return Geometry(first.stride, first.padding, first.dilation, first.groups * len(self.modules))
 
     @cached_property
+    def sides(self) -> tuple[int, int, int]:
+        """Stride, padding and dilation, of a square one."""
+        stride, padding, dilation, _ = self.geometry
+        return stride[0], padding[0], dilation[0]
+
+    @cached_property
     def kind(self) -> str:
         """Which of the two convolutions of a fused kernel this can be: "depthwise" or "pointwise"; else empty."""
         conv = self.modules[0]
@@ -184,7 +190,8 @@ class MergedTerm:
             return False
         if self.common:
             return not any(chains[:-1]) and sum(map(len, chains)) <= 1
-        return not self.stages[0].steps and all(segment.convolutions for chain in chains for segment in chain or ())
+        whole = all(chain and all(segment.convolutions for segment in chain) for chain in chains)
+        return whole and not self.stages[0].steps
 
 
 def merged_terms(operations: Sequence[nn.Module]) -> list[MergedTerm] | None:

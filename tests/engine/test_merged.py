@@ -1,7 +1,8 @@
 """The merged engine against the reference: the same parameters, loss, gradients and running statistics."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -11,9 +12,13 @@ from torch import Tensor, nn
 from nas import blocks
 from nas import space as spaces
 from nas.bilevel.gradients import Batch, Learner
-from nas.cells.supernet import Supernet
-from nas.engine import merged, native
+from nas.blocks.layers import FactorizedReduce
+from nas.cells.supernet import FanOut, Supernet
+from nas.engine import merged, segments
+from nas.engine.backend import Backend, Chain, CommonMap, Contribution
+from nas.engine.library.backend import Library, mix_common
 from nas.engine.merged import MergedFanOut
+from nas.engine.native import kernels
 from nas.settings import SearchSettings
 from nas.space import CellSpace
 
@@ -27,13 +32,15 @@ SPACES = [
 ]
 
 
-def pair(space: CellSpace, *, channels: int = 4, cells: int = 3) -> tuple[Supernet, Supernet]:
+def pair(
+    space: CellSpace, fan_out: FanOut = MergedFanOut, *, channels: int = 4, cells: int = 3
+) -> tuple[Supernet, Supernet]:
     """The reference and the merged engine with one state dict, the alphas far from uniform."""
     torch.manual_seed(0)
     reference = Supernet(space, channels=channels, cells=cells)
     for alpha in reference.alphas.values():
         nn.init.normal_(alpha)
-    engine = Supernet(space, channels=channels, cells=cells, fan_out=MergedFanOut)
+    engine = Supernet(space, channels=channels, cells=cells, fan_out=fan_out)
     engine.load_state_dict(reference.state_dict())
     return reference, engine
 
@@ -55,23 +62,22 @@ def assert_close(found: nn.Module, wanted: nn.Module, tolerance: float) -> None:
         torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
 
 
-@pytest.fixture(params=["compiled", "library"])
-def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to compute a chain: the compiled kernels, and without a compiler or on a GPU the library's."""
+@pytest.fixture(params=["native", "library"])
+def fan_out(request: pytest.FixtureRequest) -> FanOut:
+    """Both back ends: the compiled kernels, and without a compiler or on a GPU the library's."""
     if request.param == "library":
-        monkeypatch.setattr(merged, "can_compile", lambda *_: False)
-    elif native.library() is None:
+        return partial(MergedFanOut, backends=(Library,))
+    if kernels.library() is None:
         pytest.skip("no C++ compiler")
+    return MergedFanOut
 
 
-@pytest.mark.usefixtures("kernels")
-@pytest.mark.parametrize(
-    ("kernels", "size"), [("compiled", 16), ("compiled", 13), ("library", 13)], indirect=["kernels"]
-)
+@pytest.mark.parametrize(("fan_out", "size"), [("native", 16), ("native", 13), ("library", 13)], indirect=["fan_out"])
 @pytest.mark.parametrize("name", SPACES)
-def test_equals_the_reference_in_float64(name: str, size: int) -> None:
+def test_equals_the_reference_in_float64(name: str, size: int, fan_out: FanOut) -> None:
     """13 pixels become 7 and 4, so that strides meet odd and even maps, and dilations both their forms."""
-    reference, engine = (supernet.double() for supernet in pair(spaces.load(name)))
+    channels = 8 if "harmonious" in name else 4  # kernels take multiples of 4, also of half the channels
+    reference, engine = (supernet.double() for supernet in pair(spaces.load(name), fan_out, channels=channels))
     data = batch(size)
     losses = [loss(supernet, data) for supernet in (engine, reference)]
     for each in losses:
@@ -90,7 +96,7 @@ def small_space(*operations: str) -> CellSpace:
 
 
 def test_other_shipped_operations_merge_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merged, "tell_unmerged", lambda name: pytest.fail(f"{name} was not merged"))
+    monkeypatch.setattr(merged, "warn_unmerged", lambda name: pytest.fail(f"{name} was not merged"))
     reference, engine = (supernet.double() for supernet in pair(small_space(*OTHERS)))
     data = batch(12)
     for supernet in (engine, reference):
@@ -108,6 +114,13 @@ def twice(channels: int) -> nn.Module:
     return nn.Sequential(relu, first, relu, second)
 
 
+class Louder(FactorizedReduce):
+    """Derived from what has a merge rule, and something else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * nn.functional.interpolate(super().forward(x), x.shape[2:])
+
+
 def norm(channels: int, momentum: float | None = 0.1) -> nn.Module:
     return nn.BatchNorm2d(channels, affine=False, momentum=momentum)
 
@@ -117,26 +130,42 @@ UNUSUAL: dict[str, Callable[[int], nn.Module]] = {
     "a dense dilated convolution": lambda c: nn.Sequential(nn.ReLU(), conv3x3(c, 2, 2, groups=1), norm(c)),
     "unequal paddings": lambda c: nn.Sequential(nn.ReLU(), conv3x3(c, 2), conv3x3(c, 0), norm(c)),
     "a pool whose batch norm sums up": lambda c: nn.Sequential(nn.AvgPool2d(3, 1, 1), norm(c, momentum=None)),
+    "a pool before a convolution": lambda c: nn.Sequential(nn.AvgPool2d(3, 1, 1), conv3x3(c, 1), norm(c)),
+    "a dilated convolution before a wide one": lambda c: nn.Sequential(
+        nn.ReLU(), conv3x3(c, 2, 2), conv3x3(c, 1), norm(c)
+    ),
+    "a ReLU6 first": lambda c: nn.Sequential(nn.ReLU6(), conv3x3(c, 1), norm(c)),
+    "an activation last": lambda c: nn.Sequential(conv3x3(c, 1), norm(c), nn.ReLU()),
+    "an affine batch norm": lambda c: nn.Sequential(nn.ReLU(), conv3x3(c, 1), nn.BatchNorm2d(c)),
+    "padding with reflections": lambda c: nn.Sequential(
+        nn.Conv2d(c, c, 3, padding=1, padding_mode="reflect", bias=False), norm(c)
+    ),
+    "a subclass of a block": lambda c: Louder(c, c, affine=False),
 }
+MERGED = ("a layer", "a dense", "unequal", "a dilated", "a ReLU6")
+"""Beginnings of the names of those that have merge rules."""
 
 
-@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_unusual_operations_are_computed_as_they_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusual_operations_are_computed_as_they_are(
+    name: str, fan_out: FanOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def build(channels: int, stride: int, affine: bool) -> nn.Module:
-        return nn.Sequential(UNUSUAL[name](channels), nn.AvgPool2d(stride, stride))
+        operation = UNUSUAL[name](channels)
+        return nn.Sequential(operation, nn.AvgPool2d(stride, stride)) if stride > 1 else operation
 
     monkeypatch.setitem(blocks.OPS, "unusual", build)
-    reference, engine = (supernet.double() for supernet in pair(small_space("unusual")))
+    reference, engine = (supernet.double() for supernet in pair(small_space("unusual"), fan_out))
     data = batch(8)
     for supernet in (engine, reference):
         loss(supernet, data).backward()
     assert_close(engine, reference, 1e-9)
+    plans = [each.operations[-1].terms for each in engine.modules() if isinstance(each, MergedFanOut)]
+    assert any(terms is not None for terms in plans) == name.startswith(MERGED)
 
 
-@pytest.mark.usefixtures("kernels")
-def test_gradients_in_evaluation_mode() -> None:
-    reference, engine = (supernet.double() for supernet in pair(small_space("sep_conv_3x3", "avg_pool_3x3")))
+def test_gradients_in_evaluation_mode(fan_out: FanOut) -> None:
+    reference, engine = (supernet.double() for supernet in pair(small_space("sep_conv_3x3", "avg_pool_3x3"), fan_out))
     data = batch(8)
     for supernet in (engine, reference):
         loss(supernet, data)  # moves the running statistics off 0 and 1
@@ -165,9 +194,8 @@ def test_twenty_search_steps_in_float64(name: str) -> None:
     torch.testing.assert_close(alphas[1], alphas[0], rtol=0, atol=1e-7)
 
 
-@pytest.mark.usefixtures("kernels")
-def test_alpha_step_computes_no_weight_gradient() -> None:
-    _, engine = pair(small_space("sep_conv_5x5", "dil_conv_3x3"))
+def test_alpha_step_computes_no_weight_gradient(fan_out: FanOut) -> None:
+    _, engine = pair(small_space("sep_conv_5x5", "dil_conv_3x3"), fan_out)
     whole = copy.deepcopy(engine)
     data = batch(8, dtype=torch.float32)
     for weight in engine.weights:
@@ -195,7 +223,7 @@ def test_unknown_operation_runs_per_edge_and_is_named_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(blocks.OPS, "doubling", lambda channels, stride, affine: Doubling(channels, stride))
-    merged.tell_unmerged.cache_clear()
+    merged.warn_unmerged.cache_clear()
     reference, engine = (supernet.double() for supernet in pair(small_space("sep_conv_3x3", "doubling")))
     data = batch(8)
     for supernet in (engine, reference):
@@ -204,11 +232,90 @@ def test_unknown_operation_runs_per_edge_and_is_named_once(
     assert [record.getMessage().split()[1] for record in caplog.records] == ["doubling"]
 
 
+def test_layers_are_read_at_construction_only(fan_out: FanOut, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, engine = pair(spaces.load("darts+asymmetric+harmonious"), fan_out)
+    for module, name in ((segments, "terms_of"), (segments, "merged_term"), (blocks.segment, "leaves")):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("layers were read again"))
+    loss(engine, batch(8, dtype=torch.float32)).backward()
+
+
+def test_a_copy_is_one_of_its_own(fan_out: FanOut) -> None:
+    """A supernet is copied for a trial step; neither sees what happens to the other."""
+    _, engine = pair(spaces.load("darts+harmonious"), fan_out)
+    data = batch(8, dtype=torch.float32)
+    copied, before = copy.deepcopy(engine), copy.deepcopy(engine.state_dict())
+    with torch.no_grad():
+        for weight in copied.weights:
+            weight.mul_(2)
+    loss(copied, data).backward()
+    assert all(torch.equal(value, before[name]) for name, value in engine.state_dict().items())
+    assert all(parameter.grad is None for parameter in engine.parameters())
+    copied.load_state_dict(before)
+    assert torch.equal(loss(copied, data), loss(engine, data))
+
+
+def test_one_value_has_no_variance(fan_out: FanOut) -> None:
+    module = fan_out(small_space("sep_conv_3x3"), 0, 8, 1)
+    with pytest.raises(ValueError, match="more than 1 value"):
+        module(torch.randn(1, 8, 1, 1), torch.rand(5, 3))
+
+
+def test_bfloat16_goes_to_the_library() -> None:
+    reference, engine = pair(spaces.load("darts+sandglass"), channels=8)
+    data = batch(8, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, wanted = loss(engine, data), loss(reference, data)
+    assert found.item() == pytest.approx(wanted.item(), rel=0.05)
+
+
+class Plain(Backend):
+    """A third back end: each edge's own modules, one after another."""
+
+    def __init__(self, state: Tensor, edges: int) -> None:
+        super().__init__(state, edges)
+        self.parts: list[Sequence[Tensor]] = []
+
+    @staticmethod
+    def supports(chain: Chain, state: Tensor) -> bool:
+        return not any(segment.shifted for segment in chain)
+
+    def weighted(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+        maps = []
+        for edge, x in enumerate(self.states() if starts is None else starts):
+            layers: list[nn.Module] = []
+            for segment in chain:
+                layers += [segment.activation() if segment.activation else nn.Identity()]
+                layers += [convolution.modules[edge] for convolution in segment.convolutions]
+                layers += [segment.norm.modules[edge]]
+            maps.append(row[edge] * nn.Sequential(*layers)(x))
+        return maps
+
+    def add(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+        self.parts.append(self.weighted(chain, row, starts))
+        return ()
+
+    @property
+    def pending(self) -> bool:
+        return bool(self.parts)
+
+    def contributions(self, common: Sequence[CommonMap]) -> list[Contribution]:
+        shared = [mix_common(common)] if common else []
+        return [pair for maps in (*self.parts, *shared) for pair in enumerate(maps)]
+
+
+def test_a_third_back_end_can_join() -> None:
+    fan_out = partial(MergedFanOut, backends=(Plain, Library))
+    reference, engine = (each.double() for each in pair(spaces.load("darts+asymmetric+harmonious"), fan_out))
+    data = batch(8)
+    for supernet in (engine, reference):
+        loss(supernet, data).backward()
+    assert_close(engine, reference, 1e-9)
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("name", ["darts", "darts+sandglass"])
-def test_float32_at_full_size(name: str) -> None:
-    reference, engine = pair(spaces.load(name), channels=16, cells=8)
+def test_float32_at_full_size(name: str, fan_out: FanOut) -> None:
+    reference, engine = pair(spaces.load(name), fan_out, channels=16, cells=8)
     engine.to(memory_format=torch.channels_last)
     data = batch(32, images=8, dtype=torch.float32)
     losses = [loss(supernet, data) for supernet in (engine, reference)]

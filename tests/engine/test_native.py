@@ -1,6 +1,8 @@
 """The compiled kernels: every geometry against plain modules, any number of threads, machines without a compiler."""
 
+import ctypes
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,16 @@ from torch import Tensor, nn
 
 from nas import space as spaces
 from nas.cells.supernet import Supernet
-from nas.engine import merged, native
-from nas.engine.chains import layers_of
-from nas.engine.compiled import CompiledMix, Plan, can_compile, parts_of
+from nas.engine.backend import Chain
+from nas.engine.library import backend as library
+from nas.engine.merged import MergedFanOut
+from nas.engine.native import compiler, kernels
+from nas.engine.native.backend import Native, add_up
+from nas.engine.native.functions import Plan
+from nas.engine.segments import merged_terms
 
 EDGES = 2
-needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(kernels.library() is None, reason="no C++ compiler")
 
 
 def depthwise(
@@ -56,8 +62,8 @@ CHAINS = {
 def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     chains = [nn.Sequential(*CHAINS[name]()).to(dtype) for _ in range(EDGES)]
-    plan = plan_of(chains)
-    x = (2 * torch.randn(images, plan.chains[0][0].channels[0], 9, 11, dtype=dtype) + 1).requires_grad_()
+    merged = merged_chain(chains)
+    x = (2 * torch.randn(images, merged[0].channels[0], 9, 11, dtype=dtype) + 1).requires_grad_()
     weights = torch.rand(1, EDGES, dtype=dtype, requires_grad=True)
     expected = [weight * chain(x) for weight, chain in zip(weights[0], chains, strict=True)]
     parameters = [x, weights, *(parameter for chain in chains for parameter in chain.parameters())]
@@ -68,9 +74,8 @@ def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> Non
         for module in chain:
             if isinstance(module, nn.BatchNorm2d):
                 module.reset_running_stats()
-    assert can_compile(x, plan.chains[0])
-    state = x.contiguous(memory_format=torch.channels_last)
-    found = CompiledMix.apply(plan, state, weights, *plan.parameters)
+    assert Native.supports(merged, x)
+    found = summed(merged, x.contiguous(memory_format=torch.channels_last), weights)
     gradients = torch.autograd.grad(found, parameters, grads)
     tolerance = 1e-11 if dtype == torch.float64 else 1e-4
     for mine, theirs in zip([*found, *gradients], [*expected, *wanted], strict=True):
@@ -79,10 +84,16 @@ def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> Non
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
-def plan_of(chains: list[nn.Sequential]) -> Plan:
-    parts = parts_of(layers_of(chains) or [])
-    assert parts is not None
-    return Plan(len(chains), [parts])
+def merged_chain(modules: list[nn.Sequential]) -> Chain:
+    """The chain of segments that each edge's modules are."""
+    terms = merged_terms(modules)
+    assert terms is not None
+    return terms[0].stages[0].chain
+
+
+def summed(chain: Chain, x: Tensor, weights: Tensor) -> Sequence[Tensor]:
+    """The chain alone, by the kernels; weights (1, edges)."""
+    return add_up(Plan(weights.shape[1], [chain]), x, list(weights), [])
 
 
 @needs_compiler
@@ -90,16 +101,19 @@ def test_nothing_hides_a_nan() -> None:
     chains = [nn.Sequential(*CHAINS["3x3"]()) for _ in range(EDGES)]
     x = torch.randn(2, 8, 8, 8).contiguous(memory_format=torch.channels_last)
     x[0, :, 3, 3] = torch.nan
-    plan = plan_of(chains)
-    assert all(each.isnan().all() for each in CompiledMix.apply(plan, x, torch.ones(1, EDGES), *plan.parameters))
+    assert all(each.isnan().all() for each in summed(merged_chain(chains), x, torch.ones(1, EDGES)))
 
 
 def test_what_has_no_kernel_is_left_to_the_library() -> None:
     for conv in (nn.Conv2d(4, 4, (1, 7), padding=(0, 3), bias=False), nn.Conv2d(4, 4, 3, padding=1, bias=False)):
-        assert parts_of([(conv,), (norm(4),)]) is None
-    parts = parts_of([(depthwise(6, 3),), (norm(6),)])
-    assert parts is not None and not can_compile(torch.zeros(1, 6, 8, 8), parts)
-    assert not can_compile(torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16), parts)
+        (segment,) = merged_chain([nn.Sequential(conv, norm(4))])
+        assert not segment.fused and not Native.supports([segment], torch.zeros(1, 4, 8, 8))
+    (segment,) = merged_chain([nn.Sequential(pointwise(4, 4), depthwise(4, 3), norm(4))])
+    assert not segment.fused
+    six, four = (merged_chain([nn.Sequential(depthwise(channels, 3), norm(channels))]) for channels in (6, 4))
+    assert six[0].fused and not Native.supports(six, torch.zeros(1, 6, 8, 8))
+    assert not Native.supports(four, torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16))
+    assert not Native.supports(four, torch.zeros(1, 4, 8, 8, device="meta"))
 
 
 @needs_compiler
@@ -109,7 +123,7 @@ def test_the_variance_of_a_map_with_an_outlier() -> None:
     x = 5 + 0.01 * torch.rand(2, 4, 112, 112)
     x[:, :, 0, 0] = 0
     with torch.no_grad():
-        CompiledMix.apply(plan := plan_of(chains), x, torch.ones(1, 1), *plan.parameters)
+        summed(merged_chain(chains), x, torch.ones(1, 1))
         wanted = layers[1](x).double().var((0, 2, 3))
     torch.testing.assert_close((layers[2].running_var.double() - 0.9) / 0.1, wanted, rtol=1e-3, atol=1e-6)
 
@@ -117,13 +131,13 @@ def test_the_variance_of_a_map_with_an_outlier() -> None:
 @needs_compiler
 def test_sizes_without_a_variance() -> None:
     chains = [nn.Sequential(nn.ReLU(), depthwise(4, 3), pointwise(4, 4), norm(4))]
-    plan = plan_of(chains)
+    chain = merged_chain(chains)
     with pytest.raises(ValueError, match="more than 1 value"):
-        CompiledMix.apply(plan, torch.randn(1, 4, 1, 1), torch.ones(1, 1), *plan.parameters)
+        summed(chain, torch.randn(1, 4, 1, 1), torch.ones(1, 1))
     chains[0].eval()
-    (none,) = CompiledMix.apply(plan, torch.randn(0, 4, 5, 5, requires_grad=True), torch.ones(1, 1), *plan.parameters)
+    (none,) = summed(chain, torch.randn(0, 4, 5, 5, requires_grad=True), torch.ones(1, 1))
     none.sum().backward()
-    assert all(weight.grad is not None and not weight.grad.any() for weight in plan.parameters)
+    assert all(weight.grad is not None and not weight.grad.any() for weight in chains[0].parameters())
 
 
 @needs_compiler
@@ -135,41 +149,76 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     results = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        plan = plan_of(chains)
-        out = CompiledMix.apply(plan, x, weights, *plan.parameters)
+        out = summed(merged_chain(chains), x, weights)
         loss = sum((each * each).sum() for each in out)
         assert isinstance(loss, Tensor)
-        results.append([*out, *torch.autograd.grad(loss, [x, weights, *plan.parameters])])
+        parameters = [parameter for chain in chains for parameter in chain.parameters()]
+        results.append([*out, *torch.autograd.grad(loss, [x, weights, *parameters])])
     torch.set_num_threads(1)
     for one, two in zip(*results, strict=True):
         assert torch.equal(one, two)
 
 
 @needs_compiler
-def test_all_chains_of_darts_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merged, "run_shared", lambda *_: pytest.fail("a chain ran without compiled kernels"))
-    supernet = Supernet(spaces.load("darts+sandglass+ir+asymmetric"), channels=8, cells=3, fan_out=merged.MergedFanOut)
+def test_all_chains_of_darts_and_of_the_blocks_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("start", "convolve"):
+        owner = library.Library if name == "start" else library
+        monkeypatch.setattr(owner, name, lambda *_: pytest.fail("a chain ran without compiled kernels"))
+    space = spaces.load("darts+sandglass+ir+asymmetric+pruned+harmonious")
+    supernet = Supernet(space, channels=8, cells=3, fan_out=MergedFanOut)
     F.cross_entropy(supernet(torch.randn(2, 3, 8, 8)), torch.tensor([0, 1])).backward()
+
+
+def test_library_kernels_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library.Library, "start", lambda *_: pytest.fail("a chain ran without compiled kernels"))
+    supernet = Supernet(spaces.load("darts"), channels=6, cells=3, fan_out=MergedFanOut)
+    with pytest.raises(pytest.fail.Exception):
+        supernet(torch.randn(2, 3, 8, 8))
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["segment_layout", "mix_layout"])
+def test_a_changed_structure_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {"segment_layout": "SegmentFields", "mix_layout": "MixFields"}[name]
+
+    class Changed(getattr(kernels, fields)):  # type: ignore[misc]
+        _fields_ = (("more", kernels.INTEGER),)
+
+    monkeypatch.setattr(kernels, fields, Changed)
+    with pytest.raises(RuntimeError, match=rf"{name}.*\(1, {ctypes.sizeof(Changed)}\)"):
+        kernels.library.__wrapped__()
+
+
+@needs_compiler
+def test_another_version_of_the_structures_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "VERSION", kernels.VERSION + 1)
+    with pytest.raises(RuntimeError, match="segment_layout"):
+        kernels.library.__wrapped__()
+
+
+def test_an_unknown_field_is_an_error() -> None:
+    with pytest.raises(AttributeError):
+        kernels.fill(kernels.MixFields(), no_such_field=None)
 
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder for compiled files, which are made without delay."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(native, "OPTIONS", tuple(option.replace("-O3", "-O0") for option in native.OPTIONS))
+    monkeypatch.setattr(compiler, "OPTIONS", tuple(option.replace("-O3", "-O0") for option in compiler.OPTIONS))
     return tmp_path / "nas"
 
 
 def find() -> object:
     """As a process does at its start."""
-    return native.library.__wrapped__()
+    return compiler.library()
 
 
 def test_without_a_compiler(fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("CXX", "")
     assert find() is None and not caplog.records
-    for compiler in ("no-such-compiler", "false", 'c++ "'):
-        monkeypatch.setenv("CXX", compiler)
+    for command in ("no-such-compiler", "false", 'c++ "'):
+        monkeypatch.setenv("CXX", command)
         assert find() is None
     assert [record.levelno for record in caplog.records] == 3 * [logging.WARNING]
     assert not list(fresh.glob("*"))
@@ -179,7 +228,7 @@ def test_without_a_compiler(fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog
 def test_compiles_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find() is not None
     (made,) = fresh.glob("*")
-    monkeypatch.setattr(native.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    monkeypatch.setattr(compiler.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
     assert find() is not None
     assert list(fresh.glob("*")) == [made]
 
@@ -197,10 +246,10 @@ def test_a_damaged_file_is_compiled_anew(fresh: Path) -> None:
 
 @needs_compiler
 def test_a_compiler_without_openmp(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiler = tmp_path / "compiler"
-    compiler.write_text('#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec c++ "$@"\n')
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", f"{compiler} -w")
+    script = tmp_path / "compiler"
+    script.write_text('#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec c++ "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{script} -w")
     assert find() is not None
 
 
@@ -217,7 +266,7 @@ def test_what_cannot_be_loaded(fresh: Path, monkeypatch: pytest.MonkeyPatch, cap
     def compiled(command: list[str], **_: object) -> None:
         Path(command[command.index("-o") + 1]).write_bytes(b"damaged")
 
-    monkeypatch.setattr(native.subprocess, "run", compiled)
+    monkeypatch.setattr(compiler.subprocess, "run", compiled)
     assert find() is None
     assert "half the speed" in caplog.text
     assert not list(fresh.glob("*"))

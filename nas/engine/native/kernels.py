@@ -61,14 +61,19 @@ def library() -> ctypes.CDLL | None:
 
 
 def call(function: str, fields: ctypes.Structure, dtype: torch.dtype, **values: Value) -> None:
-    """Calls a kernel on maps of a dtype, after more of its fields were filled in."""
+    """Calls a kernel on maps of a dtype; the values are its last fields."""
     fields.threads, fields.precise = torch.get_num_threads(), dtype == torch.float64
+    fill(fields, **values)
+    getattr(library(), function)(ctypes.byref(fields))
+
+
+def fill(fields: ctypes.Structure, **values: Value) -> None:
+    """Sets pointers."""
     for name, value in values.items():
         if value is None or isinstance(value, Tensor):
             setattr(fields, name, pointer(value))
         else:
             setattr(fields, name, (POINTER * len(value))(*map(pointer, value)))
-    getattr(library(), function)(ctypes.byref(fields))
 
 
 def pointer(tensor: Tensor | None) -> int | None:

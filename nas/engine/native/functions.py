@@ -1,0 +1,287 @@
+"""What the compiled kernels compute as one function of autograd: chains of segments and the weighted sum of their maps.
+
+Each map is read and written as few times as can be: a segment's batch norm, activation and convolutions are one pass,
+and the backward of a batch norm is an affine map within the next pass. Maps of all edges are (edges · N, C, H, W).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from nas.engine.backend import Chain
+from nas.engine.native.kernels import MixFields, SegmentFields, Value, call, fill, lanes_for
+from nas.engine.segments import MergedNorm, MergedSegment, Statistics, check_values
+
+LAST = torch.channels_last
+ACTIVATIONS: dict[type[nn.Module] | None, int] = {None: 0, nn.ReLU: 1, nn.ReLU6: 2}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is added up: chains, then maps that all edges share.
+
+    Args:
+        edges: how many.
+        chains: each starts from the state.
+        common: the batch norm of each common map; None: it is added as it is.
+        state: which of the common maps is the state itself; None: none is.
+        apart: every edge has a state of its own, (edges · N, C, H, W); there is one chain then.
+    """
+
+    edges: int
+    chains: Sequence[Chain]
+    common: Sequence[Statistics | None] = ()
+    state: int | None = None
+    apart: bool = False
+
+
+class SumFunction(torch.autograd.Function):
+    """Σ weight · batch norm over chains and common maps, one map (N, C', H', W') an edge.
+
+    ``SumFunction.apply(plan, state, rows, *common, *weights)``: the state (N, C, H, W), or (edges · N, C, H, W) of an
+    edge each; rows (chains + common maps, edges); common maps (N, C', H', W'); weights of each convolution, edge after
+    edge.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, x: Tensor, rows: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        x = x.contiguous(memory_format=LAST)
+        common = [each.contiguous(memory_format=LAST) for each in tensors[: len(plan.common)]]
+        weights = iter(tensors[len(common) :])
+        chains = [forward_chain(plan, chain, x, weights) for chain in plan.chains]
+        ctx.passes = [passes for passes, _ in chains]
+        ctx.sum = total = Sum(plan, rows, [passes[-1].after for passes in ctx.passes])
+        ctx.save_for_backward(x, *common, *(y for _, maps in chains for y in maps))
+        return total.forward([*(maps[-1] for _, maps in chains), *common]).chunk(plan.edges)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        total: Sum = ctx.sum
+        plan = total.plan
+        saved = iter(ctx.saved_tensors)
+        x, *common = islice(saved, 1 + len(plan.common))
+        chains = [[x, *islice(saved, len(chain))] for chain in plan.chains]
+        maps = [*(chain[-1] for chain in chains), *common]
+        grads = tuple(grad.contiguous(memory_format=LAST) for grad in grads)
+        sums = total.sums(maps, grads)
+        x_grad: Tensor | None = None
+        common_grads: list[Tensor | None] = [None] * len(common)
+        if ctx.needs_input_grad[1]:
+            common_grads = total.common_gradients(maps, grads, sums)
+            x_grad = torch.zeros_like(x, memory_format=LAST) if plan.state is None else common_grads[plan.state]
+        if plan.state is not None:
+            common_grads[plan.state] = None  # the chains' part comes to it: it goes back as that of x
+        wanted = ctx.needs_input_grad[3 + len(common) :]
+        weight_grads: list[Tensor | None] = [None] * len(wanted)
+        if any(wanted) or x_grad is not None:
+            weight_grads = []
+            for passes, chain, row, own in zip(ctx.passes, chains, total.rows, sums, strict=False):
+                weight_grads += backward_chain(passes, chain, Gradient(grads, row, own), x_grad, any(wanted))
+        return None, x_grad, total.row_gradients(sums), *common_grads, *weight_grads
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Of what comes out of a batch norm.
+
+    Args:
+        maps: (N, C, H, W) an edge.
+        row: of which it is so many times as much, (edges,); None: once.
+        sums: Σ gradient and Σ gradient · (map − mean), (2, edges · C) without the row.
+    """
+
+    maps: Sequence[Tensor]
+    row: Tensor | None
+    sums: Tensor
+
+
+def forward_chain(
+    plan: Plan, chain: Chain, x: Tensor, weights: Iterator[Tensor]
+) -> tuple[list["SegmentPass"], list[Tensor]]:
+    """A pass of each segment, and the map that leaves it, before its batch norm."""
+    passes: list[SegmentPass] = []
+    maps: list[Tensor] = []
+    for segment in chain:
+        passes.append(SegmentPass(plan, segment, passes[-1].after if passes else None, weights))
+        maps.append(passes[-1].forward(maps[-1] if maps else x))
+    return passes, maps
+
+
+def backward_chain(
+    passes: Sequence["SegmentPass"], maps: Sequence[Tensor], gradient: Gradient, x_grad: Tensor | None, learning: bool
+) -> list[Tensor | None]:
+    """The gradients of the convolutions' weights; that of the state is added to ``x_grad``.
+
+    Args:
+        maps: that entered the first segment and left each.
+        gradient: of the last batch norm.
+        learning: whether those of the weights are wanted.
+    """
+    weight_grads: list[Tensor | None] = []
+    for one, (x, y) in reversed(list(zip(passes, pairwise(maps), strict=True))):
+        gradient, own = one.backward(x, y, gradient, x_grad, learning)
+        weight_grads = own + weight_grads
+    return weight_grads
+
+
+class SegmentPass:
+    """A pass of a segment, forward and back, which keeps all but the maps.
+
+    Args:
+        before: the batch norm over what enters; None: there is none, it is the state.
+        weights: the next are those of the segment, edge after edge.
+    """
+
+    def __init__(
+        self, plan: Plan, segment: MergedSegment, before: Statistics | None, weights: Iterator[Tensor]
+    ) -> None:
+        self.segment, self.edges, self.before = segment, plan.edges, before
+        self.shared = before is None and not plan.apart
+        self.depthwise = next(weights) if segment.depthwise else None
+        self.pointwise = next(weights) if segment.pointwise else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The map before the segment's batch norm, (edges · N, C', H', W'); the running statistics move."""
+        self.fields = self._sizes(x)
+        images, channels = self.fields.edges * self.fields.images, self.fields.edges * self.fields.out
+        y = x.new_empty(images, self.fields.out_height, self.fields.out_width, self.fields.out).permute(0, 3, 1, 2)
+        mean, var = torch.empty(2, channels, dtype=torch.float64)
+        fill(self.fields, depthwise_weight=self.depthwise, pointwise_weight=self.pointwise)
+        if self.before:
+            fill(self.fields, x_mean=self.before.mean, x_invstd=self.before.invstd)
+        call("segment_forward", self.fields, x.dtype, x=x, y=y, y_mean=mean, y_var=var)
+        self.after = statistics_of(self.segment.norm, mean, var, y.numel() // channels)
+        fill(self.fields, y_mean=self.after.mean, y_invstd=self.after.invstd)
+        return y
+
+    def _sizes(self, x: Tensor) -> SegmentFields:
+        """The kernel's structure with all integers."""
+        (images, channels, height, width), conv = x.shape, self.segment.depthwise
+        kernel, stride, padding, dilation = (conv.modules[0].kernel_size[0], *conv.sides) if conv else (0, 1, 0, 1)
+        reach = max(kernel - 1, 0) * dilation + 1
+        return SegmentFields(
+            lanes=lanes_for(*self.segment.channels),
+            images=images if self.shared else images // self.edges,
+            edges=self.edges,
+            shared=self.shared,
+            channels=channels,
+            height=height,
+            width=width,
+            out=self.segment.channels[1],
+            out_height=(height + 2 * padding - reach) // stride + 1,
+            out_width=(width + 2 * padding - reach) // stride + 1,
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            pointwise=self.pointwise is not None,
+            activation=ACTIVATIONS[self.segment.activation],
+        )
+
+    def backward(
+        self, x: Tensor, y: Tensor, gradient: Gradient, x_grad: Tensor | None, learning: bool
+    ) -> tuple[Gradient, list[Tensor | None]]:
+        """The gradient of the batch norm over what entered, and those of the weights.
+
+        Args:
+            x_grad: where that of the state is added; None: it is not wanted.
+        """
+        before, x_sums = gradient, None
+        if self.before:
+            x_grad, x_sums = torch.empty_like(x), gradient.sums.new_empty(2, len(self.before.mean))
+            before = Gradient(x_grad.chunk(self.edges), None, x_sums)
+        depthwise, pointwise = (
+            torch.empty_like(weight) if learning and weight is not None else None
+            for weight in (self.depthwise, self.pointwise)
+        )
+        sums = gradient.sums if self.after.training else None
+        fill(self.fields, x=x, y=y, y_grad=gradient.maps, y_weight=gradient.row, y_sums=sums)
+        fill(self.fields, x_grad=x_grad, x_sums=x_sums, depthwise_grad=depthwise, pointwise_grad=pointwise)
+        call("segment_backward", self.fields, x.dtype)
+        grads = zip((depthwise, pointwise), (self.depthwise, self.pointwise), strict=True)
+        return before, [grad for grad, weight in grads if weight is not None]
+
+
+def statistics_of(norm: MergedNorm, mean: Tensor, var: Tensor, values: int) -> Statistics:
+    """In training the batch's, towards which the running ones are moved; else the running ones; in float64.
+
+    Args:
+        mean, var: of the batch, (edges · channels,), of so many values each.
+
+    Raises:
+        ValueError: one value has no variance.
+    """
+    if not norm.modules[0].training:
+        return norm.of(*(each.double() for each in norm.running(len(mean))))
+    check_values(values)
+    norm.move(torch.stack([mean, var * (values / (values - 1))]))
+    return norm.of(mean, var)
+
+
+class Sum:
+    """The weighted sum of batch-normalised maps: chains' last, (edges · N, C, H, W), then common ones, (N, C, H, W).
+
+    Args:
+        rows: (maps, edges).
+        chains: the batch norm over each chain's last map.
+    """
+
+    def __init__(self, plan: Plan, rows: Tensor, chains: Sequence[Statistics]) -> None:
+        self.plan, self.rows, self.dtype = plan, rows.double(), rows.dtype
+        plain = torch.zeros(len(chains[0].mean) // plan.edges), torch.ones(len(chains[0].mean) // plan.edges)
+        common = [plain if each is None else (each.mean, each.invstd) for each in plan.common]
+        wide = [[each.double().repeat(plan.edges) for each in pair] for pair in common]
+        self.means = torch.stack([*(each.mean for each in chains), *(mean for mean, _ in wide)])
+        self.invstds = torch.stack([*(each.invstd for each in chains), *(invstd for _, invstd in wide)])
+        self.scale = (self.rows[..., None] * self._by_edge(self.invstds)).flatten(1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """(edges · N, C, H, W)."""
+        out = torch.empty_like(maps[0])
+        self._call("mix_forward", maps, scale=self.scale, offset=-(self.scale * self.means).sum(0), out=out)
+        return out
+
+    def sums(self, maps: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
+        """Σ grad and Σ grad · (map − mean), (maps, 2, edges · C), from one gradient (N, C, H, W) an edge."""
+        sums = self.means.new_empty(len(maps), 2, self.means.shape[1])
+        self._call("mix_sums", maps, grads=grads, mean=self.means, sums=sums)
+        return sums
+
+    def row_gradients(self, sums: Tensor) -> Tensor:
+        """(maps, edges)."""
+        return self._by_edge(sums[:, 1] * self.invstds).sum(2).to(self.dtype)
+
+    def common_gradients(self, maps: Sequence[Tensor], grads: Sequence[Tensor], sums: Tensor) -> list[Tensor | None]:
+        """Of the common maps, each summed over the edges and through its batch norm."""
+        chains = len(self.plan.chains)
+        own = [torch.empty_like(x) for x in maps[chains:]]
+        values = maps[0].numel() // self.plan.edges // maps[0].shape[1]
+        normed = [statistics is not None and statistics.training for statistics in self.plan.common]
+        moving = sums.new_tensor([0] * chains + normed) / values
+        whole = sums.view(len(maps), 2, self.plan.edges, -1) * self.rows[:, None, :, None]
+        mean_grad, along = (whole.sum(2) * moving[:, None, None]).unbind(1)
+        mean, invstd = self._by_edge(self.means)[:, 0], self._by_edge(self.invstds)[:, 0]
+        slope = -(invstd**3) * along
+        shift = -slope * mean - invstd * mean_grad
+        map_grads = [*([None] * chains), *own]
+        affine = {"scale": self.scale, "slope": slope, "shift": shift}
+        self._call("mix_shared_gradients", maps, **affine, grads=grads, map_grads=map_grads)
+        return [*own]
+
+    def _by_edge(self, values: Tensor) -> Tensor:
+        """(maps, edges · C) → (maps, edges, C)."""
+        return values.view(len(values), self.plan.edges, -1)
+
+    def _call(self, function: str, maps: Sequence[Tensor], **values: Value) -> None:
+        """Calls a kernel."""
+        (images, channels, height, width), edges = maps[0].shape, self.plan.edges
+        sizes = {"images": images // edges, "edges": edges, "channels": channels, "pixels": height * width}
+        fields = MixFields(lanes=lanes_for(channels), terms=len(maps), **sizes)
+        shared = torch.tensor([0] * len(self.plan.chains) + [1] * len(self.plan.common))
+        call(function, fields, maps[0].dtype, maps=maps, shared=shared, **values)
