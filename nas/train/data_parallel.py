@@ -53,7 +53,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
         mean, var = torch.ops.aten.batch_norm_update_stats(x, unused[0], unused[1], 1.0)
         own = torch.cat([mean, var, mean.new_tensor([x.numel() // self.num_features])])
         every = own.new_empty(dist.get_world_size(), len(own))
-        dist.all_gather_into_tensor(every, own)
+        dist.all_gather(list(every), own)
         means, variances, counts = every.split([self.num_features, self.num_features, 1], dim=1)
         count = counts.sum()
         weights = counts / count
