@@ -8,11 +8,15 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-PLACES = {"features": "trained", "load": "trained", "retrain": "retraining", "search": "searching"}
+MODULES = {"features": "trained", "load": "trained", "retrain": "retraining", "search": "searching"}
 __all__ = ["features", "load", "retrain", "search"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in PLACES:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"nas.commands.{PLACES[name]}"), name)
+    return getattr(import_module(f"nas.commands.{MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

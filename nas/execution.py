@@ -63,7 +63,7 @@ class Execution:
         return replace(self, device=self.start(), threads=torch.get_num_threads(), data_root=root)
 
     def going_on(self, begun: "Execution") -> Self:
-        """That of a resumed run: where a field is empty, what the run was begun with; always its threads and storage."""
+        """That of a resumed run: what is empty as the run was begun; threads and storage always so."""
         return replace(
             self,
             device=self.device or begun.device,

@@ -3,34 +3,31 @@
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from nas import data
-from nas.bilevel.gradients import Batch, Learner, Loss
-from nas.bilevel.recorded import Stepper
-from nas.cells.genotype import Genotype
-from nas.cells.partial import PartialFanOut
-from nas.cells.sampled import SampledSupernet, draw_paths
-from nas.cells.supernet import FanOut, MixedFanOut, Supernet
+from nas.bilevel.build import build_supernet, make_learner
+from nas.bilevel.epoch import end_epoch
+from nas.bilevel.gradients import Learner
+from nas.bilevel.recorded import Recorded
+from nas.bilevel.relaxation import draw_paths
+from nas.cells.supernet import Supernet
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
-from nas.engine.merged import MergedFanOut
-from nas.execution import Execution, mixed
-from nas.rng import generator
+from nas.execution import Execution
 from nas.run.folder import Run
+from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings
 from nas.space import CellSpace
-from nas.train.evaluate import evaluate
+from nas.train.evaluate import correct, evaluate
 from nas.train.preflight import announce, measure
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful, Watch
+from nas.train.start import load_data
 
-ENGINES: dict[str, FanOut] = {"merged": MergedFanOut, "reference": MixedFanOut}
-"""Two ways to compute the same supernet from the same parameters: a checkpoint of one loads into the other."""
+Draw = Callable[[int], None]
+"""Draws what is random in the alphas' (0) and in the weights' (1) half of a step."""
 
 
 def search(
@@ -39,15 +36,9 @@ def search(
     space: CellSpace,
     execution: Execution,
     preset: str = "",
-    watch: Watch | None = None,
+    watch: Watch[SearchEpoch] | None = None,
 ) -> Supernet:
-    """Searches, or goes on searching, in a run folder: log.jsonl, checkpoints, and at the end genotype.json.
-
-    Args:
-        watch: told of each epoch.
-
-    Returns:
-        the supernet after its last epoch.
+    """The supernet after its last epoch: of a search in a run folder, begun or gone on with.
 
     Raises:
         UsageError: data or settings that cannot be used.
@@ -55,122 +46,114 @@ def search(
     """
     device = execution.start()
     dataset = load_data(settings, execution, device)
+    dataset = dataset.shuffled(settings.seed) if settings.shuffle_labels else dataset
     train, valid = dataset.divided(len(dataset.train) // 2, settings.seed)
     augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device)
-    weights_stream = Stream(train, augmentation, settings.batch, settings.seed)
-    alphas_stream = Stream(valid, augmentation, settings.batch, settings.seed, "alpha-order", "alpha-augment")
-    supernet = build(settings, space, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)
+    supernet = build_supernet(settings, space, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)
     learner = make_learner(supernet, settings, device)
-    parts: dict[str, Stateful] = {
-        "supernet": supernet,
-        "weights": learner.weight_optimizer,
-        "alphas": learner.alpha_optimizer,
-    }
-    title = f"search {space.name} s{settings.seed}"
-    session = Session(run, parts, epochs=settings.epochs, steps=weights_stream.steps, title=title, watch=watch)
+    step = Step(
+        supernet,
+        learner,
+        Stream(train, augmentation, settings.batch, settings.seed),
+        Stream(valid, augmentation, settings.batch, settings.seed, "alpha-order", "alpha-augment"),
+    )
+    session = open_session(run, supernet, learner, settings, space.name, step.train.steps, watch)
     if session.epoch < settings.epochs:
-        estimate = measure(trial_step(supernet, settings, dataset, device), settings.batch, device)
-        announce(estimate, epochs=settings.epochs, steps=weights_stream.steps, device=device, preset=preset)
-    stepper = Stepper(supernet, learner, weights_stream, alphas_stream)
+        estimate = measure(rehearsal(supernet, settings, dataset, device), settings.batch, device)
+        announce(estimate, epochs=settings.epochs, steps=step.train.steps, device=device, preset=preset)
     with session:
         for epoch in session.epochs():
-            set_rate(learner.weight_optimizer, rate(settings, epoch))
+            set_rate(learner.weight_optimizer, learning_rate(settings, epoch))
             supernet.train()
-            for step in session.steps():
-                draw = partial(draw_paths, supernet, settings, epoch, step)
-                loss, right = stepper.step(step, alphas=epoch >= settings.alphas_from, draw=draw)
+            for number in session.steps():
+                draw = partial(draw_paths, supernet, settings, epoch, number)
+                loss, right = step(number, alphas=epoch >= settings.alphas_from, draw=draw)
                 session.add(loss=loss, correct=right)
             end_epoch(session, supernet, evaluate(supernet, valid, augmentation), settings.batch)
-    run.write("genotype.json", supernet.genotype().document())
     return supernet
 
 
-def rate(settings: SearchSettings, epoch: int) -> float:
+class Step:
+    """A step: alphas on a held-out batch, then weights on a training batch; on a GPU it is recorded and replayed.
+
+    Args:
+        supernet: whose batch statistics a step changes too.
+        learner: its two optimisers.
+        train, valid: the two streams.
+    """
+
+    def __init__(self, supernet: Supernet, learner: Learner, train: Stream, valid: Stream) -> None:
+        self.supernet, self.learner, self.train, self.valid = supernet, learner, train, valid
+        on_device = train.split.images.is_cuda and valid.split.images.is_cuda
+        self.recordable = on_device and learner.settings.order == 1 and learner.settings.relaxation == "softmax"
+        self.recorded: dict[bool, Recorded] = {}
+
+    def __call__(self, number: int, *, alphas: bool = True, draw: Draw = lambda half: None) -> tuple[Tensor, Tensor]:
+        """(Loss on the training batch, how many of it were right); the alphas learn if ``alphas``."""
+        inputs = [*self.train.drawn(number), *self.valid.drawn(number)]
+        gradients: Callable[..., tuple[Tensor, Tensor]] = partial(self.gradients, alphas, draw)
+        if self.recordable:
+            if alphas not in self.recorded:
+                self.recorded[alphas] = Recorded(gradients, inputs, self.changed)
+            gradients = self.recorded[alphas]
+        loss, right = gradients(*inputs)
+        self.learner.update_weights()
+        return loss, right
+
+    def gradients(
+        self, alphas: bool, draw: Draw, indices: Tensor, numbers: Tensor, *held_out: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A step up to the update of the weights, whose learning rate changes; inputs as :meth:`Stream.drawn` gives."""
+        train = self.train.batch_of(indices, numbers)
+        if alphas:
+            draw(0)
+            self.learner.step_alphas(train, self.valid.batch_of(*held_out))
+        draw(1)
+        loss, logits = self.learner.differentiate_weights(train)
+        return loss, correct(logits, train[1])
+
+    def changed(self) -> dict[str, Tensor]:
+        """All that :meth:`gradients` changes, by name; an optimiser without a history has nothing yet."""
+        state = self.learner.alpha_optimizer.state
+        moments = {
+            f"{index} {name}": value
+            for index, alpha in enumerate(self.learner.alphas)
+            for name, value in state[alpha].items()
+        }
+        return {**moments, **dict(self.supernet.named_parameters()), **dict(self.supernet.named_buffers())}
+
+
+def learning_rate(settings: SearchSettings, epoch: int) -> float:
     """The weights' learning rate in an epoch."""
     return cosine(epoch / settings.epochs, settings.lr, settings.lr_min)
 
 
-def load_data(settings: SearchSettings, execution: Execution, device: str) -> Dataset:
-    """The training images of a search, limited (and, as a control, with shuffled labels)."""
-    root, size = execution.data_root, settings.image_size
-    dataset = data.load(settings.data, root=root, image_size=size, device=device).limited(settings.limit, settings.seed)
-    return dataset.shuffled(settings.seed) if settings.shuffle_labels else dataset
+def open_session(
+    run: Run,
+    supernet: Supernet,
+    learner: Learner,
+    settings: SearchSettings,
+    space: str,
+    steps: int,
+    watch: Watch[SearchEpoch] | None,
+) -> Session[SearchEpoch]:
+    """The session of a search, at its newest checkpoint."""
+    weights, alphas = learner.weight_optimizer, learner.alpha_optimizer
+    parts: dict[str, Stateful] = {"supernet": supernet, "weights": weights, "alphas": alphas}
+    title = f"search {space} s{settings.seed}"
+    session = Session(run, parts, SearchEpoch, epochs=settings.epochs, steps=steps, title=title, watch=watch)
+    session.restore()
+    return session
 
 
-def build(settings: SearchSettings, space: CellSpace, classes: int) -> Supernet:
-    """A supernet with the weights and alphas that belong to the seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(generator(settings.seed, "init").initial_seed())
-        sizes: dict[str, Any] = {"channels": settings.channels, "cells": settings.cells, "classes": classes}
-        sizes["recompute"] = settings.recompute
-        if settings.sampler == "gdas":
-            return SampledSupernet(space, **sizes)
-        fan_out = ENGINES[settings.engine]
-        if settings.partial > 1:
-            fan_out = partial(PartialFanOut, fan_out, settings.partial)
-        return Supernet(space, fan_out=fan_out, edge_weights=settings.partial > 1, **sizes)
-
-
-def make_learner(supernet: Supernet, settings: SearchSettings, device: str) -> Learner:
-    """The supernet's bilevel learner, in the precision of the settings."""
-    return Learner(supernet.weights, supernet.architecture, loss_of(supernet, settings, device), settings)
-
-
-def loss_of(supernet: Supernet, settings: SearchSettings, device: str) -> Loss:
-    """Batch → (mean cross-entropy, logits)."""
-
-    def loss(batch: Batch) -> tuple[Tensor, Tensor]:
-        images, labels = batch
-        with mixed(settings.precision, device):
-            logits = supernet(images)
-        return F.cross_entropy(logits.float(), labels), logits
-
-    return loss
-
-
-def trial_step(supernet: Supernet, settings: SearchSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
-    """A whole step on a copy of the supernet and random images: it changes nothing."""
+def rehearsal(supernet: Supernet, settings: SearchSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
+    """A whole step on a copy of the supernet and so many random images: it changes nothing."""
     copied = copy.deepcopy(supernet)
     learner = make_learner(copied, settings, device)
 
     def step(images: int) -> None:
-        stream = generator(0, "extra")
-        labels = torch.randint(len(dataset.classes), (images,), generator=stream).to(device)
-        batch = (torch.randn(images, *dataset.shape, generator=stream).to(device), labels)
+        batch = dataset.random_batch(images, device)
         learner.step_alphas(batch, batch)
         learner.step_weights(batch)
 
     return step
-
-
-def end_epoch(session: Session, supernet: Supernet, valid: tuple[float, float], batch: int) -> None:
-    """Logs losses, accuracies, alphas, their entropy, the genotype so far and its share of skips."""
-    sums, images = session.sums(), session.per_epoch * batch
-    genotype = supernet.genotype()
-    entropy = alpha_entropy(supernet)
-    values: dict[str, Any] = {
-        "train_loss": sums["loss"] / session.per_epoch,
-        "train_accuracy": sums["correct"] / images,
-        "valid_loss": valid[0],
-        "valid_accuracy": valid[1],
-        "alphas": {kind: alpha.tolist() for kind, alpha in supernet.alphas.items()},
-        **({"betas": {kind: beta.tolist() for kind, beta in supernet.betas.items()}} if supernet.betas else {}),
-        "entropy": entropy,
-        "skip_share": skip_share(genotype),
-        "genotype": genotype.document(),
-    }
-    line = f"train {values['train_accuracy']:.1%}  valid {valid[1]:.1%}  entropy {entropy:.3f}"
-    session.end_epoch(values, f"{line}  skips {values['skip_share']:.0%}")
-
-
-@torch.no_grad()
-def alpha_entropy(supernet: Supernet) -> float:
-    """Entropy in nats of the softmax of an edge's alphas, mean over all edges; ln(operations) at the start."""
-    weights = torch.cat([alpha.softmax(dim=-1) for alpha in supernet.alphas.values()]).double()
-    return float(-(weights * weights.clamp_min(1e-30).log()).sum(-1).mean())
-
-
-def skip_share(genotype: Genotype) -> float:
-    """Share of the chosen edges that are skip connections: the sign of a collapsing search."""
-    names = [name for cell in genotype.cells.values() for pairs in cell.nodes for name, _ in pairs]
-    return names.count("skip_connect") / len(names)

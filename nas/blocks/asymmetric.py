@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nas.blocks.inverted_residual import InvertedResidual
 from nas.blocks.layers import Activation, Norm, check_at_least_one, conv_bn
+from nas.blocks.segment import ACTIVATIONS, Piece, leaves, segments_of, step_of
 from nas.blocks.squeeze_excite import Squeeze
 
 
@@ -22,7 +23,18 @@ class Reuse(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, D + (before + after)·C, H, W)."""
-        return torch.cat([x] * self.before + [self.computed(x)] + [x] * self.after, dim=1)
+        return self.surround(self.computed(x), x)
+
+    def surround(self, computed: Tensor, x: Tensor) -> Tensor:
+        """The computed channels between the copies of the input."""
+        return torch.cat([x] * self.before + [computed] + [x] * self.after, dim=1)
+
+    def pieces(self) -> tuple[Piece, ...] | None:
+        *layers, activation = leaves(self.computed)
+        segments = segments_of(*layers)
+        if segments is None or type(activation) not in ACTIVATIONS:
+            return None
+        return (*segments, step_of(type(activation)()), self.surround)
 
 
 def reused(c_in: int, expanded: int, rate: Fraction, pruned: bool) -> tuple[int, int, int]:
@@ -89,3 +101,5 @@ class Asymmetric(InvertedResidual):
             linear=linear,
             expand=make,
         )
+
+    terms = InvertedResidual.terms

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks.layers import Activation, Norm, add_first, check_at_least_one, conv_bn, depthwise_bn
+from nas.blocks.segment import Term, segments_of
 
 CONTRACTIONS = (2, 4, 8)
 UPSAMPLINGS = ("nearest", "bilinear")
@@ -59,23 +60,36 @@ class Harmonious(nn.Module):
         self.stride = stride
         self.scale = contraction // stride
         self.upsample = upsample
-        self.passed = min(c_in, c_out - c_out // 2)
-        made = c_out - self.passed
-        self.added = min(c_in, made)
-        self.bottleneck = contracted(c_in, made, hidden, contraction, norm, activation)
-        self.smooth = depthwise_bn(made, 5, norm=norm) if self.scale > 1 else nn.Identity()
+        self.shortcut = min(c_in, c_out - c_out // 2)
+        self.made = c_out - self.shortcut
+        self.bottleneck = contracted(c_in, self.made, hidden, contraction, norm, activation)
+        self.smooth = depthwise_bn(self.made, 5, norm=norm) if self.scale > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bottleneck(x)
-        if self.stride == 2:
-            x = F.avg_pool2d(x, 2, ceil_mode=True)
+        pooled, y = self.pool(x), self.bottleneck(x)
         if self.scale > 1:
-            y = add_first(self.expand(y)[:, :, : x.shape[2], : x.shape[3]], x, self.added)
-        return torch.cat([x[:, x.shape[1] - self.passed :], self.smooth(y)], dim=1)
+            y = self.expand(y, pooled)
+        return torch.cat([pooled[:, -self.shortcut :], self.smooth(y)], dim=1)
 
-    def expand(self, y: Tensor) -> Tensor:
-        """Upsamples by the part of the contraction that is not stride."""
-        return F.interpolate(y, scale_factor=self.scale, mode=self.upsample)
+    def pool(self, x: Tensor) -> Tensor:
+        """The input at the output's size."""
+        return F.avg_pool2d(x, 2, ceil_mode=True) if self.stride == 2 else x
+
+    def expand(self, y: Tensor, pooled: Tensor) -> Tensor:
+        """Upsamples by the part of the contraction that is not stride, and adds the first input channels."""
+        height, width = pooled.shape[2:]
+        y = F.interpolate(y, scale_factor=self.scale, mode=self.upsample)[:, :, :height, :width]
+        return add_first(y, pooled, min(pooled.shape[1], self.made))
+
+    def terms(self) -> list[Term] | None:
+        bottleneck, smooth = segments_of(self.bottleneck), segments_of(self.smooth)
+        if bottleneck is None or smooth is None:
+            return None
+        steps = [lambda y, state: self.expand(y, self.pool(state))] if self.scale > 1 else []
+        return [
+            Term((*bottleneck, *steps, *smooth), (self.shortcut, 0)),
+            Term((lambda _, state: self.pool(state)[:, -self.shortcut :],), (0, self.made)),
+        ]
 
 
 def contracted(

@@ -13,6 +13,7 @@ from nas.blocks.layers import (
     depthwise_bn,
     shortcut_channels,
 )
+from nas.blocks.segment import Term, pieces_of, shortcut_terms
 from nas.blocks.squeeze_excite import Squeeze
 
 SHORTCUTS = ("bottlenecks", "expansions", "none")
@@ -55,6 +56,7 @@ class InvertedResidual(nn.Module):
         expand: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.c_out = c_out
         check_at_least_one(c_in=c_in, c_out=c_out, hidden=hidden)
         if shortcut not in SHORTCUTS:
             raise ValueError(f"shortcut={shortcut!r}: it must be one of {', '.join(SHORTCUTS)}")
@@ -75,3 +77,7 @@ class InvertedResidual(nn.Module):
         """What follows the expansion: (N, hidden, H, W) and the block's input → its output."""
         wide = add_first(self.depthwise(wide), wide, self.inner)
         return add_first(self.project(self.squeeze(wide)), x, self.outer, in_place=self.linear)
+
+    def terms(self) -> list[Term] | None:
+        pieces = pieces_of(self.expand, self.depthwise, self.squeeze, self.project)
+        return None if pieces is None or self.inner else [Term(pieces), *shortcut_terms(self.outer, self.c_out)]

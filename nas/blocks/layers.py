@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.blocks.segment import Segment, Term
+
 Norm = Callable[[int], nn.Module]
 Activation = Callable[[], nn.Module]
 
@@ -63,6 +65,9 @@ class Zero(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
+    def terms(self) -> list[Term]:
+        return []
+
 
 class FactorizedReduce(nn.Module):
     """Halves the map without losing every second pixel: two strided 1×1 convolutions, one shifted by (1, 1).
@@ -82,6 +87,11 @@ class FactorizedReduce(nn.Module):
         x = pad_to_even(self.relu(x))
         out: Tensor = self.norm(torch.cat([_strided(self.conv_even, x), _strided(self.conv_odd, x[:, :, 1:, 1:])], 1))
         return out
+
+    def terms(self) -> list[Term] | None:
+        if type(self.norm) is not nn.BatchNorm2d:
+            return None
+        return [Term((Segment(nn.ReLU, (self.conv_even,), self.norm, shifted=self.conv_odd),))]
 
 
 def _strided(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -117,8 +127,8 @@ def add_first(y: Tensor, x: Tensor, channels: int, *, in_place: bool = False) ->
     """
     if channels == 0:
         return y
-    if channels == x.shape[1] == y.shape[1]:
-        return x + y
+    if channels == y.shape[1]:
+        return (x if channels == x.shape[1] else x[:, :channels]) + y
     if in_place:
         y.narrow(1, 0, channels).add_(x.narrow(1, 0, channels))
         return y

@@ -13,6 +13,7 @@ from nas.blocks.layers import (
     depthwise_bn,
     shortcut_channels,
 )
+from nas.blocks.segment import Term, segments_of, shortcut_terms
 from nas.blocks.squeeze_excite import Squeeze
 
 DEPTHWISE = ("both", "first", "last", "none")
@@ -56,6 +57,7 @@ class Sandglass(nn.Module):
         tf_padding: bool = False,
     ) -> None:
         super().__init__()
+        self.c_out = c_out
         check_at_least_one(c_in=c_in, c_out=c_out, hidden=hidden)
         if depthwise not in DEPTHWISE:
             raise ValueError(f"depthwise={depthwise!r}: it must be one of {', '.join(DEPTHWISE)}")
@@ -79,3 +81,7 @@ class Sandglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return add_first(self.layers(x), x, self.outer, in_place=self.in_place)
+
+    def terms(self) -> list[Term] | None:
+        segments = segments_of(self.layers)
+        return None if segments is None else [Term(segments), *shortcut_terms(self.outer, self.c_out)]

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from nas.cells.supernet import MixedFanOut, Supernet
-from nas.rng import generator
-from nas.settings import SearchSettings
 from nas.space import CellSpace
 
 Path = tuple[int, Tensor]
@@ -59,15 +57,3 @@ class SampledSupernet(Supernet):
         likely, chosen = scores.softmax(dim=-1).max(dim=-1)
         weights = 1 - likely.detach() + likely if self.training else torch.ones_like(likely)
         return list(zip(chosen.tolist(), weights.unbind(), strict=True))
-
-
-def draw_paths(supernet: Supernet, settings: SearchSettings, epoch: int, step: int, turn: int) -> None:
-    """The draw for one half of a step, if paths are sampled; the temperature falls linearly over the epochs.
-
-    Args:
-        turn: 0: the alphas' half; 1: the weights'.
-    """
-    if isinstance(supernet, SampledSupernet):
-        progress = epoch / max(1, settings.epochs - 1)
-        tau = settings.tau + progress * (settings.tau_min - settings.tau)
-        supernet.draw(generator(settings.seed, "gumbel", step, turn), tau)

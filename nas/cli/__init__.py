@@ -4,10 +4,11 @@ import signal
 import sys
 import warnings
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from nas import __version__
 from nas.errors import Interrupted, UsageError
 
 
@@ -19,13 +20,22 @@ def app() -> typer.Typer:
         help="Search cells and tune mobile networks under MAdd budgets, retrain them, count what they cost.",
         no_args_is_help=True,
         add_completion=False,
-        rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
+    commands.callback()(options)
     flow = (search.search, show.show, tune.tune, retrain.retrain, evaluate.evaluate, export.export, runs.runs)
     for command in (*flow, cost.cost, bench.bench):
         commands.command()(command)
     return commands
+
+
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Search cells and tune mobile networks under MAdd budgets, retrain them, count what they cost."""
+    if version:
+        print(f"nas {__version__}")
+        raise typer.Exit
 
 
 def main() -> None:

@@ -1,10 +1,13 @@
 """nas bench"""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from nas.cli import common
+
+if TYPE_CHECKING:
+    from nas.commands.bench import Measurement
 
 
 def bench(
@@ -21,6 +24,8 @@ def bench(
     json: common.Json = False,
 ) -> None:
     """Measure a step against the textbook's way: time, memory, conditions, in one run."""
+    from dataclasses import asdict
+
     from nas.commands.bench import Workload, check, compare
 
     usual = {"search": ("merged", "reference", 64, 16, 8), "retrain": ("ours", "plain", 96, 36, 20)}[what]
@@ -38,28 +43,25 @@ def bench(
     check(workload, engine, against)
     common.say(f"{what}: memory, then time; each way takes turns, {repeats} timed steps each")
     result = compare(workload, engine, against, repeats)
-    if json:
-        common.print_json(result)
-    else:
-        show(result)
+    common.print_json(asdict(result)) if json else print_measurement(result)
 
 
-def show(result: dict[str, Any]) -> None:
-    """The result for people."""
+def print_measurement(result: "Measurement") -> None:
+    """Prints the result for people."""
     from nas.commands.bench import RETRAIN_WAYS, SEARCH_WAYS
 
-    for way, seconds in result["seconds"].items():
-        memory, images = result["peak_bytes"][way] / 2**30, result["images_per_second"][way]
+    for way, seconds in result.seconds.items():
+        memory, images = result.peak_bytes[way] / 2**30, result.images_per_second[way]
         about = {**SEARCH_WAYS, **RETRAIN_WAYS}[way]
         print(f"{way:15} {seconds:8.3f} s  {images:8.1f} images/s  {memory:6.2f} GiB  {about}")
-    print(f"{result['engine']} is {result['speedup']:.2f} times as fast as {result['against']}", end="")
-    print(f" and takes {result['memory_ratio']:.2f} of its memory")
-    if "speedup_lean" in result:
-        lean, memory = result["speedup_lean"], result["memory_ratio_lean"]
+    print(f"{result.engine} is {result.speedup:.2f} times as fast as {result.against}", end="")
+    print(f" and takes {result.memory_ratio:.2f} of its memory")
+    if result.speedup_lean and result.memory_ratio_lean:
+        lean, memory = result.speedup_lean, result.memory_ratio_lean
         print(f"{lean:.2f} times as fast as reference-lean, with {memory:.2f} of its memory")
-    told = result["environment"]
-    size = f"C={result['channels']}, {result['cells']} cells, batch {result['batch']}, {result['size']} px"
-    what = f"{result['what']} {result['space']}" if result["what"] == "search" else "DARTS_V2"
-    print(f"{what}, {size}; medians of {result['repeats']} steps")
-    versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
-    print(f"{told['hardware']}, {told['threads']} threads; {versions}; {told['time']}")
+    load, conditions = result.workload, result.environment
+    size = f"C={load.channels}, {load.cells} cells, batch {load.batch}, {load.size} px"
+    what = f"{load.what} {load.space}" if load.what == "search" else "DARTS_V2"
+    print(f"{what}, {size}; medians of {result.repeats} steps")
+    versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
+    print(f"{conditions['hardware']}, {conditions['threads']} threads; {versions}; {conditions['time']}")

@@ -4,7 +4,7 @@ import inspect
 import json
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
@@ -16,19 +16,43 @@ from nas.errors import UsageError
 
 if TYPE_CHECKING:
     from nas.execution import Execution
+    from nas.reports.comparison import Comparison
     from nas.run.folder import Run
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-Runs = Annotated[Path | None, typer.Option(help="Folder of run folders (default: NAS_RUNS, else ./runs).")]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data (default: NAS_DATA, else ~/.cache/nas).")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda (default: a GPU where there is one).")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads (default: torch's choice).")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Ops = Annotated[Path | None, typer.Option(help="A Python file with operations of your own: OPS = {name: builder}.")]
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs to RUN/tensorboard too.")]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings; options win over it.")]
-Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2.")]
+WHAT, LONG, WHERE, RARE = "What", "How long", "Where", "Rarely needed"
+"""Panels of a command's help, as :mod:`nas.settings` names them."""
+
+Runs = Annotated[
+    Path | None,
+    typer.Option(help="Folder of run folders (default: NAS_RUNS, else ./runs).", rich_help_panel=WHERE),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the data (default: NAS_DATA, else ~/.cache/nas).", rich_help_panel=WHERE),
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu or cuda (default: a GPU where there is one).", rich_help_panel=WHERE)
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads (default: torch's choice).", rich_help_panel=WHERE)]
+Cluster = Annotated[
+    str | None, typer.Option(help="Work on a Ray cluster: local, or an address.", rich_help_panel=WHERE)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=RARE)]
+Ops = Annotated[
+    Path | None,
+    typer.Option(help="A Python file with operations of your own: OPS = {name: builder}.", rich_help_panel=WHAT),
+]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write TensorBoard logs to RUN/tensorboard too.", rich_help_panel=RARE)
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", help="A TOML file of settings; options win over it.", rich_help_panel=RARE),
+]
+Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2.", rich_help_panel=WHAT)]
+Resume = Annotated[str | None, typer.Option(help="Go on with an interrupted run.", rich_help_panel=WHAT)]
 
 
 def with_settings(kind: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
@@ -48,13 +72,14 @@ def with_settings(kind: type, *, without: tuple[str, ...] = ()) -> Callable[[Com
 
 def _option(field: Any, hint: Any) -> inspect.Parameter:
     info = field.default  # pydantic's FieldInfo
-    default = getattr(info, "default", info)
+    default = info.default
     described = f"{info.description} (paper: {default})" if default is not None else info.description
     name = f"--{field.name.replace('_', '-')}"
     kind: Any = _plain(hint)
     flags = f"{name}/--no-{name[2:]}" if kind is bool else name
     reader: dict[str, Any] = {"parser": _reader(kind), "metavar": NUMBERS[kind].upper()} if kind in NUMBERS else {}
-    option = typer.Option(flags, help=described, show_default=False, **reader)
+    panel = info.json_schema_extra["panel"]
+    option = typer.Option(flags, help=described, show_default=False, rich_help_panel=panel, **reader)
     annotation: Any = Annotated[kind | None, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
@@ -63,7 +88,7 @@ NUMBERS: dict[type, str] = {int: "whole number", float: "number"}
 
 
 def _reader(kind: type) -> Callable[[str], Any]:
-    """Reads a number; its error names the value, which typer's own does not."""
+    """A reader of numbers; its error names the value, which typer's own does not."""
 
     def read(text: str) -> Any:
         try:
@@ -97,11 +122,15 @@ def read_settings(path: Path | None) -> dict[str, Any]:
         raise UsageError(f"--settings {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def execution(device: str | None, threads: int | None, data_root: Path | None, **cluster: Any) -> "Execution":
+def execution(
+    device: str | None,
+    threads: int | None,
+    data_root: Path | None,
+    cluster: str | None = None,
+    workers: int | None = None,
+    storage: str = "",
+) -> "Execution":
     """The options as one object.
-
-    Args:
-        cluster: cluster, workers and storage, as of :class:`nas.execution.Execution`.
 
     Raises:
         UsageError: a data folder that does not exist.
@@ -110,7 +139,7 @@ def execution(device: str | None, threads: int | None, data_root: Path | None, *
 
     if data_root is not None and not data_root.is_dir():
         raise UsageError(f"--data-root {data_root}: there is no such folder")
-    return Execution(device or "", threads, data_root, **cluster)
+    return Execution(device or "", threads, data_root, cluster or "", workers, storage)
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
@@ -130,55 +159,59 @@ def parse_seeds(text: str | None) -> list[int] | None:
     return seeds
 
 
-def to_resume(command: str, name: str, given: Mapping[str, Any], runs: Path | None) -> "Run":
-    """The run that a command is to go on with; it brings its own settings.
+WITH_RESUME = {"resume", "runs", "data_root", "device", "cluster", "workers", "ops", "json"}
+"""What may be given together with --resume: where a run goes on, not what it does."""
 
-    Args:
-        given: what cannot be given with --resume.
+
+def resume(context: typer.Context, name: str, runs: Path | None, execution: "Execution", ops: Path | None) -> "Run":
+    """The run, done, that a command was to go on with by --resume; it brings its own settings.
 
     Raises:
-        UsageError: some of it was given, there is no such run, or it is another command's.
+        UsageError: other options were given, there is no such run, or it is another command's.
     """
+    from nas.commands.resume import resume
     from nas.run.folder import find, runs_root
 
-    if extra := [name for name, value in given.items() if value is not None]:
-        option = "RUN" if extra[0] == "targets" else f"--{extra[0].replace('_', '-')}"
-        raise UsageError(f"--resume takes its settings from the run: {option} cannot be given with it")
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name not in WITH_RESUME and source is not None and source.name == "COMMANDLINE":
+            given = parameter.opts[0] if parameter.opts[0].startswith("-") else "RUN"
+            raise UsageError(f"--resume takes its settings from the run: {given} cannot be given with it")
     run = find(name, runs_root(runs))
-    if run.told["command"] != command:
-        raise UsageError(f"{run.path} is no run of nas {command}, but of nas {run.told['command']}")
+    if run.command != context.info_name:
+        raise UsageError(f"{run.path} is no run of nas {context.info_name}, but of nas {run.command}")
     if run.finished:
         say(f"{run.path} is finished")
+    resume(run, execution, ops)
     return run
 
 
-def resume(
-    command: str, name: str, given: Mapping[str, Any], runs: Path | None, execution: "Execution", ops: Path | None
-) -> "Run":
-    """Goes on with the run of :func:`to_resume`; a finished one is left as it is."""
-    from nas.commands import carry
-
-    return carry.resume(to_resume(command, name, given, runs), execution, ops)
-
-
 def say(text: str) -> None:
-    """A line for people, on stderr, so that stdout holds results alone."""
+    """Prints a line for people, on stderr, so that stdout holds results alone."""
     print(text, file=sys.stderr, flush=True)
 
 
-def print_networks(result: Mapping[str, Any]) -> None:
-    """The table of a retraining of several seeds or networks, and what may be said of it."""
+def print_comparison(result: "Comparison") -> None:
+    """Prints the table of a retraining of several seeds or networks, and what may be said of it."""
     from rich.console import Console
 
     from nas.reports.comparison import notes, table
 
     terminal = Console().is_terminal
     console = Console(width=None if terminal else 200, highlight=False)
-    console.print(table(result["networks"]))
+    console.print(table(result.networks))
     for line in notes(result):
         console.print(line, markup=False, soft_wrap=not terminal)
 
 
 def print_json(document: Any) -> None:
-    """One JSON object on stdout."""
+    """Prints one JSON object on stdout."""
     print(json.dumps(document, indent=1))
+
+
+def print_result(run: "Run") -> None:
+    """Prints result.json as one JSON object, with the run's path."""
+    from nas.files import read_json
+    from nas.run.names import RESULT
+
+    print_json({"run": str(run.path), **read_json(run.path / RESULT)})

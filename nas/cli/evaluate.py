@@ -16,13 +16,14 @@ def evaluate(
     json: common.Json = False,
 ) -> None:
     """Test a trained network again; every opening of the test set is counted."""
+    from dataclasses import asdict
+
     from nas.commands import trained
     from nas.run.folder import find, runs_root
 
-    run = find(target, runs_root(runs))
-    found = trained.evaluate(run, common.execution(device, threads, data_root))
+    result = trained.evaluate(find(target, runs_root(runs)), common.execution(device, threads, data_root))
     if json:
-        common.print_json(found)
+        common.print_json(asdict(result))
     else:
-        stored = f"stored at the end of training {found['stored_accuracy']:.2%}"
-        print(f"test accuracy {found['test_accuracy']:.2%} ({stored}); test set opened {found['test_openings']} times")
+        stored = f"stored at the end of training {result.stored_accuracy:.2%}"
+        print(f"test accuracy {result.test_accuracy:.2%} ({stored}); test set opened {result.test_openings} times")

@@ -1,11 +1,14 @@
 """nas export"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli import common
+
+if TYPE_CHECKING:
+    from nas.exporting import Export
 
 
 def export(
@@ -20,26 +23,29 @@ def export(
 ) -> None:
     """Write a trained network as ONNX, as 8-bit ONNX, or as a folder for nas.load."""
     from nas.commands import trained
+    from nas.run.documents import as_json
     from nas.run.folder import find, runs_root
 
     run = find(target, runs_root(runs))
-    found = trained.export(run, to, common.execution("cpu", threads, data_root), out=out, ops=ops)
-    common.print_json(found) if json else tell(found)
+    result = trained.export(run, to, common.execution("cpu", threads, data_root), out=out, ops=ops)
+    common.print_json(as_json(result)) if json else print_export(result)
 
 
-def tell(found: dict[str, Any]) -> None:
-    """The result, for people."""
-    if "difference" in found:
+def print_export(result: "Export") -> None:
+    """Prints the result for people."""
+    if result.agreement:
+        agreement = result.agreement
         print(
-            f"agrees with PyTorch on {found['images']} training images: logits up to {found['largest']:.2f} differ by "
-            f"at most {found['difference']:.1e}, {found['same']:.1%} of the predictions are the same"
+            f"agrees with PyTorch on {agreement.images} training images: logits up to {agreement.largest:.2f} differ "
+            f"by at most {agreement.difference:.1e}, {agreement.same:.1%} of the predictions are the same"
         )
-    for way, latency in found.get("latency", {}).items():
-        size = f"{found['bytes'][way] / 1e6:.2f} MB" if way in found["bytes"] else ""
+    for form, latency in (result.latency or {}).items():
+        size = f"{result.bytes[form] / 1e6:.2f} MB" if form in result.bytes else ""
+        accuracy = (result.test_accuracy or {})[form]
         print(
-            f"{way:6} {found['test_accuracy'][way]:7.2%} test accuracy  {size:>9}  {latency['median_ms']:.2f} ms "
-            f"(quartiles {latency['low_ms']:.2f}–{latency['high_ms']:.2f}; batch 1, {latency['threads']} threads)"
+            f"{form:6} {accuracy:7.2%} test accuracy  {size:>9}  {latency.median_ms:.2f} ms "
+            f"(quartiles {latency.low_ms:.2f}–{latency.high_ms:.2f}; batch 1, {latency.threads} threads)"
         )
-    if "test_openings" in found:
-        print(f"test set opened {found['test_openings']} times")
-    print(found["file"])
+    if result.test_openings is not None:
+        print(f"test set opened {result.test_openings} times")
+    print(result.file)

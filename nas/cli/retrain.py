@@ -1,77 +1,77 @@
 """nas retrain"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli import common
+from nas.cli.common import LONG, RARE, WHAT, WHERE
+from nas.errors import UsageError
 from nas.settings import TRAIN_PRESETS, TrainSettings
+
+if TYPE_CHECKING:
+    from nas.run.folder import Run
+
+Targets = Annotated[list[str] | None, typer.Argument(help="Runs (path, name or last), genotypes or architectures.")]
+Preset = Annotated[str | None, typer.Option(help=f"Recipe: {', '.join(TRAIN_PRESETS)}.", rich_help_panel=LONG)]
+Init = Annotated[str | None, typer.Option(help="Start from the trained weights of this run.", rich_help_panel=RARE)]
+Best = Annotated[
+    int | None,
+    typer.Option(min=1, help="The K best cells of each search of several seeds.", rich_help_panel=WHAT),
+]
+Channels = Annotated[
+    int | None, typer.Option(min=2, max=4096, help="Channels C, instead of its own.", rich_help_panel=LONG)
+]
+Cells = Annotated[int | None, typer.Option(min=1, max=200, help="Cells L, instead of its own.", rich_help_panel=LONG)]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Cluster workers that share each training.", rich_help_panel=WHERE)
+]
+Storage = Annotated[
+    str | None, typer.Option(help="Where a cluster keeps runs: a shared folder or a URL.", rich_help_panel=WHERE)
+]
 
 
 @common.with_settings(TrainSettings)
 def retrain(
-    targets: Annotated[
-        list[str] | None, typer.Argument(help="Runs (path, name or last), genotypes or architectures.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help=f"Recipe: {', '.join(TRAIN_PRESETS)}.")] = None,
+    context: typer.Context,
+    targets: Targets = None,
+    preset: Preset = None,
     seeds: common.Seeds = None,
-    init: Annotated[str | None, typer.Option(help="Start from the trained weights of this run.")] = None,
-    best: Annotated[int | None, typer.Option(min=1, help="The K best cells of each search of several seeds.")] = None,
-    channels: Annotated[int | None, typer.Option(min=2, max=4096, help="Channels C, instead of its own.")] = None,
-    cells: Annotated[int | None, typer.Option(min=1, max=200, help="Cells L, instead of its own.")] = None,
+    init: Init = None,
+    best: Best = None,
+    channels: Channels = None,
+    cells: Cells = None,
     settings_file: common.SettingsFile = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with an interrupted run.")] = None,
+    resume: common.Resume = None,
     ops: common.Ops = None,
     tensorboard: common.TensorBoard = False,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
     threads: common.Threads = None,
-    cluster: Annotated[str | None, typer.Option(help="Train on a Ray cluster: local, or an address.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Cluster workers that share each training.")] = None,
-    storage: Annotated[str | None, typer.Option(help="Where a cluster keeps runs: a shared folder or a URL.")] = None,
+    cluster: common.Cluster = None,
+    workers: Workers = None,
+    storage: Storage = None,
     json: common.Json = False,
     **values: Any,
 ) -> None:
     """Train found cells' networks (or any architectures) and test each once: nas retrain RUN --seeds 0,1,2."""
     from nas.commands import retraining
-    from nas.errors import UsageError
     from nas.run.folder import find, runs_root
     from nas.settings import resolve
 
     runs, url = on_cluster(runs, cluster, workers, storage)
-    execution = common.execution(device, threads, data_root, cluster=cluster or "", workers=workers, storage=url)
+    execution = common.execution(device, threads, data_root, cluster, workers, url)
     if resume:
-        given = {
-            "targets": targets or None,
-            "preset": preset,
-            "seeds": seeds,
-            "init": init,
-            "best": best,
-            "channels": channels,
-            "cells": cells,
-            "settings_file": settings_file,
-            "threads": threads,
-            "tensorboard": tensorboard or None,
-            "storage": storage,
-        }
-        run = common.resume("retrain", resume, {**values, **given}, runs, execution, ops)
+        run = common.resume(context, resume, runs, execution, ops)
     elif not targets:
         raise UsageError("nas retrain needs a run, a genotype or an architecture (or --resume RUN)")
     else:
         preset = preset or "paper"
         settings = resolve(TrainSettings, TRAIN_PRESETS, preset, common.read_settings(settings_file), values)
-        if ops:
-            from nas.plugins import register
-
-            register(ops)
-        networks = [
-            retraining.Candidate(each.architecture.changed(channels=channels, cells=cells), each.source)
-            for each in retraining.candidates(targets, runs, preset, best)
-        ]
         run = retraining.retrain(
-            networks,
+            retraining.targets_of(targets, runs, preset, best, channels=channels, cells=cells, ops=ops),
             settings,
             preset=preset,
             seeds=common.parse_seeds(seeds),
@@ -81,19 +81,18 @@ def retrain(
             runs=runs,
             execution=execution,
         )
-    common.print_json({"run": str(run.path), **run.result}) if json else tell(str(run.path), run.result)
+    common.print_result(run) if json else print_run(run)
 
 
 def on_cluster(
     runs: Path | None, cluster: str | None, workers: int | None, storage: str | None
 ) -> tuple[Path | None, str]:
-    """(folder of run folders, URL of the object store or nothing): ``--storage`` is one or the other.
+    """(Folder of run folders, URL of the object store or nothing): ``--storage`` is one or the other.
 
     Raises:
         UsageError: options that only a cluster can honour, or two folders.
     """
     from nas.cluster.storage import is_url
-    from nas.errors import UsageError
 
     if not cluster and (workers or storage):
         raise UsageError(f"--{'workers' if workers else 'storage'} needs --cluster local, or a cluster's address")
@@ -104,11 +103,16 @@ def on_cluster(
     return Path(storage), ""
 
 
-def tell(path: str, result: dict[str, Any]) -> None:
-    """The result, for people."""
-    if "networks" in result:
-        common.print_networks(result)
+def print_run(run: "Run") -> None:
+    """Prints the result for people."""
+    from nas.reports.comparison import Comparison
+    from nas.run.results import TrainResult
+    from nas.run.spec import TrainSpec
+
+    if run.spec(TrainSpec).seeds:
+        common.print_comparison(run.result(Comparison))
     else:
-        accuracy = f"{result['test_accuracy']:.2%}"
-        print(f"test accuracy {accuracy}, {result['params']:,} parameters, {result['madds'] / 1e6:.1f}M MAdds")
-    print(f"run  {path}")
+        result = run.result(TrainResult)
+        accuracy = f"{result.test_accuracy:.2%}"
+        print(f"test accuracy {accuracy}, {result.params:,} parameters, {result.madds / 1e6:.1f}M MAdds")
+    print(f"run  {run.path}")

@@ -1,8 +1,26 @@
 """nas runs"""
 
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from nas.cli import common
+
+if TYPE_CHECKING:
+    from nas.run.folder import Run
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run and its main figures; a damaged one says so in its state."""
+
+    run: str
+    command: str
+    data: str
+    state: str
+    test_accuracy: float | None = None
+    valid_accuracy: float | None = None
+    params: int | None = None
+    madds: int | None = None
 
 
 def runs(runs: common.Runs = None, json: common.Json = False) -> None:
@@ -12,46 +30,42 @@ def runs(runs: common.Runs = None, json: common.Json = False) -> None:
 
     from nas.run.folder import every, runs_root
 
-    rows = [describe(run) for run in every(runs_root(runs))]
+    rows = [row_of(run) for run in every(runs_root(runs))]
     if json:
-        common.print_json(rows)
+        common.print_json([asdict(row) for row in rows])
         return
     if not rows:
         print(f"no runs in {runs_root(runs)}")
         return
     table = Table("run", "command", "data", "state", "accuracy", "params", "MAdds", box=None)
     for row in rows:
-        accuracy = row["test_accuracy"] if row["test_accuracy"] is not None else row["valid_accuracy"]
-        kind = "test" if row["test_accuracy"] is not None else "valid"
+        tested = row.test_accuracy is not None
+        accuracy = row.test_accuracy if tested else row.valid_accuracy
         table.add_row(
-            row["run"],
-            row["command"],
-            row["data"],
-            row["state"],
-            f"{accuracy:.2%} {kind}" if accuracy is not None else "",
-            f"{row['params']:,}" if row["params"] else "",
-            f"{row['madds'] / 1e6:.1f}M" if row["madds"] else "",
+            row.run,
+            row.command,
+            row.data,
+            row.state,
+            f"{accuracy:.2%} {'test' if tested else 'valid'}" if accuracy is not None else "",
+            f"{row.params:,}" if row.params else "",
+            f"{row.madds / 1e6:.1f}M" if row.madds else "",
         )
     Console(width=None if Console().is_terminal else 200).print(table)
 
 
-def describe(run: Any) -> dict[str, Any]:
-    """One row of the table; a damaged run says so."""
+def row_of(run: "Run") -> Row:
+    """A run's row."""
     from nas.errors import UsageError
+    from nas.run.log import Epoch
+    from nas.run.results import Figures
+    from nas.run.spec import OutlineSpec
 
-    keys = ("test_accuracy", "valid_accuracy", "params", "madds")
     try:
-        told = run.told
-        result = run.result if run.finished else {}
-        last = run.log()[-1] if not run.finished and run.log() else {}
-    except (UsageError, KeyError) as error:
-        row = {"run": run.path.name, "command": "", "data": "", "state": f"damaged: {error}"}
-        return {**row, **dict.fromkeys(keys)}
-    done, total = last.get("epoch", -1) + 1, told["settings"].get("epochs", 0)
-    return {
-        "run": run.path.name,
-        "command": told["command"],
-        "data": told["settings"].get("data", ""),
-        "state": "finished" if run.finished else f"epoch {done}/{total}",
-        **{key: {**last, **result}.get(key) for key in keys},
-    }
+        spec = run.spec(OutlineSpec)
+        figures, log = run.result(Figures) if run.finished else Figures(), run.log(Epoch)
+    except UsageError as error:
+        return Row(run.path.name, "", "", f"damaged: {error}")
+    state = "finished" if run.finished else f"epoch {len(log)}/{spec.settings.epochs}"
+    valid = figures.valid_accuracy if run.finished or not log else log[-1].valid_accuracy
+    head = (run.path.name, spec.command, spec.settings.data, state)
+    return Row(*head, figures.test_accuracy, valid, figures.params, figures.madds)

@@ -1,22 +1,35 @@
 """nas search"""
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli import common
 from nas.settings import SearchSettings
 
+if TYPE_CHECKING:
+    from nas.run.folder import Run
+
+FinalChannels = Annotated[
+    int | None, typer.Option(min=2, help="Channels of the network to retrain.", rich_help_panel=common.RARE)
+]
+FinalCells = Annotated[
+    int | None, typer.Option(min=1, help="Cells of the network to retrain.", rich_help_panel=common.RARE)
+]
+Preset = Annotated[
+    str | None, typer.Option(help="paper or quick (two CPU cores, minutes).", rich_help_panel=common.LONG)
+]
+
 
 @common.with_settings(SearchSettings)
 def search(
-    preset: Annotated[str | None, typer.Option(help="paper or quick (two CPU cores, minutes).")] = None,
+    context: typer.Context,
+    preset: Preset = None,
     seeds: common.Seeds = None,
-    final_channels: Annotated[int | None, typer.Option(min=2, help="Channels of the network to retrain.")] = None,
-    final_cells: Annotated[int | None, typer.Option(min=1, help="Cells of the network to retrain.")] = None,
+    final_channels: FinalChannels = None,
+    final_cells: FinalCells = None,
     settings_file: common.SettingsFile = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with an interrupted run.")] = None,
+    resume: common.Resume = None,
     ops: common.Ops = None,
     tensorboard: common.TensorBoard = False,
     runs: common.Runs = None,
@@ -32,38 +45,37 @@ def search(
 
     execution = common.execution(device, threads, data_root)
     if resume:
-        names = ("preset", "seeds", "final_channels", "final_cells", "settings_file", "threads", "tensorboard")
-        given = (preset, seeds, final_channels, final_cells, settings_file, threads, tensorboard or None)
-        others = {**values, **dict(zip(names, given, strict=True))}
-        run = common.resume("search", resume, others, runs, execution, ops)
+        run = common.resume(context, resume, runs, execution, ops)
     else:
         preset = preset or "paper"
-        settings = resolve_search(preset, common.read_settings(settings_file), values)
-        final = searching.Final(final_channels, final_cells)
-        chosen = common.parse_seeds(seeds)
         run = searching.search(
-            settings,
+            resolve_search(preset, common.read_settings(settings_file), values),
             preset=preset,
-            seeds=chosen,
-            final=final,
+            seeds=common.parse_seeds(seeds),
+            final_channels=final_channels,
+            final_cells=final_cells,
             ops=ops,
             tensorboard=tensorboard,
             runs=runs,
             execution=execution,
         )
-    common.print_json({"run": str(run.path), **run.result}) if json else tell(run.path, run.result)
+    common.print_result(run) if json else print_run(run)
 
 
-def tell(path: Path, result: dict[str, Any]) -> None:
-    """The result, for people."""
-    for entry in result.get("ranking", []):
-        accuracy = f"{entry['valid_accuracy']:.1%}"
+def print_run(run: "Run") -> None:
+    """Prints the result for people."""
+    from nas.run.names import PICTURE
+    from nas.run.results import SearchRanking, SearchResult
+    from nas.run.spec import SearchSpec
+
+    if run.spec(SearchSpec).seeds:
+        for rank in run.result(SearchRanking).ranking:
+            accuracy = f"{rank.valid_accuracy:.1%} held-out accuracy after a short training"
+            print(f"seed {rank.seed}: {accuracy}, {rank.params:,} parameters")
+    else:
+        result = run.result(SearchResult)
         print(
-            f"seed {entry['seed']}: {accuracy} held-out accuracy after a short training, {entry['params']:,} parameters"
+            f"supernet {result.valid_accuracy:.1%} on held-out images; the cell's network: "
+            f"{result.params:,} parameters, {result.madds / 1e6:.1f}M MAdds"
         )
-    if "params" in result:
-        print(
-            f"supernet {result['valid_accuracy']:.1%} on held-out images; the cell's network: "
-            f"{result['params']:,} parameters, {result['madds'] / 1e6:.1f}M MAdds"
-        )
-    print(f"run      {path}\npicture  {path / 'cells.svg'}\nretrain  nas retrain {path}")
+    print(f"run      {run.path}\npicture  {run.path / PICTURE}\nretrain  nas retrain {run.path}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli import common
+from nas.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from nas.cells.genotype import Genotype
@@ -23,8 +24,6 @@ def show(
     runs: common.Runs = None,
 ) -> None:
     """Show a cell as text, picture or graph file; of a tuning or of trainings of seeds or cells the tables."""
-    from nas.errors import UsageError, nearest
-
     if to is None and out is None and print_tables(target, runs):
         return
     if to is None and out is not None:
@@ -47,28 +46,31 @@ def show(
 
 
 def print_tables(target: str, runs: Path | None) -> bool:
-    """The tables of a finished tuning or of several trainings; whether the target is one."""
-    from nas.errors import UsageError
+    """Whether the target is a tuning or several trainings, whose tables are then printed."""
     from nas.run.folder import find, runs_root
+    from nas.run.spec import Spec
 
     if Path(target).is_file():
         return False
     run = find(target, runs_root(runs))
-    if run.told["command"] == "tune":
-        from nas.cli.tune_output import tell
+    spec = run.spec(Spec)
+    if spec.command == "tune":
+        from nas.cli.tune_output import print_run
 
         if not run.finished:
             raise UsageError(f"run {run.path} is not finished: nas tune --resume {run.path}")
-        tell(run.path, run.result)
+        print_run(run)
         return True
-    if run.finished and "networks" in run.result:
-        common.print_networks(run.result)
+    if spec.command == "retrain" and spec.seeds and run.finished:
+        from nas.reports.comparison import Comparison
+
+        common.print_comparison(run.result(Comparison))
         return True
     return False
 
 
 def print_cells(genotype: "Genotype") -> None:
-    """A line a node, and the text form where the cell has one."""
+    """Prints a line a node, and the text form where the cell has one."""
     from nas.cells.genotype import to_text
 
     for kind, cell in genotype.cells.items():
@@ -79,9 +81,8 @@ def print_cells(genotype: "Genotype") -> None:
 
 
 def draw_cells(genotype: "Genotype", out: Path, to: str) -> None:
-    """The picture, in a file whose name is printed."""
+    """Draws the picture, in a file whose name is printed."""
     from nas.cells.draw import draw
-    from nas.errors import UsageError
 
     try:
         draw(genotype, out, to)

@@ -10,28 +10,28 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from nas.bilevel import loop as searches
-from nas.bilevel.gradients import Batch
+from nas.bilevel.build import build_supernet, make_learner
+from nas.bilevel.relaxation import draw_paths
 from nas.blocks.layers import without_grids
 from nas.cells import genotype
 from nas.cells.found import found_network
-from nas.cells.sampled import draw_paths
 from nas.errors import UsageError, nearest
-from nas.run.folder import environment
+from nas.run.environment import environment
 from nas.settings import SearchSettings, TrainSettings, make
 from nas.space import load
+from nas.train.loop import Batch, train_step
 from nas.train.preflight import peak
-from nas.train.schedule import sgd
+from nas.train.recipe import make_optimizer
 
 Step = Callable[[], None]
+LEAN = "reference-lean"
 
 SEARCH_WAYS = {
     "merged": "the merged engine",
@@ -39,7 +39,7 @@ SEARCH_WAYS = {
     "reference-lean": "the same in channels-last memory, alpha gradients alone in the alpha step",
     "merged-recompute": "the merged engine; of each cell only the inputs are kept for the backward pass",
     "partial": "the merged engine on a quarter of the channels",
-    "gdas": "of each edge one drawn operation",
+    "path": "of each edge one drawn operation",
 }
 SEARCH_CHANGES: dict[str, dict[str, Any]] = {
     "merged": {},
@@ -47,7 +47,7 @@ SEARCH_CHANGES: dict[str, dict[str, Any]] = {
     "reference-lean": {"engine": "reference"},
     "merged-recompute": {"recompute": True},
     "partial": {"partial": 4},
-    "gdas": {"sampler": "gdas"},
+    "path": {"relaxation": "path"},
 }
 RETRAIN_WAYS = {
     "ours": "channels-last memory, dilated convolutions on half-resolution grids",
@@ -90,8 +90,8 @@ def search_step(workload: Workload, way: str, batch: Batch) -> Step:
     """One whole first-order step: Adam on the alphas, then SGD on the weights."""
     size = {"channels": workload.channels, "cells": workload.cells}
     settings = make(SearchSettings, {**size, **SEARCH_CHANGES[way]}, f"bench {way}")
-    supernet = searches.build(settings, load(workload.space), 10).to(workload.device)
-    learner = searches.make_learner(supernet, settings, workload.device)
+    supernet = build_supernet(settings, load(workload.space), 10).to(workload.device)
+    learner = make_learner(supernet, settings, workload.device)
     steps = itertools.count()
     batch = layout(supernet, batch, way != "reference")
 
@@ -118,17 +118,11 @@ def training_step(workload: Workload, way: str, batch: Batch) -> Step:
     cell = genotype.from_text(DARTS_V2)
     network: nn.Module = found_network(cell, channels=workload.channels, cells=workload.cells, auxiliary=True)
     network = (network if way == "ours" else without_grids(network)).to(workload.device)
-    batch = layout(network, batch, way == "ours")
-    settings = TrainSettings()
-    optimizer = sgd(network.parameters(), settings)
+    batch, settings = layout(network, batch, way == "ours"), TrainSettings()
+    optimizer = make_optimizer(network, settings)
 
     def step() -> None:
-        optimizer.zero_grad()
-        logits, auxiliary = network(batch[0])
-        loss = F.cross_entropy(logits, batch[1]) + settings.auxiliary * F.cross_entropy(auxiliary, batch[1])
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-        optimizer.step()
+        train_step(network, optimizer, batch, settings, workload.device)
 
     return step
 
@@ -186,7 +180,37 @@ def check(workload: Workload, engine: str, against: str) -> None:
         load(workload.space)
 
 
-def compare(workload: Workload, engine: str, against: str, repeats: int = 3) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measurement:
+    """Steps done in several ways, measured in one run; the first way is held against the second.
+
+    Args:
+        speedup: seconds of ``against`` over those of ``engine``; memory_ratio: bytes of ``engine`` over the other's.
+        seconds: median of a step, by way; ``all_seconds`` each of them.
+        peak_bytes: of a process of its own, by way.
+        speedup_lean, memory_ratio_lean: the same against the textbook with lean gradients, where it was measured.
+    """
+
+    engine: str
+    against: str
+    workload: Workload
+    speedup: float
+    memory_ratio: float
+    seconds: dict[str, float]
+    all_seconds: dict[str, list[float]]
+    peak_bytes: dict[str, int]
+    repeats: int
+    environment: dict[str, Any]
+    speedup_lean: float | None = None
+    memory_ratio_lean: float | None = None
+
+    @property
+    def images_per_second(self) -> dict[str, float]:
+        """By way."""
+        return {way: self.workload.batch / seconds for way, seconds in self.seconds.items()}
+
+
+def compare(workload: Workload, engine: str, against: str, repeats: int = 3) -> Measurement:
     """Medians of ``repeats`` steps (after one that warms up) and peak memory of each way, and their ratios.
 
     Args:
@@ -197,7 +221,7 @@ def compare(workload: Workload, engine: str, against: str, repeats: int = 3) -> 
         UsageError: an unknown way, or one that does not fit the memory.
     """
     check(workload, engine, against)
-    ways = list(dict.fromkeys([engine, against, *(["reference-lean"] if against == "reference" else [])]))
+    ways = list(dict.fromkeys([engine, against, *([LEAN] if against == "reference" else [])]))
     start(workload)
     memory = {way: peak_memory(workload, way) for way in ways}
     steps = {way: build(workload, way) for way in ways}
@@ -207,31 +231,22 @@ def compare(workload: Workload, engine: str, against: str, repeats: int = 3) -> 
             taken = timed(step, workload.device)
             if turn:
                 seconds[way].append(taken)
-    return report(workload, ways, seconds, memory)
-
-
-def report(
-    workload: Workload, ways: list[str], seconds: Mapping[str, list[float]], memory: Mapping[str, int]
-) -> dict[str, Any]:
-    """The measurements as one JSON object; the first way is the one that is praised, the second its yardstick."""
     medians = {way: statistics.median(seconds[way]) for way in ways}
-    engine, against = ways[0], ways[min(1, len(ways) - 1)]
-    ratios = {"speedup": medians[against] / medians[engine], "memory_ratio": memory[engine] / memory[against]}
-    if "reference-lean" in ways[2:]:
-        ratios["speedup_lean"] = medians["reference-lean"] / medians[engine]
-        ratios["memory_ratio_lean"] = memory[engine] / memory["reference-lean"]
-    return {
-        **ratios,
-        "engine": engine,
-        "against": against,
-        **asdict(workload),
-        "seconds": medians,
-        "all_seconds": dict(seconds),
-        "images_per_second": {way: workload.batch / median for way, median in medians.items()},
-        "peak_bytes": dict(memory),
-        "repeats": len(seconds[engine]),
-        "environment": environment(),
-    }
+    lean = LEAN in ways[2:]
+    return Measurement(
+        engine=engine,
+        against=against,
+        workload=workload,
+        speedup=medians[against] / medians[engine],
+        memory_ratio=memory[engine] / memory[against],
+        seconds=medians,
+        all_seconds=seconds,
+        peak_bytes=memory,
+        repeats=repeats,
+        environment=environment(),
+        speedup_lean=medians[LEAN] / medians[engine] if lean else None,
+        memory_ratio_lean=memory[engine] / memory[LEAN] if lean else None,
+    )
 
 
 DARTS_V2 = (

@@ -1,33 +1,33 @@
 """Trainings of networks from scratch or from trained weights: many cells, many seeds."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from nas import plugins
 from nas.architecture import Architecture, read_architecture
-from nas.commands.carry import child_of, finish_all, proceed
+from nas.commands.begin import check_data, check_seeds, label
+from nas.commands.children import advice, child_spec, continue_all, make_child
 from nas.commands.targets import architecture_of
-from nas.commands.told import check_data, label, tell
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.reports import tensorboard as board
 from nas.reports.comparison import combine, summarise
-from nas.run import live
+from nas.run import live, names
 from nas.run.folder import Run, create, find, runs_root
-from nas.settings import (
-    TrainSettings,
-    make,
-)
+from nas.run.log import Epoch
+from nas.run.results import SearchRanking, TrainResult
+from nas.run.spec import Candidate, Init, TrainSpec
+from nas.settings import TrainSettings
 from nas.train.loop import train
 from nas.train.schedule import learning_rate
-from nas.train.start import WEIGHTS, fitting, freeze, read_weights
+from nas.train.start import fitting, freeze, read_weights
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Target:
     """A network to train, and where it came from, for the record."""
 
     architecture: Architecture
@@ -35,7 +35,7 @@ class Candidate:
 
 
 def retrain(
-    architecture: Architecture | Sequence[Candidate],
+    architecture: Architecture | Sequence[Target],
     settings: TrainSettings,
     *,
     source: str = "",
@@ -47,7 +47,7 @@ def retrain(
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
-    """Trains a network; several networks or seeds one by one, with means, intervals and differences.
+    """The run of a network's training; several networks or seeds one by one, with means, intervals and differences.
 
     Args:
         architecture: one network, or several with their sources; they are fitted to the data's image size and classes.
@@ -64,29 +64,36 @@ def retrain(
     """
     if tensorboard:
         board.check()
-    several = [Candidate(architecture, source)] if isinstance(architecture, Architecture) else list(architecture)
-    if not several:
+    targets = [Target(architecture, source)] if isinstance(architecture, Architecture) else list(architecture)
+    if not targets:
         raise UsageError("there is no network to train")
-    told = {**tell("retrain", settings, preset, seeds, ops, execution), "tensorboard": tensorboard}
-    shape, classes = check_data(settings, execution)
-    networks = [fitted(candidate.architecture, shape, classes, settings) for candidate in several]
-    weights = initial(init, networks, settings)
-    if len(several) == 1:
-        told |= {"source": several[0].source}
-    else:
-        named = [{"name": f"c{number}", "source": each.source} for number, each in enumerate(several, start=1)]
-        told |= {"networks": named, "seeds": told.get("seeds") or [settings.seed]}
-    if weights is not None and init is not None:
-        told |= {"init": {"run": str(init.path), "sha256": hashlib.sha256(weights).hexdigest()}}
-    run = create(runs_root(runs), label("retrain", Path(settings.data).name, told), told)
-    for name, network in zip(document_names(told), networks, strict=True):
+    several = len(targets) > 1
+    candidates = tuple(Candidate(f"c{number}", target.source) for number, target in enumerate(targets, 1))
+    spec = TrainSpec(
+        settings=settings,
+        execution=execution.resolved(),
+        preset=preset,
+        ops=plugins.register(ops) if ops else None,
+        seeds=check_seeds(seeds) or ((settings.seed,) if several else None),
+        tensorboard=tensorboard,
+        source="" if several else targets[0].source,
+        networks=candidates if several else None,
+    )
+    dataset = check_data(settings, execution)
+    networks = [fitted(each.architecture, dataset.shape, len(dataset.classes), settings) for each in targets]
+    weights = initial_weights(init, networks, settings)
+    if init is not None and weights is not None:
+        spec = replace(spec, init=Init(str(init.path), hashlib.sha256(weights).hexdigest()))
+    run = create(runs_root(runs), label("retrain", settings.data, spec.seeds or [settings.seed]), spec)
+    for name, network in zip(document_names(spec), networks, strict=True):
         run.write(name, network.document())
     if weights is not None:
-        run.write(WEIGHTS, weights)
-    return proceed(run, execution)
+        run.write(names.INIT, weights)
+    continue_retraining(run, execution)
+    return run
 
 
-def initial(init: Run | None, networks: Sequence[Architecture], settings: TrainSettings) -> bytes | None:
+def initial_weights(init: Run | None, networks: Sequence[Architecture], settings: TrainSettings) -> bytes | None:
     """The weights of a finished training that these networks start from, as a safetensors file.
 
     The classifiers are left out where the data is not the same.
@@ -100,11 +107,11 @@ def initial(init: Run | None, networks: Sequence[Architecture], settings: TrainS
         if settings.freeze:
             raise UsageError(f"--freeze {settings.freeze} needs --init RUN: there is nothing learnt to keep")
         return None
-    weights = read_weights(init.path / "weights.safetensors")
-    before = read_architecture(init.path / "architecture.json")
-    known = init.told["settings"].get("data") == settings.data
+    weights = read_weights(init.path / names.WEIGHTS)
+    before = read_architecture(init.path / names.ARCHITECTURE)
+    same_data = init.spec(TrainSpec).settings.data == settings.data
     for network in networks:
-        new_head = not known or network.classes != before.classes
+        new_head = not same_data or network.classes != before.classes
         weights = fitting(weights, network, new_head=new_head, where=str(init.path))
         freeze(network.build_meta(), settings.freeze)
     return save(weights)
@@ -118,71 +125,92 @@ def fitted(
     return changed.changed(auxiliary=settings.auxiliary > 0) if changed.kind == "cell" else changed
 
 
-def document_names(told: Mapping[str, Any]) -> list[str]:
+def document_names(spec: TrainSpec) -> list[str]:
     """The files of a retraining's networks, in their order."""
-    several = told.get("networks")
-    return [f"architecture-{network['name']}.json" for network in several] if several else ["architecture.json"]
+    return [f"architecture-{each.name}.json" for each in spec.networks] if spec.networks else [names.ARCHITECTURE]
 
 
-def candidates(
-    targets: Sequence[str], runs: Path | None = None, preset: str = "paper", best: int | None = None
-) -> list[Candidate]:
+def targets_of(
+    sources: Sequence[str],
+    runs: Path | None = None,
+    preset: str = "paper",
+    best: int | None = None,
+    *,
+    channels: int | None = None,
+    cells: int | None = None,
+    ops: Path | None = None,
+) -> list[Target]:
     """The networks a user names, each as :func:`architecture_of`.
 
     Args:
         best: instead of each search's own cell, the K best of its ranking (searches of several seeds have one).
+        channels, cells: sizes to have instead of their own.
+        ops: a file of the user's own operations, which the networks may have.
 
     Raises:
-        UsageError: a target that is no network, that is named twice, or that has no ranking, or one that is too short.
+        UsageError: a source that is no network, that is named twice, or that has no ranking, or one that is too short.
     """
-    if twice := [target for target in targets if targets.count(target) > 1]:
+    if ops:
+        plugins.register(ops)
+    if twice := [source for source in sources if sources.count(source) > 1]:
         raise UsageError(f"{twice[0]} is named twice")
-    sources = [source for target in targets for source in ([target] if best is None else ranked(target, best, runs))]
-    return [Candidate(architecture_of(source, runs, preset), source) for source in sources]
+    paths = [path for source in sources for path in ([source] if best is None else best_of(source, best, runs))]
+    return [Target(architecture_of(path, runs, preset).changed(channels=channels, cells=cells), path) for path in paths]
 
 
-def ranked(target: str, best: int, runs: Path | None) -> list[str]:
+def best_of(source: str, best: int, runs: Path | None) -> list[str]:
     """The paths of the K best searches of a run of several seeds."""
-    run = None if Path(target).is_file() else find(target, runs_root(runs))
-    ranking = run.result.get("ranking", []) if run and run.finished else []
+    run = None if Path(source).is_file() else find(source, runs_root(runs))
+    try:
+        ranking = run.result(SearchRanking).ranking if run and run.finished else ()
+    except UsageError:
+        ranking = ()
     if run is None or not 1 <= best <= len(ranking):
-        counted = f"ranks {len(ranking)} cells" if ranking else "has no ranking: it is no finished search with --seeds"
-        raise UsageError(f"--best {best}: {target} {counted}")
-    return [str(run.path / f"s{entry['seed']}") for entry in ranking[:best]]
+        why = f"ranks {len(ranking)} cells" if ranking else "has no ranking: it is no finished search with --seeds"
+        raise UsageError(f"--best {best}: {source} {why}")
+    return [str(run.path / f"s{entry.seed}") for entry in ranking[:best]]
 
 
-def retrain_one(run: Run, execution: Execution) -> None:
-    """One training."""
-    if execution.cluster:
-        finish_all([run], execution)
+def continue_retraining(run: Run, execution: Execution) -> None:
+    """Does what is left of a retraining; a finished one is left as it is."""
+    if run.finished:
         return
-    settings = make(TrainSettings, run.told["settings"])
-    architecture = read_architecture(run.path / "architecture.json")
-    with board.watching(run, partial(learning_rate, settings, part=0.0)) as watch:
-        train(
-            run,
-            architecture,
-            settings,
-            execution,
-            preset=run.told["preset"],
-            watch=watch,
-            quiet=live.shown.get(),
-        )
+    if execution.cluster:
+        from nas.cluster import job
+
+        if job.carry_out(run, execution):
+            return
+    spec = run.spec(TrainSpec)
+    with advice(run):
+        if spec.seeds:
+            retrain_seeds(run, spec, execution)
+        elif execution.cluster:
+            continue_all([run], execution, continue_retraining)
+        else:
+            retrain_one(run, spec, execution)
 
 
-def retrain_seeds(run: Run, seeds: list[int], execution: Execution) -> None:
+def retrain_one(run: Run, spec: TrainSpec, execution: Execution) -> None:
+    """One training."""
+    architecture = read_architecture(run.path / names.ARCHITECTURE)
+    rate = partial(learning_rate, spec.settings, part=0.0)
+    with board.watching(run, spec.tensorboard, Epoch, rate) as watch:
+        quiet = live.shown.get()
+        train(run, architecture, spec.settings, execution, preset=spec.preset, watch=watch, quiet=quiet)
+
+
+def retrain_seeds(run: Run, spec: TrainSpec, execution: Execution) -> None:
     """One training a network and seed; means, intervals and differences over them."""
-    networks = run.told.get("networks") or [{"name": "c1", "source": run.told["source"]}]
-    children = [
-        child_of(run, seed, "architecture.json", name=name, original=document, source=network["source"], title=name)
-        for network, document in zip(networks, document_names(run.told), strict=True)
-        for seed in seeds
-        for name in [f"{network['name']}-s{seed}" if len(networks) > 1 else f"s{seed}"]
-    ]
-    with live.watching(children):
-        results = [child.result for child in finish_all(children, execution)]
-    size = len(seeds)
-    groups = [results[start : start + size] for start in range(0, len(results), size)]
-    summaries = [{**network, **summarise(group)} for network, group in zip(networks, groups, strict=True)]
-    alone = summaries[0] if len(summaries) == 1 else {}
-    run.write("result.json", {**alone, **combine(summaries)})
+    networks, seeds = spec.networks or (Candidate("c1", spec.source),), spec.seeds or ()
+    children: list[list[Run]] = []
+    for network, document in zip(networks, document_names(spec), strict=True):
+        children.append([])
+        for seed in seeds:
+            name = f"{network.name}-s{seed}" if len(networks) > 1 else f"s{seed}"
+            own = replace(child_spec(spec, seed), networks=None, source=network.source, title=name)
+            children[-1].append(make_child(run, name, own, names.ARCHITECTURE, document))
+    every = [child for group in children for child in group]
+    with live.watching(every):
+        continue_all(every, execution, continue_retraining)
+    results = [[child.result(TrainResult) for child in group] for group in children]
+    run.write(names.RESULT, combine([summarise(*pair) for pair in zip(networks, results, strict=True)]))

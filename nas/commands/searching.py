@@ -1,35 +1,31 @@
 """Searches: one a seed, ranked by short trainings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from nas import data
+from nas import plugins
 from nas.architecture import of_genotype, read_architecture
-from nas.bilevel.loop import rate as search_rate
-from nas.bilevel.loop import search as search_cells
+from nas.bilevel.loop import learning_rate
+from nas.bilevel.loop import search as search_cell
 from nas.cells.draw import draw
 from nas.cells.genotype import read
-from nas.commands.carry import child_of, finish_all, proceed
-from nas.commands.told import check_data, described, label, tell
+from nas.commands.begin import check_data, check_seeds, label
+from nas.commands.children import advice, child_spec, continue_all, make_child
 from nas.costs.count import count
 from nas.execution import Execution
 from nas.files import read_text
 from nas.reports import tensorboard as board
-from nas.run.folder import Run, create, hardware, runs_root
-from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, make, plain, recipe_hash, resolve
+from nas.run import names
+from nas.run.environment import hardware
+from nas.run.folder import Run, create, runs_root
+from nas.run.log import SearchEpoch
+from nas.run.results import Rank, SearchRanking, SearchResult, TrainResult
+from nas.run.spec import SearchSpec, Size, TrainSpec
+from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, recipe_hash, resolve
 from nas.space import load as load_space
 from nas.train.loop import train
-
-
-@dataclass(frozen=True)
-class Final:
-    """Size of the network a search's cell is meant for; None: the preset's."""
-
-    channels: int | None = None
-    cells: int | None = None
 
 
 def search(
@@ -37,17 +33,18 @@ def search(
     *,
     preset: str = "paper",
     seeds: Sequence[int] | None = None,
-    final: Final = Final(),
+    final_channels: int | None = None,
+    final_cells: int | None = None,
     ops: Path | None = None,
     tensorboard: bool = False,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
-    """Searches a cell; with several seeds one search each, ranked by a short training on held-out images.
+    """The run of a cell search; with several seeds one search each, ranked by a short training on held-out images.
 
     Args:
         settings: of the search.
-        preset: names the size of the network that the found cell is meant for, where ``final`` does not.
+        preset: names the size of the network that the cell is meant for, where the ``final_…`` do not.
         seeds: several seeds; None: the settings' one.
         ops: a file of the user's own operations.
         tensorboard: write RUN/tensorboard too.
@@ -62,81 +59,102 @@ def search(
     """
     if tensorboard:
         board.check()
-    size = {name: getattr(final, name) or SIZES[preset][name] for name in ("channels", "cells")}
-    told = {**tell("search", settings, preset, seeds, ops, execution), "final": size, "tensorboard": tensorboard}
+    size = SIZES[preset]
+    spec = SearchSpec(
+        settings=settings,
+        execution=execution.resolved(),
+        preset=preset,
+        ops=plugins.register(ops) if ops else None,
+        seeds=check_seeds(seeds),
+        tensorboard=tensorboard,
+        final=Size(final_channels or size["channels"], final_cells or size["cells"]),
+    )
     space = load_space(settings.space)
     check_data(settings, execution)
-    run = create(runs_root(runs), label("search", space.name, told), told)
-    run.write("space.toml", space.to_toml())
-    return proceed(run, execution)
+    run = create(runs_root(runs), label("search", space.name, spec.seeds or [settings.seed]), spec)
+    run.write(names.SPACE, space.to_toml())
+    continue_search(run, execution)
+    return run
 
 
-def search_one(run: Run, execution: Execution) -> None:
+def continue_search(run: Run, execution: Execution) -> None:
+    """Does what is left of a search; a finished one is left as it is."""
+    if run.finished:
+        return
+    spec = run.spec(SearchSpec)
+    with advice(run):
+        search_seeds(run, spec, execution) if spec.seeds else search_one(run, spec, execution)
+
+
+def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
     """One search and its documents."""
-    settings = make(SearchSettings, run.told["settings"])
-    space = replace(load_space(str(run.path / "space.toml")), name=settings.space)
-    with board.watching(run, partial(search_rate, settings), list(space.ops)) as watch:
-        supernet = search_cells(run, settings, space, execution, run.told["preset"], watch)
-    log = run.log()
-    write_cell(run, execution)
-    result = {
-        "valid_accuracy": log[-1]["valid_accuracy"],
-        "entropy": [log[0]["entropy"], log[-1]["entropy"]],
-        "skip_share": log[-1]["skip_share"],
-        "space": settings.space,
-        "seed": settings.seed,
-        "recipe": recipe_hash(settings),
-        "search_params": sum(weight.numel() for weight in supernet.weights),
-        "seconds": round(sum(entry["seconds"] for entry in log), 1),
-        "hardware": hardware(),
-        **cell_costs(run),
-    }
-    run.write("result.json", result)
+    settings = spec.settings
+    space = replace(load_space(str(run.path / names.SPACE)), name=settings.space)
+    with board.watching(run, spec.tensorboard, SearchEpoch, partial(learning_rate, settings), list(space.ops)) as watch:
+        supernet = search_cell(run, settings, space, execution, spec.preset, watch)
+    run.write(names.GENOTYPE, supernet.genotype().document())
+    params, madds = write_cell(run, spec, execution)
+    log = run.log(SearchEpoch)
+    result = SearchResult(
+        valid_accuracy=log[-1].valid_accuracy,
+        entropy=(log[0].entropy, log[-1].entropy),
+        skip_share=log[-1].skip_share,
+        space=settings.space,
+        seed=settings.seed,
+        recipe=recipe_hash(settings),
+        search_params=sum(weight.numel() for weight in supernet.weights),
+        seconds=round(sum(entry.seconds for entry in log), 1),
+        hardware=hardware(),
+        params=params,
+        madds=madds,
+    )
+    run.write(names.RESULT, result)
 
 
-def search_seeds(run: Run, seeds: list[int], execution: Execution) -> None:
+def search_seeds(run: Run, spec: SearchSpec, execution: Execution) -> None:
     """One search a seed, then a short training of each cell; the best one's cell becomes the parent's."""
-    ranking = []
-    for seed, child in zip(
-        seeds, finish_all([child_of(run, seed, "space.toml") for seed in seeds], execution), strict=True
-    ):
-        ranking.append({"seed": seed, **rank(run, child, execution)})
-    ranking.sort(key=lambda entry: -entry["valid_accuracy"])
-    best = run.path / f"s{ranking[0]['seed']}"
-    run.write("genotype.json", read_text(best / "genotype.json"))
-    write_cell(run, execution)
-    run.write("result.json", {"ranking": ranking, "best": best.name, "space": run.told["settings"]["space"]})
+    seeds = spec.seeds or ()
+    children = [make_child(run, f"s{seed}", child_spec(spec, seed), names.SPACE, names.SPACE) for seed in seeds]
+    continue_all(children, execution, continue_search)
+    ranking = [rank(run, child, seed, execution) for child, seed in zip(children, seeds, strict=True)]
+    ranking.sort(key=lambda entry: -entry.valid_accuracy)
+    best = f"s{ranking[0].seed}"
+    run.write(names.GENOTYPE, read_text(run.path / best / names.GENOTYPE))
+    write_cell(run, spec, execution)
+    run.write(names.RESULT, SearchRanking(ranking=tuple(ranking), best=best, space=spec.settings.space))
 
 
-def rank(run: Run, child: Run, execution: Execution) -> dict[str, Any]:
-    """A short training of a found cell at the search's own size, judged on held-out training images; no test set."""
-    searched = make(SearchSettings, child.told["settings"])
-    images = searched.limit or len(data.load(searched.data, root=execution.data_root).train)
+def rank(run: Run, child: Run, seed: int, execution: Execution) -> Rank:
+    """A cell's rank by a short training at the search's own size, judged on held-out training images; no test set."""
+    searched = child.spec(SearchSpec).settings
+    images = searched.limit or len(check_data(searched, execution).train)
     shared = {name: getattr(searched, name) for name in ("data", "limit", "batch", "image_size", "precision")}
     changes = {"epochs": max(2, searched.epochs // 2), "validation": images // 5, "drop_path": 0.0}
     settings = resolve(TrainSettings, TRAIN_PRESETS, "quick", {**shared, **changes})
-    told = {"command": "rank", "settings": plain(settings), "execution": described(execution), "preset": "quick"}
-    ranked = run.child(f"rank-{child.path.name}", told)
-    if not ranked.finished:
-        architecture = read_architecture(child.path / "architecture.json")
+    spec = TrainSpec(command="rank", settings=settings, execution=execution.resolved(), preset="quick")
+    training = run.child(f"rank-{child.path.name}", spec)
+    if not training.finished:
+        architecture = read_architecture(child.path / names.ARCHITECTURE)
         small = architecture.changed(channels=searched.channels, cells=searched.cells, auxiliary=False)
-        ranked.write("architecture.json", small.document())
-        train(ranked, small, settings, execution, open_test=False)
-    return {"valid_accuracy": ranked.result["valid_accuracy"], "params": child.result["params"]}
+        training.write(names.ARCHITECTURE, small.document())
+        train(training, small, settings, execution, open_test=False)
+    accuracy = training.result(TrainResult).valid_accuracy
+    assert accuracy is not None
+    return Rank(seed, accuracy, child.result(SearchResult).params)
 
 
-def write_cell(run: Run, execution: Execution) -> None:
-    """cells.svg and architecture.json beside a genotype.json."""
-    genotype = read(read_text(run.path / "genotype.json"), str(run.path / "genotype.json"))
-    settings = make(SearchSettings, run.told["settings"])
-    shape, classes = check_data(settings, execution)
-    architecture = of_genotype(genotype, input=shape, classes=classes, **run.told["final"])
-    draw(genotype, run.path / "cells.svg", "svg")
-    run.write("architecture.json", architecture.document())
-
-
-def cell_costs(run: Run) -> dict[str, int]:
-    """Parameters and multiply-adds of the network a found cell is meant for."""
-    architecture = read_architecture(run.path / "architecture.json")
+def write_cell(run: Run, spec: SearchSpec, execution: Execution) -> tuple[int, int]:
+    """Parameters and multiply-adds of the cell's network; cells.svg and architecture.json are written."""
+    genotype = read(read_text(run.path / names.GENOTYPE), str(run.path / names.GENOTYPE))
+    dataset = check_data(spec.settings, execution)
+    architecture = of_genotype(
+        genotype,
+        input=dataset.shape,
+        classes=len(dataset.classes),
+        channels=spec.final.channels,
+        cells=spec.final.cells,
+    )
+    draw(genotype, run.path / names.PICTURE, "svg")
+    run.write(names.ARCHITECTURE, architecture.document())
     cost = count(architecture.build_meta(), architecture.input)
-    return {"params": cost.params, "madds": cost.madds}
+    return cost.params, cost.madds

@@ -6,7 +6,9 @@ from nas.architecture import Architecture, of_genotype, read_architecture
 from nas.cells.genotype import Genotype, from_document, read
 from nas.errors import UsageError
 from nas.files import read_text
+from nas.run import names
 from nas.run.folder import find, runs_root
+from nas.run.log import SearchEpoch
 from nas.settings import SIZES
 
 
@@ -22,17 +24,16 @@ def architecture_of(target: str, runs: Path | None = None, preset: str = "paper"
     if path.is_file():
         if '"nas/architecture/' in read_text(path):
             return read_architecture(path)
-        return of_genotype(
-            read(read_text(path), target), channels=SIZES[preset]["channels"], cells=SIZES[preset]["cells"]
-        )
+        size = SIZES[preset]
+        return of_genotype(read(read_text(path), target), channels=size["channels"], cells=size["cells"])
     run = find(target, runs_root(runs))
-    if not (run.path / "architecture.json").is_file():
-        raise UsageError(f"run {run.path} has no architecture.json yet: finish it with --resume {run.path}")
-    return read_architecture(run.path / "architecture.json")
+    if not (run.path / names.ARCHITECTURE).is_file():
+        raise UsageError(f"run {run.path} has no {names.ARCHITECTURE} yet: finish it with --resume {run.path}")
+    return read_architecture(run.path / names.ARCHITECTURE)
 
 
 def genotype_of(target: str, runs: Path | None = None) -> Genotype:
-    """The cell a user names: a genotype file, or a run that has found or retrained one.
+    """The cell a user names: a genotype file, or a run that has searched or retrained one.
 
     Raises:
         UsageError: none of these.
@@ -40,13 +41,13 @@ def genotype_of(target: str, runs: Path | None = None) -> Genotype:
     path = Path(target)
     if not path.is_file():
         run = find(target, runs_root(runs))
-        log = run.log()
-        if (run.path / "genotype.json").is_file():
-            path = run.path / "genotype.json"
-        elif (run.path / "architecture.json").is_file():
-            path = run.path / "architecture.json"
-        elif log and "genotype" in log[-1]:
-            return from_document(log[-1]["genotype"], f"{run.path}/log.jsonl")
+        log = run.log(SearchEpoch)
+        if (run.path / names.GENOTYPE).is_file():
+            path = run.path / names.GENOTYPE
+        elif (run.path / names.ARCHITECTURE).is_file():
+            path = run.path / names.ARCHITECTURE
+        elif log:
+            return from_document(log[-1].genotype, f"{run.path}/{names.LOG}")
         else:
             raise UsageError(f"run {run.path} has found no cell yet")
     text = read_text(path)

@@ -1,8 +1,9 @@
 """What is done with a trained network: load it, evaluate it, take its feature maps, export it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -16,10 +17,25 @@ from nas.errors import UsageError, nearest
 from nas.execution import Execution
 from nas.extras import need
 from nas.files import read_json
+from nas.run import names
 from nas.run.folder import Run
-from nas.settings import TrainSettings, make
+from nas.run.results import TrainResult
+from nas.run.spec import TrainSpec
+from nas.settings import TrainSettings
 from nas.train.evaluate import evaluate as evaluate_network
 from nas.train.start import read_weights
+
+if TYPE_CHECKING:
+    from nas.exporting import Export
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A trained network's test accuracy, the one stored at the end of its training, and the test set's openings."""
+
+    test_accuracy: float
+    stored_accuracy: float
+    test_openings: int
 
 
 def load(path: str | Path) -> nn.Module:
@@ -53,20 +69,18 @@ def features(
 def load_both(path: str | Path) -> tuple[Architecture, nn.Module]:
     """The architecture and the trained network of a folder; see :func:`load`."""
     folder = Path(path)
-    architecture = from_json(read_json(folder / "architecture.json"), str(folder / "architecture.json"))
+    document, weights = folder / names.ARCHITECTURE, folder / names.WEIGHTS
+    architecture = from_json(read_json(document), str(document))
     network = architecture.build()
     try:
-        network.load_state_dict(read_weights(folder / "weights.safetensors"))
+        network.load_state_dict(read_weights(weights))
     except RuntimeError as error:
-        raise UsageError(f"{folder / 'weights.safetensors'} does not fit: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"{weights} does not fit: {str(error).splitlines()[0]}") from None
     return architecture, network.eval()
 
 
-def evaluate(run: Run, execution: Execution) -> dict[str, Any]:
-    """Tests a trained network again, and counts it.
-
-    Returns:
-        test_accuracy now, stored_accuracy of the end of training, test_openings so far.
+def evaluate(run: Run, execution: Execution) -> Evaluation:
+    """The test accuracy of a trained network, measured again; the opening of the test set is counted.
 
     Raises:
         UsageError: the run is not a finished training.
@@ -76,25 +90,18 @@ def evaluate(run: Run, execution: Execution) -> dict[str, Any]:
     network = load(run.path).to(device).to(memory_format=torch.channels_last)
     augmentation = Augmentation.of(dataset, cutout=False, device=device)
     _, accuracy = evaluate_network(network, dataset.test, augmentation)
-    return {
-        "test_accuracy": accuracy,
-        "stored_accuracy": run.result["test_accuracy"],
-        "test_openings": count_opening(run),
-    }
+    stored = run.result(TrainResult).test_accuracy
+    assert stored is not None
+    return Evaluation(accuracy, stored, count_opening(run))
 
 
-def export(
-    run: Run, to: str, execution: Execution, *, out: Path | None = None, ops: Path | None = None
-) -> dict[str, Any]:
-    """Writes a trained network in a form that runs elsewhere; nothing is written that fails its check.
+def export(run: Run, to: str, execution: Execution, *, out: Path | None = None, ops: Path | None = None) -> "Export":
+    """A trained network in a form that runs elsewhere; nothing is written that fails its check.
 
     Args:
         to: a name in ``nas.exporting.FORMS``.
         out: file or folder to write; None: inside the run folder.
         ops: the file of the user's own operations, if the cell has any.
-
-    Returns:
-        "file", "bytes" and what was checked or measured.
 
     Raises:
         UsageError: the run is not a finished training, its weights are damaged, a package is missing, a failed check.
@@ -110,11 +117,11 @@ def export(
         raise UsageError(f"--out {out}: there is no folder {out.parent}")
     execution.start()
     settings, dataset = trained_on(run, execution, "cpu")
-    plugins.check(run.told.get("ops"), plugins.register(ops) if ops else None)
+    plugins.check(run.spec(TrainSpec).ops, plugins.register(ops) if ops else None)
     if ops and to == "torch":
         raise UsageError(f"--to torch: a folder cannot hold the operations of {ops}, only their names")
     result = form.write(Trained(run.path, load(run.path), dataset, settings.seed), out)
-    return {**result, "test_openings": count_opening(run)} if form.reads_test else result
+    return replace(result, test_openings=count_opening(run)) if form.reads_test else result
 
 
 def trained_on(run: Run, execution: Execution, device: str) -> tuple[TrainSettings, Dataset]:
@@ -123,16 +130,16 @@ def trained_on(run: Run, execution: Execution, device: str) -> tuple[TrainSettin
     Raises:
         UsageError: the run is none.
     """
-    if not run.finished or run.told["command"] != "retrain" or "seeds" in run.told:
+    if not run.finished or run.command != "retrain" or run.spec(TrainSpec).seeds:
         raise UsageError(f"run {run.path} is not one finished training, as nas retrain makes (several seeds: name one)")
-    settings = make(TrainSettings, run.told["settings"])
-    root = execution.data_root or run.told["execution"]["data_root"]
-    path = Path(root) if root else None
-    return settings, data.load(settings.data, root=path, image_size=settings.image_size, device=device)
+    spec = run.spec(TrainSpec)
+    root, size = execution.data_root or spec.execution.data_root, spec.settings.image_size
+    return spec.settings, data.load(spec.settings.data, root=root, image_size=size, device=device)
 
 
 def count_opening(run: Run) -> int:
-    """Counts that the test set was read again; how often it has been."""
-    openings = int(run.result["test_openings"]) + 1
-    run.write("result.json", {**run.result, "test_openings": openings})
+    """How often the test set has been read, this time included."""
+    result = run.result(TrainResult)
+    openings = result.test_openings + 1
+    run.write(names.RESULT, replace(result, test_openings=openings))
     return openings

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ NAMES = ("cifar10", "cifar100", "digits")
 def load(name: str, *, root: Path | None = None, image_size: int | None = None, device: str = "cpu") -> Dataset:
     """A data set by its name, or an image folder; on the device where it fits half the free memory.
 
+    It is read once a process: whoever asks again gets the same one.
+
     Args:
         root: folder of the CIFAR files; then ``NAS_DATA``, then ``~/.cache/nas``.
         image_size: side in pixels of an image folder's images; others are only made smaller.
@@ -24,27 +27,40 @@ def load(name: str, *, root: Path | None = None, image_size: int | None = None, 
         UsageError: no such data, or files missing or damaged.
     """
     if name in ("cifar10", "cifar100"):
-        from nas.data import cifar
+        place = root or Path(os.environ.get("NAS_DATA") or cache())
+    elif name == "digits" or Path(name).is_dir():
+        place = Path(name)
+    else:
+        raise UsageError(f'data "{name}" is neither a folder nor a known name: {nearest(name, list(NAMES))}')
+    return _load(name, place.resolve(), image_size, device)
 
-        dataset = cifar.load(name, root or Path(os.environ.get("NAS_DATA") or cache()))
-    elif name == "digits":
+
+@lru_cache(maxsize=4)
+def _load(name: str, place: Path, image_size: int | None, device: str) -> Dataset:
+    if device != "cpu":
+        dataset = _load(name, place, image_size, "cpu")
+        return replace(dataset, train=_moved(dataset.train, device), test=_moved(dataset.test, device))
+    if name not in NAMES:
+        from nas.data import folder
+
+        return folder.load(Path(name), image_size, cache())
+    if name == "digits":
         from nas.data import digits
 
         dataset = digits.load()
-    elif Path(name).is_dir():
-        from nas.data import folder
-
-        dataset = folder.load(Path(name), image_size, cache())
     else:
-        raise UsageError(f'data "{name}" is neither a folder nor a known name: {nearest(name, list(NAMES))}')
-    if image_size and name in NAMES:
-        dataset = dataset.shrunk(image_size)
-    return replace(dataset, train=_place(dataset.train, device), test=_place(dataset.test, device))
+        from nas.data import cifar
+
+        dataset = cifar.load(name, place)
+    return dataset.shrunk(image_size) if image_size else dataset
 
 
-def _place(split: Split, device: str) -> Split:
-    if device == "cpu":
-        return split
+forget = _load.cache_clear
+"""Has all data read anew."""
+
+
+def _moved(split: Split, device: str) -> Split:
+    """The split on the device, or as it is where it would fill more than half of the free memory."""
     free, _ = torch.cuda.mem_get_info(device)
     fits = split.images.numel() < free / 2
-    return Split(split.images.to(device) if fits else split.images, split.labels.to(device) if fits else split.labels)
+    return Split(split.images.to(device), split.labels.to(device)) if fits else split

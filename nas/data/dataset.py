@@ -78,6 +78,12 @@ class Dataset:
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
+    def random_batch(self, images: int, device: str) -> tuple[Tensor, Tensor]:
+        """Noise of the images' shape, (images, 3, H, W), and random labels: what a measured step needs."""
+        stream = generator(0, "extra")
+        labels = torch.randint(len(self.classes), (images,), generator=stream).to(device)
+        return torch.randn(images, *self.shape, generator=stream).to(device), labels
+
     def limited(self, limit: int | None, seed: int) -> "Dataset":
         """At most so many of the training images, drawn by the seed."""
         if limit is None or limit >= len(self.train):

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +13,13 @@ from torch import Tensor
 from nas.cells.draw import draw
 from nas.cells.genotype import from_document
 from nas.extras import need
-from nas.run.folder import Run
-from nas.train.session import Watch
+from nas.run.folder import AnyEpoch, Run
+from nas.run.log import Epoch, SearchEpoch
+from nas.run.names import TENSORBOARD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
-
-FOLDER = "tensorboard"
 
 
 def check() -> None:
@@ -29,17 +28,20 @@ def check() -> None:
 
 
 @contextlib.contextmanager
-def watching(run: Run, rate: Callable[[int], float], operations: Sequence[str] = ()) -> Iterator[Watch | None]:
-    """What writes each epoch to RUN/tensorboard, if the run was begun with ``--tensorboard``.
+def watching(
+    run: Run, wanted: bool, kind: type[AnyEpoch], rate: Callable[[int], float], operations: Sequence[str] = ()
+) -> Iterator[Callable[[AnyEpoch], None] | None]:
+    """What writes each epoch to RUN/tensorboard, if that is wanted.
 
     Losses, accuracies and the learning rate; of a search also entropy, skip share, the mixing weights as histograms and
     heat maps, and the cells' picture. The first epoch of a run that goes on writes the earlier ones too.
 
     Args:
+        kind: of the log's entries.
         rate: the learning rate at the start of an epoch.
         operations: names of the alphas' columns.
     """
-    if not run.told.get("tensorboard"):
+    if not wanted:
         yield None
         return
     check()
@@ -48,36 +50,35 @@ def watching(run: Run, rate: Callable[[int], float], operations: Sequence[str] =
     with contextlib.ExitStack() as opened:
         writer: SummaryWriter | None = None
 
-        def watch(entry: Mapping[str, Any]) -> None:
+        def watch(entry: AnyEpoch) -> None:
             nonlocal writer
-            entries: Sequence[Mapping[str, Any]] = [entry]
+            entries = [entry]
             if writer is None:
-                shutil.rmtree(run.path / FOLDER, ignore_errors=True)
-                writer = opened.enter_context(SummaryWriter(run.path / FOLDER, purge_step=0))
-                entries = run.log()
+                shutil.rmtree(run.path / TENSORBOARD, ignore_errors=True)
+                writer = opened.enter_context(SummaryWriter(run.path / TENSORBOARD, purge_step=0))
+                entries = run.log(kind)
             for each in entries:
-                write_epoch(writer, each, rate(each["epoch"]), operations)
+                write_epoch(writer, each, rate(each.epoch), operations)
             writer.flush()
 
         yield watch
 
 
-def write_epoch(writer: "SummaryWriter", entry: Mapping[str, Any], rate: float, operations: Sequence[str]) -> None:
-    """One line of log.jsonl."""
-    epoch = entry["epoch"]
+def write_epoch(writer: "SummaryWriter", entry: Epoch, rate: float, operations: Sequence[str]) -> None:
+    """Writes one line of log.jsonl."""
+    epoch = entry.epoch
     writer.add_scalar("learning_rate", rate, epoch)
-    for name, value in entry.items():
+    for name, value in vars(entry).items():
         if name != "epoch" and isinstance(value, int | float):
             writer.add_scalar(name.replace("train_", "train/").replace("valid_", "valid/"), value, epoch)
-    if "alphas" not in entry:
+    if not isinstance(entry, SearchEpoch):
         return
-    genotype = from_document(entry["genotype"])
-    for kind, alphas in entry["alphas"].items():
+    for kind, alphas in entry.alphas.items():
         weights = torch.tensor(alphas).softmax(-1)
         writer.add_histogram(f"mixing/{kind}", weights, epoch)
         writer.add_figure(f"mixing/{kind}", heat_map(weights, operations), epoch)
     picture = io.BytesIO()
-    draw(genotype, picture, "png")
+    draw(from_document(entry.genotype), picture, "png")
     writer.add_image("cells", pixels(picture), epoch, dataformats="HWC")
 
 

@@ -1,7 +1,6 @@
 """Reading and writing a run's JSON documents as typed dataclasses: pydantic checks each field as it is read."""
 
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +22,8 @@ def parse(text: str, kind: type[Document], where: str) -> Document:
         UsageError: malformed JSON, a missing field or a value of the wrong type; the message names the first.
     """
     try:
-        return _adapter(kind).validate_json(text)
+        document: Document = TypeAdapter(kind).validate_json(text)
+        return document
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -42,11 +42,6 @@ def write(path: Path, document: Any) -> None:
 
 def as_json(document: Any) -> dict[str, Any]:
     """A dataclass as JSON data, without the fields that may be left out and are None."""
-    values: dict[str, Any] = _adapter(type(document)).dump_python(document, mode="json")
+    values: dict[str, Any] = TypeAdapter(type(document)).dump_python(document, mode="json")
     absent = {field.name for field in fields(document) if field.default is None and values[field.name] is None}
     return {name: value for name, value in values.items() if name not in absent}
-
-
-@cache
-def _adapter(kind: type[Document]) -> TypeAdapter[Document]:
-    return TypeAdapter(kind)

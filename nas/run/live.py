@@ -6,6 +6,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from nas.run.folder import Run
+from nas.run.log import Epoch
+from nas.run.results import TrainResult
+from nas.run.spec import TrainSpec
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,19 +36,18 @@ def watching(children: Sequence[Run]) -> Iterator[None]:
 
 
 def progress(children: Sequence[Run]) -> "Table":
-    """A row a training: its epochs, its accuracies so far, its time."""
+    """A table with a row a training: its epochs, its accuracies so far, its time."""
     from rich.table import Table
 
-    drawn = Table("training", "epoch", "train", "valid", "test", "seconds", box=None)
+    table = Table("training", "epoch", "train", "valid", "test", "seconds", box=None)
     for child in children:
-        log, epochs = child.log(), child.told["settings"]["epochs"]
-        last = log[-1] if log else {}
-        accuracies = [last.get("train_accuracy"), last.get("valid_accuracy")]
-        accuracies.append(child.result["test_accuracy"] if child.finished else None)
-        drawn.add_row(
+        log, epochs = child.log(Epoch), child.spec(TrainSpec).settings.epochs
+        accuracies: list[float | None] = [log[-1].train_accuracy, log[-1].valid_accuracy] if log else [None, None]
+        accuracies.append(child.result(TrainResult).test_accuracy if child.finished else None)
+        table.add_row(
             child.path.name,
             f"{len(log)}/{epochs}" if log else "",
             *("" if value is None else f"{value:.2%}" for value in accuracies),
-            f"{sum(entry['seconds'] for entry in log):.0f}" if log else "",
+            f"{sum(entry.seconds for entry in log):.0f}" if log else "",
         )
-    return drawn
+    return table

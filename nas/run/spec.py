@@ -98,3 +98,18 @@ class TrainSpec(Spec):
     networks: tuple[Candidate, ...] | None = None
     init: Init | None = None
     title: str = ""
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class CommonSettings:
+    """What the settings of every command have."""
+
+    data: str = ""
+    epochs: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class OutlineSpec(Spec):
+    """A run of any command, as far as a list of runs shows it."""
+
+    settings: CommonSettings

@@ -2,28 +2,33 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from nas import data
 from nas.architecture import Architecture
-from nas.blocks.drop_path import set_paths
-from nas.data.batches import Augmentation, Stream
+from nas.blocks.drop_path import draw_paths, set_paths
+from nas.data.batches import Augmentation, Places, Stream
 from nas.data.dataset import Dataset
-from nas.execution import Execution
+from nas.execution import Execution, mixed
 from nas.rng import generator
-from nas.run.folder import Run, hardware
-from nas.settings import TrainSettings, recipe_hash
+from nas.run.folder import Run
+from nas.run.log import Epoch
+from nas.run.results import TrainResult
+from nas.run.spec import TrainSpec
+from nas.settings import TrainSettings
 from nas.train.evaluate import correct, evaluate
-from nas.train.parallel import Team
+from nas.train.finish import finish
+from nas.train.data_parallel import data_parallel
+from nas.train.process_group import ProcessGroup
 from nas.train.preflight import announce, measure
 from nas.train.recipe import follow, make_average, make_optimizer
 from nas.train.schedule import learning_rate, set_rate
 from nas.train.session import Session, Stateful, Watch
-from nas.train.start import build, freeze, train_mode
-from nas.train.step import draw_masks, learn
+from nas.train.start import build, freeze, load_data, train_mode
+
+Batch = tuple[Tensor, Tensor]
 
 
 def train(
@@ -34,17 +39,17 @@ def train(
     *,
     preset: str = "",
     open_test: bool = True,
-    watch: Watch | None = None,
+    watch: Watch[Epoch] | None = None,
     quiet: bool = False,
-) -> dict[str, Any]:
-    """Trains, or goes on training, in a run folder; reads the test set once, at the end, and writes result.json.
+) -> TrainResult | None:
+    """The result of a training in a run folder, begun or gone on with; the test set is read once, at the end.
 
     Args:
         open_test: False where cells are only compared, on held-out training images.
         watch, quiet: as of :class:`Session`.
 
     Returns:
-        the result: accuracies (fractions), params, madds, seed, recipe, hardware; of several workers only the first's.
+        None for all but the first of several workers that share the training.
 
     Raises:
         UsageError: data, network or settings that cannot be used.
@@ -53,98 +58,147 @@ def train(
     device = execution.start()
     dataset = load_data(settings, execution, device)
     images, valid = dataset.divided(settings.validation, settings.seed)
-    team = Team.present(settings.batch, settings.accumulate)
-    quiet = quiet or not team.first
-    resized, jitter = settings.crop == "resized", settings.jitter
-    augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device, resized=resized, jitter=jitter)
-    stream = Stream(images, augmentation, settings.batch, settings.seed, places=team.places)
+    group = ProcessGroup.current(settings.batch, settings.accumulate)
+    augmentation = augmentation_of(dataset, settings, device)
+    stream = Stream(images, augmentation, settings.batch, settings.seed, places=group.places)
     network = build(run, architecture, settings).to(device).to(memory_format=torch.channels_last)
     frozen = freeze(network, settings.freeze)
     optimizer, average = make_optimizer(network, settings), make_average(network, settings)
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
-    if average is not None:
-        parts["average"] = average
-    title = f"train {run.told.get('title') or f's{settings.seed}'}"
-    shown: dict[str, Any] = {"title": title, "watch": watch, "quiet": quiet, "writes": team.first, "agree": team.any}
-    session = Session(run, parts, epochs=settings.epochs, steps=stream.steps, **shown)
-    if session.epoch < settings.epochs and not quiet:
-        estimate = measure(trial_step(network, settings, dataset, device), settings.batch // team.size, device)
+    parts |= {"average": average} if average else {}
+    session = open_session(run, parts, settings, stream.steps, group, watch, quiet)
+    if session.epoch < settings.epochs and not session.quiet:
+        estimate = measure(rehearsal(network, settings, dataset, device), settings.batch // group.world_size, device)
         announce(estimate, epochs=settings.epochs, steps=stream.steps, device=device, preset=preset)
-    tested = network if average is None else average.module
-    spread = team.spread(network)
+    tested, parallel = average.module if average else network, data_parallel(network, group)
     with session:
         for epoch in session.epochs():
             train_mode(network, frozen)
             for step in session.steps():
                 set_rate(optimizer, learning_rate(settings, epoch, session.done / stream.steps))
-                masks = draw_masks(network, settings, epoch, step, team.places)
+                masks = draw_masks(network, settings, epoch, step, group.places)
                 batch = stream.at(step)
-                loss, logits = learn(spread, optimizer, batch, settings, device, masks, team)
-                if average is not None:
+                loss, logits = train_step(parallel, optimizer, batch, settings, device, masks, group)
+                if average:
                     follow(average, network, settings.ema, step)
-                session.add(**team.sum(loss=loss, correct=correct(logits, batch[1])))
+                session.add(**group.sum(loss=loss, correct=correct(logits, batch[1])))
             set_paths(network, None)
             end_epoch(session, evaluate(tested, valid, augmentation) if len(valid) else None, settings.batch)
-    if not team.first:
-        return {}
-    test = evaluate(tested, dataset.test, augmentation) if open_test else None
-    return finish(run, tested, architecture, settings, test)
+    if not group.first:
+        return None
+    return finish(
+        run, tested, architecture, settings, evaluate(tested, dataset.test, augmentation) if open_test else None
+    )
 
 
-def load_data(settings: TrainSettings, execution: Execution, device: str) -> Dataset:
-    """The images, with so many of the training ones as the settings say."""
-    root, size = execution.data_root, settings.image_size
-    dataset = data.load(settings.data, root=root, image_size=size, device=device)
-    return dataset.limited(settings.limit, settings.seed)
+def train_step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    settings: TrainSettings,
+    device: str,
+    masks: Tensor | None = None,
+    group: ProcessGroup | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The batch's mean loss (of several workers: this one's share) without the auxiliary head's, and its logits.
+
+    In ``settings.accumulate`` parts the gradient is that of the whole batch, but that each part has its own batch
+    statistics and its own draws of dropout layers.
+
+    Args:
+        batch: images (N, C, H, W) and labels (N,), of several workers this one's share.
+        masks: (paths, N) of the paths to drop; None: none.
+        group: the workers, of whose gradients the network takes the mean; None: this one alone.
+    """
+    images, labels = batch
+    group = group or ProcessGroup(len(labels), settings.accumulate)
+    losses, logits = [], []
+    optimizer.zero_grad()
+    for part in group.slices():
+        if masks is not None:
+            set_paths(network, masks[:, part])
+        share = (part.stop - part.start) / group.batch
+        with group.gradient_sync(network):
+            with mixed(settings.precision, device):
+                out = network(images[part])
+            out, auxiliary = out if isinstance(out, tuple) else (out, None)
+            loss = total = cross_entropy(out, labels[part], settings.label_smoothing)
+            if auxiliary is not None:
+                total = loss + settings.auxiliary * cross_entropy(auxiliary, labels[part], settings.label_smoothing)
+            (total * (share * group.world_size)).backward()
+        losses.append(loss.detach() * share)
+        logits.append(out.detach())
+    if settings.clip:
+        nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+    optimizer.step()
+    return torch.stack(losses).sum(), torch.cat(logits)
 
 
-def trial_step(network: nn.Module, settings: TrainSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
-    """A whole step on a copy of the network and random images: it changes nothing."""
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Mean cross-entropy, in at least single precision."""
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(precise, labels, label_smoothing=smoothing)
+
+
+def draw_masks(
+    network: nn.Module, settings: TrainSettings, epoch: int, step: int, places: Places = slice(None)
+) -> Tensor | None:
+    """The paths that a step drops at places of its batch, more often each epoch; sets dropout layers' seed too."""
+    torch.manual_seed(generator(settings.seed, "extra", step).initial_seed())
+    if not settings.drop_path:
+        return None
+    probability = settings.drop_path * epoch / settings.epochs
+    masks = draw_paths(network, probability, settings.batch, generator(settings.seed, "paths", step))
+    return masks[:, places].to(next(network.parameters()).device)
+
+
+def augmentation_of(dataset: Dataset, settings: TrainSettings, device: str) -> Augmentation:
+    """The recipe's augmentation of a data set."""
+    resized = settings.crop == "resized"
+    return Augmentation.of(dataset, cutout=settings.cutout, device=device, resized=resized, jitter=settings.jitter)
+
+
+def open_session(
+    run: Run,
+    parts: dict[str, Stateful],
+    settings: TrainSettings,
+    steps: int,
+    group: ProcessGroup,
+    watch: Watch[Epoch] | None,
+    quiet: bool,
+) -> Session[Epoch]:
+    """The session of a training, at its newest checkpoint; only the first of several workers writes and speaks."""
+    session = Session(
+        run,
+        parts,
+        Epoch,
+        epochs=settings.epochs,
+        steps=steps,
+        title=f"train {run.spec(TrainSpec).title or f's{settings.seed}'}",
+        watch=watch,
+        quiet=quiet or not group.first,
+        writes=group.first,
+        agree=group.any,
+    )
+    session.restore()
+    return session
+
+
+def rehearsal(network: nn.Module, settings: TrainSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
+    """A whole step on a copy of the network and so many random images: it changes nothing."""
     copied = copy.deepcopy(network).train()
     optimizer = make_optimizer(copied, settings)
 
     def step(images: int) -> None:
-        stream = generator(0, "extra")
-        labels = torch.randint(len(dataset.classes), (images,), generator=stream).to(device)
-        batch = (torch.randn(images, *dataset.shape, generator=stream).to(device), labels)
-        learn(copied, optimizer, batch, settings, device)
+        train_step(copied, optimizer, dataset.random_batch(images, device), settings, device)
 
     return step
 
 
-def end_epoch(session: Session, valid: tuple[float, float] | None, batch: int) -> None:
-    """Logs losses and accuracies."""
+def end_epoch(session: Session[Epoch], valid: tuple[float, float] | None, batch: int) -> None:
+    """Logs losses and accuracies; ``valid`` is (loss, accuracy) on held-out images."""
     sums, images = session.sums(), session.per_epoch * batch
     values = {"train_loss": sums["loss"] / session.per_epoch, "train_accuracy": sums["correct"] / images}
     values |= {"valid_loss": valid[0], "valid_accuracy": valid[1]} if valid else {}
     line = f"train {values['train_accuracy']:.1%}" + (f"  valid {valid[1]:.1%}" if valid else "")
-    session.end_epoch(values, line)
-
-
-def finish(
-    run: Run, network: nn.Module, architecture: Architecture, settings: TrainSettings, test: tuple[float, float] | None
-) -> dict[str, Any]:
-    """Writes weights.safetensors and result.json."""
-    from safetensors.torch import save
-
-    from nas.costs.count import count
-
-    tensors = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    run.write("weights.safetensors", save(tensors))
-    log, last = run.log(), run.log()[-1]
-    cost = count(architecture.build_meta(), architecture.input)
-    result = {
-        "test_accuracy": test[1] if test else None,
-        "test_loss": test[0] if test else None,
-        "valid_accuracy": last.get("valid_accuracy"),
-        "params": cost.params,
-        "madds": cost.madds,
-        "seed": settings.seed,
-        "recipe": recipe_hash(settings),
-        "seconds": round(sum(entry["seconds"] for entry in log), 1),
-        "hardware": hardware(),
-        "test_openings": 1 if test else 0,
-        **({"init": run.told["init"]} if run.told.get("init") else {}),
-    }
-    run.write("result.json", result)
-    return result
+    session.end_epoch(line, **values)

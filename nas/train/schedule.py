@@ -1,12 +1,10 @@
 """Learning rate and other courses as functions of progress, so that resuming needs no scheduler's state."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
 
-from torch import nn, optim
+from torch import optim
 
-from nas.settings import SearchSettings, TrainSettings
+from nas.settings import TrainSettings
 
 
 def cosine(progress: float, first: float, last: float) -> float:
@@ -29,17 +27,6 @@ def learning_rate(settings: TrainSettings, epoch: int, part: float) -> float:
     if settings.schedule == "exponential":
         return rise * max(settings.lr_min, settings.lr * settings.lr_decay**epoch)
     return rise * cosine(epoch / settings.epochs, settings.lr, settings.lr_min)
-
-
-def sgd(parameters: Iterable[nn.Parameter], settings: SearchSettings | TrainSettings, **changes: Any) -> optim.SGD:
-    """SGD with momentum and weight decay as the settings say."""
-    return optim.SGD(
-        parameters,
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        **changes,
-    )
 
 
 def set_rate(optimizer: optim.Optimizer, rate: float) -> None:

@@ -1,36 +1,40 @@
-"""What every long loop needs: remaining epochs and steps, sums, log, progress, checkpoints, a polite stop.
+"""What every long loop needs: the epochs and steps that are left, sums, log lines, checkpoints, a polite stop.
 
 The loops stay flat::
 
-    with Session(run, parts, epochs=…, steps=…) as session:
+    session = Session(run, parts, Epoch, epochs=…, steps=…, title=…)
+    session.restore()
+    with session:
         for epoch in session.epochs():
             for step in session.steps():
                 …
-                session.add(train_loss=loss)
-            session.end_epoch({…})
+                session.add(loss=loss)
+            session.end_epoch("…", train_loss=…)
 """
 
 import math
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from types import FrameType, TracebackType
-from typing import Any, Protocol, Self
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from nas.errors import Interrupted, UsageError
+from nas.run import names
 from nas.run.folder import Run
+from nas.run.log import Epoch
 from nas.train import checkpoint
+from nas.train.progress import Bar
+from nas.train.stopping import StopSignal
 
 CHECKPOINT_SECONDS = 300.0
-Watch = Callable[[Mapping[str, Any]], None]
+AnyEpoch = TypeVar("AnyEpoch", bound=Epoch)
+Watch = Callable[[AnyEpoch], None]
 """Is handed each epoch's log entry; may raise to end the loop there."""
 
 
@@ -41,66 +45,71 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
-class Session:
+class Session(Generic[AnyEpoch]):
     """A resumable loop of ``epochs`` × ``steps``.
 
     Args:
-        run: where log and checkpoints go; an existing checkpoint is taken up.
+        run: where log and checkpoints go.
         parts: everything that learns, by name. Random streams need no saving: they are functions of the step.
+        kind: of the log's entries.
         epochs, steps: epochs, and steps in each.
         title: shown beside the progress.
-        watch: told of each epoch, once its checkpoint is written.
+        watch: is handed each epoch's entry, once its checkpoint is written.
         quiet: shows no progress.
         writes: False for all but one of the workers that share a training: only one keeps log and checkpoints.
         agree: whether any worker was asked to stop; all ask after the same steps, and stop after the same one.
-
-    Raises:
-        UsageError: the checkpoint does not fit, or cannot be written.
-        Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
     """
 
     def __init__(
         self,
         run: Run,
         parts: Mapping[str, Stateful],
+        kind: type[AnyEpoch],
         *,
         epochs: int,
         steps: int,
         title: str,
-        watch: Watch | None = None,
+        watch: Watch[AnyEpoch] | None = None,
         quiet: bool = False,
         writes: bool = True,
         agree: Callable[[bool], bool] = bool,
     ) -> None:
+        self.run, self.parts, self.kind, self.title = run, parts, kind, title
+        self.total, self.per_epoch = epochs, steps
         self.watch, self.quiet, self.writes, self.agree = watch, quiet, writes, agree
-        self.run, self.parts, self.total, self.per_epoch, self.title = run, parts, epochs, steps, title
         self.epoch = 0
         self.done = 0  # steps of this epoch
         self._sums: dict[str, Tensor] = {}
         self._seconds = 0.0
-        self._signal = 0
-        self._handlers: dict[int, Any] = {}
-        self._restore()
-        if writes:
-            self.run.cut_log(self.epoch)
-            self._note_start()
+        self._signal = StopSignal()
+
+    def restore(self) -> None:
+        """Takes up the newest checkpoint, if there is one; the log is cut to it and the start is noted in events.jsonl.
+
+        Raises:
+            UsageError: the checkpoint does not fit.
+        """
+        state = checkpoint.load(self.run.path / names.CHECKPOINT)
+        if state is not None:
+            self._load(state)
+        if self.writes:
+            self.run.cut_log(self.epoch, self.kind)
+            event = {"event": "resumed" if self.step else "started", "step": self.step, "epoch": self.epoch}
+            self.run.append_event({**event, "host": socket.gethostname(), "time": time.time()})
+            if self.step and not self.quiet and self.epoch < self.total:
+                print(f"{self.title} goes on at step {self.step}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ():
-            self._handlers[number] = signal.signal(number, self._stop)
-        console = Console(stderr=True)
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")]
-        hidden = self.quiet or not console.is_terminal
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=hidden)
-        self._progress.start()
-        self._bar = self._progress.add_task(self.title, total=self.total * self.per_epoch, completed=self.step)
+        self._signal.__enter__()
+        total = self.total * self.per_epoch
+        self._bar = Bar(self.title, total=total, completed=self.step, quiet=self.quiet)
+        self._bar.start()
         self._started = self._saved = time.monotonic()
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._progress.stop()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._bar.stop()
+        self._signal.__exit__(*error)
 
     @property
     def step(self) -> int:
@@ -113,11 +122,15 @@ class Session:
             yield self.epoch
 
     def steps(self) -> Iterator[int]:
-        """The steps of this epoch still to do, as global numbers; after each a stop or a checkpoint may be due."""
+        """The steps of this epoch still to do, as global numbers; after each a stop or a checkpoint may be due.
+
+        Raises:
+            Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
+        """
         while self.done < self.per_epoch:
             yield self.step
             self.done += 1
-            self._progress.update(self._bar, completed=self.step)
+            self._bar.move(self.step)
             self._stop_if_asked()
             if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
                 self._save()
@@ -132,17 +145,16 @@ class Session:
         """The epoch's sums so far."""
         return {name: float(value) for name, value in self._sums.items()}
 
-    def end_epoch(self, values: Mapping[str, Any], line: str) -> None:
-        """Writes the epoch's log line and a checkpoint, and prints ``line``."""
+    def end_epoch(self, line: str, **values: Any) -> None:
+        """Writes the epoch's log entry, made of ``values``, and a checkpoint, and prints ``line``."""
         now = time.monotonic()
-        entry = {"epoch": self.epoch, "seconds": round(self._seconds + now - self._started, 3), **values}
+        entry = self.kind(epoch=self.epoch, seconds=round(self._seconds + now - self._started, 3), **values)
         if self.writes:
             self.run.append_log(entry)
-        if not self.quiet:
-            self._say(f"{self.title} epoch {self.epoch + 1}/{self.total}  {line}  {entry['seconds']:.0f} s")
+        self._bar.say(f"{self.title} epoch {self.epoch + 1}/{self.total}  {line}  {entry.seconds:.0f} s")
         lost = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
-        if lost and not self.quiet:
-            self._say(f"warning: {self.title}: {lost[0]} is no finite number any more; a smaller --lr may help")
+        if lost:
+            self._bar.say(f"warning: {self.title}: {lost[0]} is no finite number any more; a smaller --lr may help")
         self.epoch, self.done = self.epoch + 1, 0
         self._sums, self._seconds, self._started = {}, 0.0, now
         self._save()
@@ -150,24 +162,11 @@ class Session:
         if self.watch:
             self.watch(entry)
 
-    def _say(self, line: str) -> None:
-        self._progress.print(line) if not self._progress.disable else print(line, file=sys.stderr, flush=True)
-
     def _stop_if_asked(self) -> None:
-        if self.agree(bool(self._signal)):
+        if self.agree(bool(self._signal.number)):
             self._save()
-            raise Interrupted(self._signal or signal.SIGTERM, f"saved; go on with --resume {self.run.path}")
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._signal = number
-        print("stopping after this step …", file=sys.stderr)
-
-    def _note_start(self) -> None:
-        """A line in events.jsonl for each start and each resumption, with the step it begins at."""
-        event = {"event": "resumed" if self.step else "started", "step": self.step, "epoch": self.epoch}
-        self.run.note({**event, "host": socket.gethostname(), "time": time.time()})
-        if self.step and not self.quiet and self.epoch < self.total:
-            print(f"{self.title} goes on at step {self.step}", file=sys.stderr, flush=True)
+            number = self._signal.number or signal.SIGTERM
+            raise Interrupted(number, f"saved; go on with --resume {self.run.path}")
 
     def _save(self) -> None:
         if not self.writes:
@@ -183,16 +182,13 @@ class Session:
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
         }
         try:
-            checkpoint.save(self.run.path / "checkpoint", self.step, state)
+            checkpoint.save(self.run.path / names.CHECKPOINT, self.step, state)
             self.run.publish()
         except UsageError as error:
             raise UsageError(f"{error}; once that is mended, go on with --resume {self.run.path}") from None
         self._saved = now
 
-    def _restore(self) -> None:
-        state = checkpoint.load(self.run.path / "checkpoint")
-        if state is None:
-            return
+    def _load(self, state: Mapping[str, Any]) -> None:
         try:
             for name, part in self.parts.items():
                 part.load_state_dict(state["parts"][name])
@@ -200,7 +196,7 @@ class Session:
             self._sums, self._seconds = state["sums"], state["seconds"]
             torch.set_num_threads(state["threads"])
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
-            said = " ".join(str(error).split())[:300]
-            raise UsageError(f"checkpoint in {self.run.path} does not fit its settings: {said}") from None
+            text = " ".join(str(error).split())[:300]
+            raise UsageError(f"checkpoint in {self.run.path} does not fit its settings: {text}") from None
         if state["versions"]["torch"] != str(torch.__version__):
             print(f"warning: begun with torch {state['versions']['torch']}: not bit for bit the same", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a training starts from: the seed's weights or trained ones, and which parts stay as they are."""
+"""What a training starts from: its images, the seed's weights or trained ones, and which parts stay as they are."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,14 +6,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from nas import data
 from nas.architecture import Architecture, stages
+from nas.data.dataset import Dataset
 from nas.errors import UsageError
+from nas.execution import Execution
 from nas.rng import generator
 from nas.run.folder import Run
-from nas.settings import TrainSettings
+from nas.run.names import INIT
+from nas.settings import SearchSettings, TrainSettings
 
-WEIGHTS = "init.safetensors"
-"""A run's own copy of the weights it starts from, so that it can be resumed when their run is gone."""
+
+def load_data(settings: SearchSettings | TrainSettings, execution: Execution, device: str = "cpu") -> Dataset:
+    """The images of a search or training, with so many of the training ones as its settings say."""
+    dataset = data.load(settings.data, root=execution.data_root, image_size=settings.image_size, device=device)
+    return dataset.limited(settings.limit, settings.seed)
 
 
 def build(run: Run, architecture: Architecture, settings: TrainSettings) -> nn.Module:
@@ -21,8 +28,8 @@ def build(run: Run, architecture: Architecture, settings: TrainSettings) -> nn.M
     with torch.random.fork_rng():
         torch.manual_seed(generator(settings.seed, "init").initial_seed())
         network = architecture.build()
-    if (run.path / WEIGHTS).is_file():
-        network.load_state_dict(read_weights(run.path / WEIGHTS), strict=False)  # chosen by fitting()
+    if (run.path / INIT).is_file():
+        network.load_state_dict(read_weights(run.path / INIT), strict=False)  # chosen by fitting()
     return network
 
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+constexpr int64_t LAYOUT_VERSION = 1;  // of the structures, as VERSION in kernels.py
+
 template <class T, int L> struct Lanes;
 
 #define LANES(T, L)                                                                                   \

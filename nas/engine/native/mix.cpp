@@ -8,13 +8,13 @@ struct Mix {
     int64_t threads, precise, lanes;
     int64_t images, edges, channels, pixels, terms;  // channels of one edge, pixels of an image
     const int64_t* shared;                           // (terms): whether the map is one for all edges
-    const void* const* maps;                         // (terms) of (edges or 1, images, pixels, channels)
     const double *scale, *offset;                    // (terms, edges·channels), (edges·channels)
     void* out;                                       // (edges, images, pixels, channels)
-    const void* const* grads;                        // one map (images, pixels, channels) an edge
     const double* mean;                              // (terms, edges·channels)
     double* sums;                                    // (terms, 2, edges·channels): Σ grad, Σ grad · (map − mean)
     const double *slope, *shift;                     // (terms, channels)
+    const void* const* maps;                         // (terms) of (edges or 1, images, pixels, channels)
+    const void* const* grads;                        // one map (images, pixels, channels) an edge
     void* const* map_grads;                          // (terms), null: not wanted
 };
 
@@ -105,6 +105,7 @@ template <class Work> void with_kernel(const Mix& m, Work&& work) {
 
 }  // namespace
 
+extern "C" const int64_t mix_layout[] = {LAYOUT_VERSION, sizeof(Mix)};
 extern "C" void mix_forward(const Mix* m) { with_kernel(*m, [](const auto& kernel) { kernel.forward(); }); }
 extern "C" void mix_sums(const Mix* m) { with_kernel(*m, [](const auto& kernel) { kernel.sums(); }); }
 extern "C" void mix_shared_gradients(const Mix* m) { with_kernel(*m, [](const auto& kernel) { kernel.shared_gradients(); }); }

@@ -18,10 +18,10 @@ struct Segment {
     void* y;
     double *y_mean, *y_var;                                     // (edges·out)
     // Backward: y_grad is that of y's batch norm, and of it y_weight times as much (per edge).
-    const void* const* y_grad;                                  // one map (images, out pixels, out) an edge
     const double *y_weight, *y_invstd, *y_sums;                 // y_sums: Σ y_grad, Σ y_grad · (y − mean); null: evaluation
     void *x_grad, *depthwise_grad, *pointwise_grad;             // null: not wanted; a shared x_grad is added to
     double* x_sums;                                             // the same sums of x_grad; null: not wanted
+    const void* const* y_grad;                                  // one map (images, out pixels, out) an edge
 };
 
 namespace {
@@ -407,6 +407,8 @@ template <class T, int L> struct Kernel {
 };
 
 }  // namespace
+
+extern "C" const int64_t segment_layout[] = {LAYOUT_VERSION, sizeof(Segment)};
 
 extern "C" void segment_forward(const Segment* s) {
     dispatch(s->precise, s->lanes, [&](auto number, auto lanes) { Kernel<decltype(number), lanes.value>(*s).forward(); });

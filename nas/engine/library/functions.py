@@ -5,74 +5,23 @@ in channels-last memory. Gradients of weights are skipped where the weights do n
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from nas.engine.segments import ATEN, Geometry, Statistics
+
 LAST = torch.channels_last
-ATEN = torch.ops.aten
 
 
-class Geometry(NamedTuple):
-    """A convolution without its weight."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
-
-
-class Statistics(NamedTuple):
-    """Of a batch norm: per channel mean, (biased) variance and 1/√(variance + ε)."""
-
-    mean: Tensor
-    var: Tensor
-    invstd: Tensor
-    eps: float
-    training: bool
-
-
-def statistics(norms: Sequence[nn.BatchNorm2d], y: Tensor) -> Statistics:
-    """Those of ``y`` in training, where each norm's running statistics are updated too; else the running ones.
-
-    Args:
-        norms: each of its part of the channels of ``y``, or all of the whole ``y``.
-    """
-    eps, training = norms[0].eps, norms[0].training
-    if training:
-        running = torch.zeros(2, y.shape[1], dtype=norms[0].get_buffer("running_mean").dtype, device=y.device)
-        mean, var = ATEN.batch_norm_update_stats(y, running[0], running[1], 1.0)
-        update_running(norms, running)
-    else:
-        copies = y.shape[1] // norms[0].num_features
-        mean = torch.cat(buffers(norms[:copies], "running_mean"))
-        var = torch.cat(buffers(norms[:copies], "running_var"))
-    return Statistics(mean, var, torch.rsqrt(var + eps), eps, training)
-
-
-@torch.no_grad()
-def update_running(norms: Sequence[nn.BatchNorm2d], batch: Tensor) -> None:
-    """Moves all running statistics towards the batch's mean and unbiased variance, (2, channels)."""
-    parts = batch.split(norms[0].num_features, dim=1)
-    parts = parts if len(parts) == len(norms) else parts * len(norms)
-    momentum = norms[0].momentum or 0.0
-    torch._foreach_lerp_(buffers(norms, "running_mean"), [part[0] for part in parts], momentum)
-    torch._foreach_lerp_(buffers(norms, "running_var"), [part[1] for part in parts], momentum)
-    torch._foreach_add_(buffers(norms, "num_batches_tracked"), 1)
-
-
-def buffers(modules: Sequence[nn.Module], name: str) -> list[Tensor]:
-    return [module.get_buffer(name) for module in modules]
-
-
-class Segment(torch.autograd.Function):
+class SegmentFunction(torch.autograd.Function):
     """What stands between two batch norms: [batch norm → activation] → convolution [→ convolution].
 
-    ``Segment.apply(y, narrow or None, statistics or None, activation or None, geometries, *weights)``. Where y is
-    ``spread(narrow, …)``, as several edges read one state, only ``narrow`` is kept.
+    ``SegmentFunction.apply(y, narrow or None, statistics or None, activation or None, geometries, *weights)``. Where y
+    is ``spread(narrow, …)``, as several edges read one state, only ``narrow`` is kept.
     """
 
     @staticmethod
@@ -186,10 +135,10 @@ def weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor)
 def _convolution_backward(grad: Tensor, x: Tensor, geometry: Geometry, weight: Tensor, which: int) -> Tensor:
     stride, padding, dilation, groups = geometry
     mask = [which == 0, which == 1, False]
-    found: list[Tensor] = ATEN.convolution_backward(
+    gradients: list[Tensor] = ATEN.convolution_backward(
         grad, x, weight, None, stride, padding, dilation, False, [0, 0], groups, mask
     )
-    return found[which]
+    return gradients[which]
 
 
 CACHED = 2**19
@@ -225,10 +174,10 @@ def depthwise_weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weigh
     return out
 
 
-class Mix(torch.autograd.Function):
+class MixFunction(torch.autograd.Function):
     """Σ_t weight_t · batch_norm(y_t): one affine map a term, nothing kept but the terms.
 
-    ``Mix.apply(weights, statistics, *terms)``: weights (terms, edges), terms (N, edges·C, H, W) → the same shape.
+    ``MixFunction.apply(weights, statistics, *terms)``: weights (terms, edges), terms (N, edges·C, H, W) → their shape.
     """
 
     @staticmethod

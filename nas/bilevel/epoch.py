@@ -1,0 +1,39 @@
+"""What an epoch of a search came to: losses, accuracies, alphas, and signs of a collapse."""
+
+import torch
+
+from nas.cells.genotype import Genotype
+from nas.cells.supernet import Supernet
+from nas.run.log import SearchEpoch
+from nas.train.session import Session
+
+
+def end_epoch(session: Session[SearchEpoch], supernet: Supernet, valid: tuple[float, float], batch: int) -> None:
+    """Logs the epoch; ``valid`` is the supernet's (loss, accuracy) on held-out images."""
+    sums, genotype, entropy = session.sums(), supernet.genotype(), alpha_entropy(supernet)
+    accuracy, skips = sums["correct"] / (session.per_epoch * batch), skip_share(genotype)
+    session.end_epoch(
+        f"train {accuracy:.1%}  valid {valid[1]:.1%}  entropy {entropy:.3f}  skips {skips:.0%}",
+        train_loss=sums["loss"] / session.per_epoch,
+        train_accuracy=accuracy,
+        valid_loss=valid[0],
+        valid_accuracy=valid[1],
+        alphas={kind: alpha.tolist() for kind, alpha in supernet.alphas.items()},
+        betas={kind: beta.tolist() for kind, beta in supernet.betas.items()} if supernet.betas else None,
+        entropy=entropy,
+        skip_share=skips,
+        genotype=genotype.document(),
+    )
+
+
+@torch.no_grad()
+def alpha_entropy(supernet: Supernet) -> float:
+    """Entropy in nats of the softmax of an edge's alphas, mean over all edges; ln(operations) at the start."""
+    weights = torch.cat([alpha.softmax(dim=-1) for alpha in supernet.alphas.values()]).double()
+    return float(-(weights * weights.clamp_min(1e-30).log()).sum(-1).mean())
+
+
+def skip_share(genotype: Genotype) -> float:
+    """Share of the chosen edges that are skip connections: the sign of a collapsing search."""
+    operations = [name for cell in genotype.cells.values() for pairs in cell.nodes for name, _ in pairs]
+    return operations.count("skip_connect") / len(operations)

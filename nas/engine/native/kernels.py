@@ -1,0 +1,86 @@
+"""How the compiled kernels are called: their structures, and tensors as pointers."""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from nas.engine.native import compiler
+
+VERSION = 1
+"""Of the structures, as LAYOUT_VERSION in lanes.h: raised with any change of their fields."""
+INTEGER, POINTER, POINTERS = ctypes.c_int64, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
+Value = Tensor | Sequence[Tensor | None] | None
+"""Of a field: a tensor or a list of tensors becomes a pointer, None the null pointer."""
+
+
+class SegmentFields(ctypes.Structure):
+    """``struct Segment`` of segment.cpp, whose ``in`` is ``channels`` here."""
+
+    __slots__ = ()
+    _fields_ = (
+        *((name, INTEGER) for name in ("threads", "precise", "lanes", "images", "edges", "shared")),
+        *((name, INTEGER) for name in ("channels", "height", "width", "out", "out_height", "out_width")),
+        *((name, INTEGER) for name in ("kernel", "stride", "padding", "dilation", "pointwise", "activation")),
+        *((name, POINTER) for name in ("x", "depthwise_weight", "pointwise_weight", "x_mean", "x_invstd")),
+        *((name, POINTER) for name in ("y", "y_mean", "y_var", "y_weight", "y_invstd", "y_sums")),
+        *((name, POINTER) for name in ("x_grad", "depthwise_grad", "pointwise_grad", "x_sums")),
+        ("y_grad", POINTERS),
+    )
+
+
+class MixFields(ctypes.Structure):
+    """``struct Mix`` of mix.cpp."""
+
+    __slots__ = ()
+    _fields_ = (
+        *(
+            (name, INTEGER)
+            for name in ("threads", "precise", "lanes", "images", "edges", "channels", "pixels", "terms")
+        ),
+        *((name, POINTER) for name in ("shared", "scale", "offset", "out", "mean", "sums", "slope", "shift")),
+        *((name, POINTERS) for name in ("maps", "grads", "map_grads")),
+    )
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None: they cannot be had.
+
+    Raises:
+        RuntimeError: their structures are not those of this file.
+    """
+    found = compiler.library()
+    for name, structure in (("segment_layout", SegmentFields), ("mix_layout", MixFields)):
+        wanted = (VERSION, ctypes.sizeof(structure))
+        if found is not None and (layout := tuple((INTEGER * 2).in_dll(found, name))) != wanted:
+            raise RuntimeError(f"{name} (version, bytes): {layout} in the C++ sources, {wanted} in {__file__}")
+    return found
+
+
+def call(function: str, fields: ctypes.Structure, dtype: torch.dtype, **values: Value) -> None:
+    """Calls a kernel on maps of a dtype, after more of its fields were filled in."""
+    fields.threads, fields.precise = torch.get_num_threads(), dtype == torch.float64
+    for name, value in values.items():
+        if value is None or isinstance(value, Tensor):
+            setattr(fields, name, pointer(value))
+        else:
+            setattr(fields, name, (POINTER * len(value))(*map(pointer, value)))
+    getattr(library(), function)(ctypes.byref(fields))
+
+
+def pointer(tensor: Tensor | None) -> int | None:
+    """Of a tensor's memory; kernels know no strides."""
+    if tensor is None:
+        return None
+    assert tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
+    return tensor.data_ptr()
+
+
+@cache
+def lanes_for(*channels: int) -> int:
+    """The widest vectors that divide all these numbers of channels; 0: none does."""
+    widths = (16, 8, 4) if torch.backends.cpu.get_cpu_capability() == "AVX512" else (8, 4)
+    return next((lanes for lanes in widths if all(count % lanes == 0 for count in channels)), 0)
