@@ -29,7 +29,7 @@ AWAY = Execution(cluster="http://head:8265", workers=2)
 
 
 class Client:
-    """Ends each job as it is told."""
+    """A client whose jobs all end with one status."""
 
     def __init__(self, run: Run, status: str = "SUCCEEDED", stopped: bool = False) -> None:
         self.run, self.status, self.stopped = run, status, stopped

@@ -97,10 +97,10 @@ def test_a_node_dies(cluster: Any, tmp_path: Path) -> None:
 
     ended(start(tmp_path / "whole", "--seeds", "0,1", "--threads", "1"))
     (expected,) = every(tmp_path / "whole" / "runs")
-    for child, wanted in zip(run.children, expected.children, strict=True):
-        assert digest(child.path / WEIGHTS) == digest(wanted.path / WEIGHTS)
-        assert log_of(child) == log_of(wanted)
-        assert child.result(TrainResult).test_accuracy == wanted.result(TrainResult).test_accuracy
+    for child, other in zip(run.children, expected.children, strict=True):
+        assert digest(child.path / WEIGHTS) == digest(other.path / WEIGHTS)
+        assert log_of(child) == log_of(other)
+        assert child.result(TrainResult).test_accuracy == other.result(TrainResult).test_accuracy
     again = [step for child in run.children for step in resumed(child)]
     assert again and all(step > 0 for step in again)
     cluster.add_node(**NODE, node_ip_address="127.0.0.3")
