@@ -19,7 +19,7 @@ VARIABLES = {
 }
 """Ray's own settings, where the user has not set them."""
 LOOPBACK = "127.0.0.2" if sys.platform == "linux" else None
-"""Address of a cluster that is started here: Ray opens ports, and takes 127.0.0.1 for any of the machine's addresses."""
+"""Address of a cluster that is started here: Ray opens ports, and takes 127.0.0.1 for the machine's outer address."""
 
 
 @contextmanager
