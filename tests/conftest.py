@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas import cli
+from nas import cli, data
 
 torch.set_num_threads(1)
 
@@ -32,6 +32,12 @@ def write_cifar(root: Path, images: int = 20, classes: int = 10) -> Path:
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_cifar(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_data() -> None:
+    """Each test reads its data itself, as a process does."""
+    data.forget()
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from nas.blocks import OPS
 from nas.cells.genotype import read
 from nas.commands.bench import DARTS_V2
 from nas.run.folder import find
+from nas.run.log import Epoch
+from nas.run.results import TrainResult
 
 Nas = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.filterwarnings("ignore:data cifar10")
@@ -34,7 +36,7 @@ def test_search_to_evaluate(nas: Nas, tmp_path: Path) -> None:
     ):
         assert (run.path / name).is_file(), name
     assert space.load(str(run.path / "space.toml")) == space.load("darts+sandglass:t=3")
-    entries = run.log()
+    entries = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
     wanted = {
         "train_loss",
         "train_accuracy",
@@ -86,15 +88,17 @@ def test_seeds_are_ranked_without_the_test_set(nas: Nas, tmp_path: Path) -> None
     assert (run.path / "architecture.json").is_file() and (run.path / "s0" / "genotype.json").is_file()
     for child in run.children:
         if child.path.name.startswith("rank"):
-            assert child.result["test_accuracy"] is None and child.result["test_openings"] == 0
+            result = child.result(TrainResult)
+            assert result.test_accuracy is None and result.test_openings == 0
 
     status, out, err = nas(
         "retrain", str(run.path), "--preset", "quick", "--epochs", "1", "--batch", "16", "--seeds", "0,1", "--json"
     )
     assert status == 0, err
     trained = json.loads(out)
-    assert trained["n"] == 2 and len(set(trained["test_accuracies"])) >= 1 and "deviation_is_over" in trained
-    assert trained["test_accuracy"] == pytest.approx(sum(trained["test_accuracies"]) / 2)
+    (network,) = trained["networks"]
+    assert network["n"] == 2 and len(set(network["test_accuracies"])) >= 1 and "deviation_is_over" in network
+    assert trained["test_accuracy"] == pytest.approx(sum(network["test_accuracies"]) / 2)
 
 
 def test_a_users_operation(nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +130,7 @@ def test_a_published_genotype_is_retrained(nas: Nas, tmp_path: Path) -> None:
     status, _, err = nas("retrain", "nasnet.txt", *words, "--json")
     assert status == 0, err
     run = find("last", tmp_path / "runs")
-    assert run.log()[0]["valid_accuracy"] is not None
+    assert run.log(Epoch)[0].valid_accuracy is not None
     assert json.loads((run.path / "architecture.json").read_text())["auxiliary"] is True
 
 

@@ -6,98 +6,114 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common
+from nas.cli.common import LONG, RARE, WHAT, WHERE
 from nas.settings import TrainSettings, TuneSettings
 
 if TYPE_CHECKING:
-    from nas.run.folder import Run
+    from nas.knobs import Value
 
-Spaces = Annotated[list[str] | None, typer.Option(help="A macro space (mobilenext, hbonet, …); several are compared.")]
-BudgetOption = Annotated[list[str] | None, typer.Option(help="Multiply-adds, such as 20M; may be given several times.")]
-Found = Annotated[str | None, typer.Option(help="Tune the found cell of this run (or genotype file) instead.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Fix a knob: expansion=6. May be given several times.")]
-Only = Annotated[list[str] | None, typer.Option("--tune", help="Leave this knob free, and no other but those named.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Trials at once (usual: 1; ray: what the cluster holds).")]
-Cluster = Annotated[str | None, typer.Option(help="With --engine ray: local, or the address of a Ray cluster.")]
-Gpus = Annotated[float | None, typer.Option(min=0, max=8, help="With --engine ray: share of a GPU a trial takes.")]
+Spaces = Annotated[
+    list[str] | None,
+    typer.Option(help="A macro space (mobilenext, hbonet, …); several are compared.", rich_help_panel=WHAT),
+]
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option(help="Multiply-adds, such as 20M; may be given several times.", rich_help_panel=WHAT),
+]
+Genotype = Annotated[
+    str | None,
+    typer.Option(help="Tune the cell of this run (or genotype file) instead.", rich_help_panel=WHAT),
+]
+Fixed = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Fix a knob: expansion=6. May be given several times.", rich_help_panel=WHAT),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--tune", help="Leave this knob free, and no other but those named.", rich_help_panel=WHAT),
+]
+Preset = Annotated[str | None, typer.Option(help="Recipe of each training: paper or quick.", rich_help_panel=LONG)]
+Parallel = Annotated[
+    int | None,
+    typer.Option(min=1, help="Trials at once (usual: 1; on a cluster all it holds).", rich_help_panel=WHERE),
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option(min=0, max=8, help="With --cluster: share of a GPU that a trial takes.", rich_help_panel=RARE),
+]
 
 
 @common.with_settings(TuneSettings)
 @common.with_settings(TrainSettings)
 def tune(
+    context: typer.Context,
     space: Spaces = None,
-    budget: BudgetOption = None,
-    genotype: Found = None,
-    set_: Set = None,
+    budget: Budgets = None,
+    genotype: Genotype = None,
+    fixed: Fixed = None,
     only: Only = None,
     seeds: common.Seeds = None,
-    preset: Annotated[str | None, typer.Option(help="Recipe of each training: paper or quick.")] = None,
-    engine: Annotated[str | None, typer.Option(help="optuna (this machine) or ray (one or many).")] = None,
-    workers: Workers = None,
-    cluster: Cluster = None,
-    gpus: Gpus = None,
+    preset: Preset = None,
     settings_file: common.SettingsFile = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with an interrupted run.")] = None,
+    resume: common.Resume = None,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
     threads: common.Threads = None,
+    parallel: Parallel = None,
+    cluster: common.Cluster = None,
+    gpus: Gpus = None,
     json: common.Json = False,
     **values: Any,
 ) -> None:
     """Tune a family under MAdd budgets: nas tune --space mobilenext --budget 20M --trials 60."""
     from dataclasses import fields
 
-    from nas.cli.tune_output import tell
-    from nas.commands import carry, tuning
+    from nas.cli.tune_output import print_run
+    from nas.commands import tuning
     from nas.settings import TRAIN_PRESETS, make, resolve
 
-    execution = common.execution(device, threads, data_root)
+    execution = common.execution(device, threads, data_root, cluster)
     if resume:
-        names = ("space", "budget", "genotype", "set", "tune", "seeds", "preset", "engine", "workers", "gpus")
-        given = (space, budget, genotype, set_, only, seeds, preset, engine, workers, gpus)
-        others = {**values, **dict(zip(names, given, strict=True)), "settings": settings_file, "threads": threads}
-        run = common.to_resume("tune", resume, others, runs)
-        if cluster and not run.finished:
-            move(run, cluster)
-        carry.resume(run, execution)
+        run = common.resume(context, resume, runs, execution, None)
     else:
-        own = [field.name for field in fields(TuneSettings)]
-        settings = {name: value for name, value in values.items() if name not in own}
-        knobs = {name: values[name] for name in own if values[name] is not None}
+        own = {field.name: value for field in fields(TuneSettings) if (value := values.pop(field.name)) is not None}
         run = tuning.tune(
-            make(TuneSettings, knobs),
-            resolve(TrainSettings, TRAIN_PRESETS, preset or "paper", common.read_settings(settings_file), settings),
+            make(TuneSettings, own),
+            resolve(TrainSettings, TRAIN_PRESETS, preset or "paper", common.read_settings(settings_file), values),
             spaces=space or [],
             genotype=genotype,
             budgets=budget or [],
-            fixed=dict(parse_set(text) for text in set_ or []),
+            fixed=dict(parse_knob(text) for text in fixed or []),
             only=only or [],
             seeds=common.parse_seeds(seeds),
-            engine={"name": engine or "optuna", "workers": workers, "cluster": cluster, "gpus": gpus},
+            parallel=parallel,
+            gpus=gpus,
             runs=runs,
             execution=execution,
         )
-    common.print_json({"run": str(run.path), **run.result}) if json else tell(run.path, run.result)
+    common.print_result(run) if json else print_run(run)
 
 
-def move(run: "Run", cluster: str) -> None:
-    """Has an unfinished run go on on another Ray cluster."""
-    engine = {**run.told["engine"], "name": "ray", "cluster": cluster}
-    run.write("settings.json", {**run.told, "engine": engine})
-
-
-def parse_set(text: str) -> tuple[str, Any]:
-    """``expansion=6`` as a name and a value: a number, true or false, or text.
+def parse_knob(text: str) -> "tuple[str, Value]":
+    """``expansion=6`` as a name and a value: a number, true or false, whole numbers in brackets, or text.
 
     Raises:
         UsageError: not of that form.
     """
     from nas.errors import UsageError
 
-    name, equals, value = text.partition("=")
-    if not equals or not name or not value:
-        raise UsageError(f'--set "{text}": it must be a knob and a value, such as expansion=6')
+    name, _, written = text.partition("=")
     try:
-        return name, json_format.loads(value)
+        value = json_format.loads(written)
     except json_format.JSONDecodeError:
-        return name, value
+        value = written
+    numbers = value if isinstance(value, list) else [0]
+    if (
+        not name
+        or not isinstance(value, str | int | float | list)
+        or value == ""
+        or not all(type(n) is int for n in numbers)
+    ):
+        raise UsageError(f'--set "{text}": it must be a knob and a value, such as expansion=6')
+    return name, value

@@ -4,7 +4,8 @@ import csv
 import json
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+
+from nas.knobs import Value
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Published:
     """
 
     network: str
-    settings: dict[str, Any]
+    settings: dict[str, Value]
     resolution: int
     params: float | None
     madds: float | None
@@ -47,8 +48,9 @@ def _row(row: dict[str, str]) -> Published:
     )
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> Value:
     try:
-        return json.loads(text)
+        value: Value = json.loads(text)
     except json.JSONDecodeError:
         return text
+    return value

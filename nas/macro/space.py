@@ -1,12 +1,14 @@
-"""Macro spaces: TOML files that name a network, settings that stay, and settings that a tuner draws."""
+"""Macro spaces: TOML files that name a network, settings that stay, and knobs that a tuner turns."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError, nearest
+from nas.files import read_text
+from nas.knobs import RESOLUTION, Knob, Value, Values, numbers
 from nas.macro.families import check, family
 from nas.macro.settings import macro_settings
 from nas.space import names, shipped
@@ -20,19 +22,16 @@ class MacroSpace:
         name, about: the space's name, and a sentence.
         network: a family, see ``nas.macro.families.FAMILIES``.
         settings: what stays.
-        search: per setting either ``{"low", "high", "step"}`` or a list of choices.
+        knobs: what is turned: settings of the family, or the images' resolution.
     """
 
     name: str
     about: str
     network: str
-    settings: Mapping[str, Any]
-    search: Mapping[str, Any]
+    settings: Values
+    knobs: tuple[Knob, ...]
 
 
-RESOLUTION = "resolution"
-"""The resolution multiplier (Howard et al., MobileNets, 2017, §3.4): the share of the images' side; no setting of a
-network."""
 KEYS = {"kind", "about", "network", "settings", "search"}
 
 
@@ -45,9 +44,23 @@ def load(text: str) -> MacroSpace:
     path = Path(text) if text.endswith(".toml") else shipped() / f"{text}.toml"
     if not path.is_file():
         raise UsageError(f'unknown space "{text}": {nearest(text, names("macro"))}')
+    document, where = _document(path), f"space {path}"
+    network, settings = document["network"], document["settings"]
+    family(network)
+    for name, range_ in document["search"].items():
+        for value in _ends(name, range_, where):
+            if name == RESOLUTION:
+                _check_share(value, where)
+            else:
+                check(network, macro_settings({**settings, name: value}, where))
+    knobs = tuple(_knob(name, range_) for name, range_ in document["search"].items())
+    return MacroSpace(path.stem, document["about"], network, settings, knobs)
+
+
+def _document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        document = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"space {path}: malformed TOML: {error}") from None
     if document.get("kind") != "macro":
         raise UsageError(f'space {path}: kind = "{document.get("kind")}", but here a macro space must stand')
@@ -55,32 +68,24 @@ def load(text: str) -> MacroSpace:
         raise UsageError(f'space {path}: {"unknown" if wrong[0] in document else "missing"} key "{wrong[0]}"')
     if not all(isinstance(document[key], dict) for key in ("settings", "search")):
         raise UsageError(f"space {path}: settings and search must be tables")
-    family(document["network"])
-    for name, drawn in document["search"].items():
-        for value in _ends(name, drawn, str(path)):
-            if name == RESOLUTION:
-                _share(value, str(path))
-                continue
-            _legal(document["network"], {**document["settings"], name: value}, str(path))
-    return MacroSpace(path.stem, document["about"], document["network"], document["settings"], document["search"])
+    return document
 
 
-def _ends(name: str, drawn: Any, where: str) -> list[Any]:
-    if isinstance(drawn, list) and drawn:
-        return drawn
-    if isinstance(drawn, dict) and set(drawn) == {"low", "high", "step"}:
-        if not all(isinstance(value, int | float) for value in drawn.values()) or not drawn["low"] <= drawn["high"]:
-            raise UsageError(f"space {where}: {name}: low must not be above high, and all three are numbers")
-        return [drawn["low"], drawn["high"]]
-    raise UsageError(f"space {where}: {name} must be a list of choices, or {{ low = …, high = …, step = … }}")
+def _ends(name: str, range_: Any, where: str) -> Sequence[Value]:
+    if isinstance(range_, list) and range_:
+        return range_
+    if isinstance(range_, dict) and set(range_) == {"low", "high", "step"}:
+        low, high, step = range_["low"], range_["high"], range_["step"]
+        if not all(isinstance(value, int | float) for value in (low, high, step)) or not low <= high or not step > 0:
+            raise UsageError(f"{where}: {name}: low must not be above high, step is above 0, all three are numbers")
+        return [low, high]
+    raise UsageError(f"{where}: {name} must be a list of choices, or {{ low = …, high = …, step = … }}")
 
 
-def _share(value: Any, where: str) -> None:
+def _knob(name: str, range_: Any) -> Knob:
+    return Knob(name, tuple(range_)) if isinstance(range_, list) else numbers(name, **range_)
+
+
+def _check_share(value: Value, where: str) -> None:
     if not isinstance(value, int | float) or not 0 < value <= 1:
-        raise UsageError(
-            f"space {where}: resolution = {value!r}: it is a share of the images' side, above 0, at most 1"
-        )
-
-
-def _legal(network: str, values: Mapping[str, Any], where: str) -> None:
-    check(network, macro_settings(values, f"space {where}"))
+        raise UsageError(f"{where}: resolution = {value!r}: it is a share of the images' side, above 0, at most 1")

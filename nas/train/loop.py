@@ -18,11 +18,11 @@ from nas.run.log import Epoch
 from nas.run.results import TrainResult
 from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings
+from nas.train.data_parallel import data_parallel
 from nas.train.evaluate import correct, evaluate
 from nas.train.finish import finish
-from nas.train.data_parallel import data_parallel
-from nas.train.process_group import ProcessGroup
 from nas.train.preflight import announce, measure
+from nas.train.process_group import ProcessGroup
 from nas.train.recipe import follow, make_average, make_optimizer
 from nas.train.schedule import learning_rate, set_rate
 from nas.train.session import Session, Stateful, Watch

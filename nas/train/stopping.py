@@ -3,8 +3,12 @@
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from nas.errors import Interrupted
 
 
 class StopSignal:
@@ -30,3 +34,18 @@ class StopSignal:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
         print("stopping after this step …", file=sys.stderr)
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """A context in which the two signals raise Interrupted, for drivers that only wait for others."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number, "saved")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,99 +1,92 @@
-"""One trial: a network trained in a run folder of its own, judged on held-out images. The same under every engine."""
+"""One trial: a network trained in a run folder of its own, judged on held-out images. The same wherever it runs."""
 
-import statistics
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from time import perf_counter
 
-import torch
-
-from nas.architecture import Architecture, from_json
+from nas.architecture import Architecture
+from nas.costs import latency
 from nas.execution import Execution
+from nas.run import names
 from nas.run.folder import Run
-from nas.settings import TrainSettings, make
+from nas.run.log import Epoch
+from nas.run.results import TrainResult
+from nas.run.spec import TrainSpec
+from nas.settings import TrainSettings
 from nas.train.loop import train
+from nas.tuning.results import Outcome
+from nas.tuning.study import Address
 
-Report = Callable[[int, float], bool]
-"""Is told (epoch, accuracy on held-out images) and says whether to stop there."""
-
-
-class Stopped(Exception):
-    """A trial that is not worth more epochs."""
+Stops = Callable[[Address, int, float], bool]
+"""Is given a trial, an epoch and its accuracy, and says whether to stop there, as :func:`nas.tuning.study.stops`."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training, as plain data that any worker can be sent.
+    """A training, as any worker can be sent it.
 
     Args:
-        key: names it to the driver.
-        folder: its run folder; made where the worker does not see the driver's.
-        architecture: the document.
-        settings: of the training.
-        execution: device, threads, data_root, as a run's settings.json holds them.
+        root: the tuning's run folder, absolute; made where the worker does not see the driver's.
+        name: of its own folder in it: trials/mobilenext-20M-tpe/0007.
+        trial: the trial that is trained; None: a training beside the studies.
         latency: whether to measure that as well.
         open_test: whether to read the test set at the end.
     """
 
-    key: str
-    folder: str
-    architecture: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    execution: Mapping[str, Any]
+    root: Path
+    name: str
+    architecture: Architecture
+    settings: TrainSettings
+    execution: Execution
+    trial: Address | None = None
     latency: bool = False
     open_test: bool = False
 
+    @property
+    def folder(self) -> Path:
+        """Its own run folder."""
+        return self.root / self.name
 
-def perform(job: Job, report: Report) -> dict[str, Any]:
+
+class Stop(Exception):
+    """A trial is not worth more epochs."""
+
+
+def perform(job: Job, stops: Stops) -> Outcome:
     """Trains, or goes on training, or finds it done.
-
-    Returns:
-        the training's result, with "training_seconds" of this call; {"stopped": epoch} where ``report`` said so.
 
     Raises:
         UsageError, Interrupted: as :func:`nas.train.loop.train`.
     """
-    folder = Path(job.folder)
-    told = {"command": "trial", "settings": dict(job.settings), "execution": dict(job.execution), "preset": ""}
-    run = Run(folder.parent).child(folder.name, told)
-    architecture = from_json(job.architecture, job.folder)
-    settings = make(TrainSettings, job.settings)
+    started, epochs = perf_counter(), 0
 
-    def watch(entry: Mapping[str, Any]) -> None:
-        last = entry["epoch"] + 1 == settings.epochs
-        if settings.validation and report(entry["epoch"], entry["valid_accuracy"]) and not last:
-            raise Stopped
+    def watch(epoch: Epoch) -> None:
+        nonlocal epochs
+        epochs = epoch.epoch + 1
+        if job.trial is None or epoch.valid_accuracy is None:
+            return
+        if stops(job.trial, epoch.epoch, epoch.valid_accuracy) and epochs < job.settings.epochs:
+            raise Stop
 
-    started = time.perf_counter()
+    try:
+        result: TrainResult | None = _result(job, watch)
+    except Stop:
+        result = None
+    return Outcome(result, epochs, perf_counter() - started)
+
+
+def _result(job: Job, watch: Callable[[Epoch], None]) -> TrainResult:
+    spec = TrainSpec(command="trial", settings=job.settings, execution=job.execution)
+    run = Run(job.folder.parent).child(job.folder.name, spec)
     if not run.finished:
-        run.write("architecture.json", architecture.document())
-        execution = _execution(job.execution)
-        try:
-            for entry in run.log():  # a worker that died may have told nobody
-                watch(entry)
-            train(run, architecture, settings, execution, open_test=job.open_test, watch=watch, quiet=True)
-        except Stopped:
-            return {"stopped": run.log()[-1]["epoch"], "training_seconds": time.perf_counter() - started}
-    if job.latency and "latency_ms" not in run.result:
-        run.write("result.json", {**run.result, "latency_ms": latency(architecture)})
-    return {**run.result, "training_seconds": time.perf_counter() - started}
-
-
-def _execution(told: Mapping[str, Any]) -> Execution:
-    root = told["data_root"]
-    return Execution(told["device"], told["threads"], Path(root) if root else None)
-
-
-@torch.inference_mode()
-def latency(architecture: Architecture, warmup: int = 5, repeats: int = 30) -> float:
-    """Milliseconds of one image on the CPU, eager: the median of ``repeats`` runs."""
-    network, image = architecture.build().eval(), torch.randn(1, *architecture.input)
-    network, image = network.to(memory_format=torch.channels_last), image.to(memory_format=torch.channels_last)
-    times = []
-    for _ in range(warmup + repeats):
-        started = time.perf_counter()
-        network(image)
-        times.append(1000 * (time.perf_counter() - started))
-    return statistics.median(times[warmup:])
+        run.write(names.ARCHITECTURE, job.architecture.document())
+        for epoch in run.log(Epoch):  # a worker that died may not have asked
+            watch(epoch)
+        train(run, job.architecture, job.settings, job.execution, open_test=job.open_test, watch=watch, quiet=True)
+    result = run.result(TrainResult)
+    if job.latency and result.latency_ms is None:
+        milliseconds = latency.eager(job.architecture.build(), job.architecture.input).median_ms
+        result = replace(result, latency_ms=milliseconds)
+        run.write(names.RESULT, result)
+    return result

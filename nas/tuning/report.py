@@ -1,170 +1,157 @@
-"""What came out of a tuning run: tables, trials.csv, pareto.json, the plot, the winners' architecture files."""
+"""What comes out of a tuning: trials.csv, pareto.json, the winners' architectures, the plot and result.json."""
 
 import csv
 import io
 import json
+import statistics
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from statistics import median
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from nas.architecture import Architecture
 from nas.files import read_json
+from nas.reports.statistics import interval, welch
+from nas.run import names
+from nas.run.documents import as_json
 from nas.run.folder import Run
-from nas.tuning.budget import short
-from nas.tuning.compare import compare
+from nas.run.results import TrainResult
+from nas.tuning.front import final
 from nas.tuning.objective import Job
-from nas.tuning.plot import plot
-from nas.tuning.study import OBJECTIVES, Contest, import_optuna
-
-Entry = dict[str, Any]
-"""A trained trial: space, sampler, trial, folder, values, budget, accuracy, madds, params, seconds, …"""
+from nas.tuning.results import Final, PublishedResult, StudySummary, TrialResult
+from nas.tuning.study import OBJECTIVES, Study
 
 COLUMNS = ["study", "space", "sampler", "budget", "trial", "state", "accuracy", "madds", "budget_madds", "gap"]
 COLUMNS += ["params", "seconds", "latency_ms", "overhead_seconds", "values", "rejected"]
 
 
-def gather(run: Run, contests: Sequence[Contest], extras: Sequence[Job]) -> dict[str, Any]:
-    """The run's outcome as JSON data, from the studies and the published settings' results."""
-    trials = [entry for contest in contests for entry in entries(contest)]
-    found = {
-        "studies": [summary(contest) for contest in contests],
-        "budgets": run.told["budgets"],
-        "image": run.told["image"],
-        "best": best(trials),
-        "published": [beside(job) for job in extras],
-        "front": front([trial for trial in trials if trial["sampler"] == run.told["tune"]["sampler"]]),
-        "trials": trials,
-    }
-    return found
+def draws(study: Study) -> Iterator[dict[str, Any]]:
+    """All of a study's draws, trained or not, by the names of :class:`TrialResult`."""
+    for trial in study.of_state("COMPLETE", "PRUNED", "FAIL"):
+        point, outcome = (trial.user_attrs.get(name, {}) for name in ("drawn", "outcome"))
+        draw = {"study": study.name, "space": study.budgets.space.name, "sampler": study.sampler, "trial": trial.number}
+        draw |= {"state": trial.state.name.lower(), "rejected": trial.user_attrs.get("rejected"), **point, **outcome}
+        if point:
+            draw["gap"] = round(1 - point["budget_madds"] / point["budget"], 5)
+        yield {**draw, "accuracy": outcome.get("valid_accuracy")}
 
 
-def entries(contest: Contest) -> list[Entry]:
-    """All of a study's draws, trained or not."""
-    made = []
-    for trial in contest.of_state("COMPLETE", "PRUNED", "FAIL"):
-        told = {**trial.user_attrs.get("drawn", {}), **trial.user_attrs.get("outcome", {})}
-        entry: Entry = {"study": contest.name, "space": contest.budgets.subject.name, "sampler": contest.sampler}
-        entry |= {"trial": trial.number, "state": trial.state.name.lower(), "accuracy": told.get("valid_accuracy")}
-        names = ("madds", "params", "seconds", "latency_ms", "overhead_seconds", "training_seconds", "values")
-        entry |= {name: told.get(name) for name in (*names, "budget", "budget_madds")}
-        entry["rejected"] = trial.user_attrs.get("rejected")
-        if entry["budget"]:
-            entry["gap"] = round(1 - entry["budget_madds"] / entry["budget"], 5)
-            entry["folder"] = f"trials/{contest.name}/{trial.number:04d}"
-        made.append(entry)
-    return made
+def results(study: Study) -> list[TrialResult]:
+    """The trials that were trained to their end."""
+    return [
+        TrialResult(
+            **draw,
+            folder=study.folder(draw["trial"]),
+            image_size=study.budgets.architecture(draw["values"]).input[1],
+        )
+        for draw in draws(study)
+        if draw["state"] == "complete"
+    ]
 
 
-def summary(contest: Contest) -> Entry:
+def summary(study: Study) -> StudySummary:
     """A study in figures."""
-    trained = contest.trained
-    outcomes = [trial.user_attrs["outcome"] for trial in trained if "outcome" in trial.user_attrs]
+    outcomes = [trial.user_attrs["outcome"] for trial in study.trained if "outcome" in trial.user_attrs]
     overheads, seconds = ([one[name] for one in outcomes] for name in ("overhead_seconds", "training_seconds"))
-    return {
-        "study": contest.name,
-        "space": contest.budgets.subject.name,
-        "sampler": contest.sampler,
-        "pruner": contest.pruner,
-        "objectives": list(contest.objectives),
-        "trials": contest.trials,
-        "trained": len(trained),
-        "stopped": len(contest.of_state("PRUNED")),
-        "rejected": contest.rejected,
-        "exhausted": contest.exhausted,
-        "importances": importances(contest),
-        "overhead_seconds_first": overheads[0] if overheads else None,
-        "overhead_seconds_median_of_later": median(overheads[1:]) if len(overheads) > 1 else None,
-        "training_seconds_median": median(seconds) if seconds else None,
-    }
+    return StudySummary(
+        study=study.name,
+        space=study.budgets.space.name,
+        sampler=study.sampler,
+        pruner=study.pruner,
+        objectives=study.objectives,
+        trials=study.size,
+        trained=len(study.trained),
+        stopped=len(study.of_state("PRUNED")),
+        rejected=study.rejections,
+        exhausted=study.exhausted,
+        importances=importances(study),
+        overhead_seconds_first=overheads[0] if overheads else None,
+        overhead_seconds_median_of_later=statistics.median(overheads[1:]) if len(overheads) > 1 else None,
+        training_seconds_median=statistics.median(seconds) if seconds else None,
+    )
 
 
-def importances(contest: Contest) -> dict[str, float]:
+def importances(study: Study) -> dict[str, float]:
     """How much of the accuracy's variance each knob explains (fANOVA, Hutter et al., 2014); {} with under 4 trials."""
-    complete = contest.of_state("COMPLETE")
-    if len(complete) < 4 or len(contest.knobs) < 2 or len({trial.values[0] for trial in complete}) < 2:
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    complete = study.of_state("COMPLETE")
+    if len(complete) < 4 or len(study.knobs) < 2 or len({trial.values[0] for trial in complete}) < 2:
         return {}
-    importance = import_optuna().importance
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own dependencies' versions
-        evaluator = importance.FanovaImportanceEvaluator(seed=0)
-        shares = importance.get_param_importances(
-            contest.study, evaluator=evaluator, target=lambda trial: trial.values[0]
-        )
+        evaluator = FanovaImportanceEvaluator(seed=0)
+        shares = get_param_importances(study.optuna, evaluator=evaluator, target=lambda trial: trial.values[0])
     return {name: round(share, 4) for name, share in shares.items()}
 
 
-def best(trials: Iterable[Entry]) -> list[Entry]:
-    """The most accurate trial of each space, budget and sampler; the cheaper one of two as good."""
-    found: dict[tuple[Any, ...], Entry] = {}
-    for trial in sorted(trials, key=lambda one: (-(one["accuracy"] or 0), one["madds"] or 0, one["trial"])):
-        if trial["state"] == "complete":
-            found.setdefault((trial["budget"], trial["space"], trial["sampler"]), trial)
-    return sorted(found.values(), key=lambda one: (one["budget"], -one["accuracy"]))
+def published_result(job: Job) -> PublishedResult:
+    """The outcome of a published setting's training."""
+    result = Run(job.folder).result(TrainResult)
+    accuracy, values = result.valid_accuracy, job.architecture.body["settings"]
+    assert accuracy is not None, "images are held out in every tuning"
+    return PublishedResult(job.folder.name, values, accuracy, result.madds, result.params, result.seconds)
 
 
-def winners(found: Mapping[str, Any]) -> list[Entry]:
-    """The best of each space and budget, random's draws included: they cost as much."""
-    chosen: dict[tuple[Any, ...], Entry] = {}
-    for entry in found["best"]:
-        chosen.setdefault((entry["budget"], entry["space"]), entry)
-    return list(chosen.values())
+def compare(run: Run, winners: Iterable[TrialResult], seeds: Sequence[int]) -> list[Final]:
+    """The winners' test accuracies after their last trainings, best first under each budget."""
+    finals = sorted(
+        (_final(run, winner, seeds) for winner in winners), key=lambda one: (one.budget, -one.test_accuracy)
+    )
+    first: dict[int, Final] = {}
+    for one in finals:
+        first.setdefault(one.budget, one)
+    return [replace(one, p_against_first=_p(first[one.budget], one)) for one in finals]
 
 
-def label(entry: Mapping[str, Any]) -> str:
-    """A winner's name: mobilenext-20M."""
-    return f"{entry['space']}-{short(entry['budget'])}"
+def _final(run: Run, winner: TrialResult, seeds: Sequence[int]) -> Final:
+    accuracies = [Run(run.path / final(winner, seed)).result(TrainResult).test_accuracy or 0.0 for seed in seeds]
+    return Final(
+        budget=winner.budget,
+        space=winner.space,
+        seeds=tuple(seeds),
+        n=len(seeds),
+        test_accuracies=tuple(accuracies),
+        test_accuracy=statistics.fmean(accuracies),
+        interval=interval(accuracies),
+        p_against_first=None,
+    )
 
 
-def beside(job: Job) -> Entry:
-    """A published setting's outcome under the same recipe."""
-    result, name = Run(Path(job.folder)).result, Path(job.folder).name
-    figures = {key: result[key] for key in ("madds", "params", "seconds")}
-    return {
-        "name": name,
-        "values": job.architecture.get("settings", {}),
-        "accuracy": result["valid_accuracy"],
-        **figures,
-    }
+def _p(first: Final, other: Final) -> float | None:
+    return None if other is first else welch(first.test_accuracies, other.test_accuracies)
 
 
-def front(trials: Iterable[Entry]) -> list[Entry]:
-    """The trials that none beats in accuracy and multiply-adds at once, cheapest first."""
-    kept: list[Entry] = []
-    complete = [trial for trial in trials if trial["state"] == "complete"]
-    for trial in sorted(complete, key=lambda one: (one["madds"], -one["accuracy"])):
-        if not kept or trial["accuracy"] > kept[-1]["accuracy"]:
-            kept.append(trial)
-    return kept
-
-
-def write(run: Run, found: dict[str, Any], seeds: Sequence[int]) -> None:
-    """Writes every file of the outcome; result.json last."""
-    trials = found.pop("trials")
-    run.write("trials.csv", table(trials))
-    run.write("pareto.json", {"objectives": OBJECTIVES, "front": found["front"]})
-    chosen = winners(found)
-    for winner in chosen:
-        folder = run.path / "winners" / label(winner)
-        folder.mkdir(parents=True, exist_ok=True)
-        document = read_json(run.path / winner["folder"] / "architecture.json")
-        winner["image_size"] = document["input"][1]
-        Run(folder).write("architecture.json", document)
-        if len(chosen) == 1:
-            run.write("architecture.json", document)
-    labels = [(winner["budget"], winner["space"], label(winner)) for winner in chosen]
-    found["finals"] = compare(run.path / "finals", labels, seeds)
-    settings = run.told["settings"]
-    recipe = {"seed": settings["seed"], "validation": settings["validation"], "recipe": settings}
-    plot(trials, found, run.path / "front.png")
-    run.write("result.json", {**found, **recipe, "hardware": read_json(run.path / "environment.json")["hardware"]})
-
-
-def table(trials: Sequence[Entry]) -> str:
+def table(draws: Iterable[Mapping[str, Any]]) -> str:
     """All draws as CSV; values as JSON."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for trial in trials:
-        writer.writerow({**trial, "values": json.dumps(trial["values"]) if trial["values"] else ""})
+    for draw in draws:
+        writer.writerow({**draw, "values": json.dumps(draw["values"]) if draw.get("values") else ""})
     return text.getvalue()
+
+
+def write_draws(run: Run, studies: Iterable[Study]) -> None:
+    """Writes trials.csv."""
+    run.write("trials.csv", table(draw for study in studies for draw in draws(study)))
+
+
+def write_front(run: Run, front: Iterable[TrialResult]) -> None:
+    """Writes pareto.json."""
+    run.write("pareto.json", {"objectives": OBJECTIVES, "front": [as_json(trial) for trial in front]})
+
+
+def write_winners(run: Run, winners: Mapping[str, Architecture]) -> None:
+    """Writes an architecture.json of each winner, and of a single one beside the results too."""
+    for name, architecture in winners.items():
+        folder = run.path / "winners" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        Run(folder).write(names.ARCHITECTURE, architecture.document())
+        if len(winners) == 1:
+            run.write(names.ARCHITECTURE, architecture.document())
+
+
+def hardware(run: Run) -> str:
+    """What the run was begun on."""
+    return str(read_json(run.path / names.ENVIRONMENT)["hardware"])

@@ -11,16 +11,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas import data
 from nas import space as spaces
-from nas.bilevel.gradients import Batch, Learner
-from nas.bilevel.loop import ENGINES
-from nas.bilevel.recorded import Stepper, restore
+from nas.bilevel.build import ENGINES
+from nas.bilevel.gradients import Learner
+from nas.bilevel.loop import Step
+from nas.bilevel.recorded import restore
+from nas.bilevel.second_order import Batch
 from nas.cells.supernet import Supernet
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Split
 from nas.settings import SearchSettings
 
 
-def stepper_on(device: str, engine: str = "merged", *, cutout: bool = True) -> Stepper:
+def step_on(device: str, engine: str = "merged", *, cutout: bool = True) -> Step:
     torch.manual_seed(0)
     supernet = Supernet(spaces.load("darts+sandglass"), channels=4, cells=3, fan_out=ENGINES[engine]).to(device)
     dataset = data.load("digits")
@@ -33,7 +35,7 @@ def stepper_on(device: str, engine: str = "merged", *, cutout: bool = True) -> S
         return F.cross_entropy(logits, batch[1]), logits
 
     learner = Learner(supernet.weights, list(supernet.alphas.parameters()), loss, SearchSettings())
-    return Stepper(supernet, learner, *streams)
+    return Step(supernet, learner, *streams)
 
 
 class Waits(TorchDispatchMode):
@@ -50,23 +52,23 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("alphas", [True, False])
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_no_step_waits_for_the_device(engine: str, alphas: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    stepper = stepper_on("cpu", engine)
-    stepper.step(0)  # an epoch's numbers, drawn on the host, are there
-    monkeypatch.setattr(stepper.learner.alpha_optimizer, "step", lambda: None)  # counts its steps on the host on a CPU
+    step = step_on("cpu", engine)
+    step(0)  # an epoch's numbers, drawn on the host, are there
+    monkeypatch.setattr(step.learner.alpha_optimizer, "step", lambda: None)  # counts its steps on the host on a CPU
     with Waits():
-        stepper.step(1, alphas=alphas)
+        step(1, alphas=alphas)
 
 
 def test_a_wait_would_be_seen() -> None:
-    loss, _ = stepper_on("cpu").step(0)
+    loss, _ = step_on("cpu")(0)
     with Waits(), pytest.raises(AssertionError, match="_local_scalar_dense"):
         float(loss)
 
 
 def test_steps_are_those_of_the_learner() -> None:
-    mine, theirs = stepper_on("cpu"), stepper_on("cpu")
+    mine, theirs = step_on("cpu"), step_on("cpu")
     for number in (0, 1):
-        loss, right = mine.step(number)
+        loss, right = mine(number)
         train, valid = theirs.train.at(number), theirs.valid.at(number)
         theirs.learner.step_alphas(train, valid)
         wanted, logits = theirs.learner.step_weights(train)
@@ -76,22 +78,22 @@ def test_steps_are_those_of_the_learner() -> None:
 
 
 def test_what_a_step_changes_can_be_put_back() -> None:
-    stepper = stepper_on("cpu")
-    drawn = [*stepper.train.drawn(0), *stepper.valid.drawn(0)]
-    before = {name: value.detach().clone() for name, value in stepper.changed().items()}
-    whole = copy.deepcopy(stepper.supernet.state_dict())
-    stepper.gradients(*drawn)
-    assert set(stepper.changed()) > set(before), "the alphas' moments came to be"
-    restore(stepper.changed(), before)
-    for name, value in stepper.supernet.state_dict().items():
+    step = step_on("cpu")
+    drawn = [*step.train.drawn(0), *step.valid.drawn(0)]
+    before = {name: value.detach().clone() for name, value in step.changed().items()}
+    whole = copy.deepcopy(step.supernet.state_dict())
+    step.gradients(True, lambda half: None, *drawn)
+    assert set(step.changed()) > set(before), "the alphas' moments came to be"
+    restore(step.changed(), before)
+    for name, value in step.supernet.state_dict().items():
         assert torch.equal(value, whole[name]), name
-    assert all(not value.any() for name, value in stepper.changed().items() if name not in before)
+    assert all(not value.any() for name, value in step.changed().items() if name not in before)
 
 
 @pytest.mark.gpu
 def test_recorded_steps_are_the_same() -> None:
-    recorded, eager = stepper_on("cuda"), stepper_on("cuda")
+    recorded, eager = step_on("cuda"), step_on("cuda")
     assert recorded.recordable
     eager.recordable = False
     for number in range(3):
-        assert torch.allclose(recorded.step(number)[0], eager.step(number)[0], rtol=1e-4)
+        assert torch.allclose(recorded(number)[0], eager(number)[0], rtol=1e-4)

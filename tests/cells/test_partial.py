@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from nas.bilevel.loop import alpha_entropy, build
+from nas.bilevel.build import build_supernet
+from nas.bilevel.epoch import alpha_entropy
 from nas.cells.genotype import KINDS
 from nas.cells.partial import PartialFanOut, shuffle
 from nas.cells.supernet import MixedFanOut, Supernet, edge_index
 from nas.errors import UsageError
 from nas.run.folder import Run
+from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings, make, resolve_search
 from nas.space import CellSpace, load
 from tests.engine.test_merged import assert_close, batch, loss
@@ -24,7 +26,7 @@ THREE = CellSpace("three", "", 2, {"none": {}, "skip_connect": {}, "sep_conv_3x3
 def small(engine: str = "reference", space: str = "darts", share: int = 4) -> Supernet:
     """Alphas and betas far from uniform."""
     settings = make(SearchSettings, {"partial": share, "channels": 8, "cells": 3, "engine": engine})
-    supernet = build(settings, load(space), 10)
+    supernet = build_supernet(settings, load(space), 10)
     torch.manual_seed(0)
     for parameter in supernet.architecture:
         nn.init.normal_(parameter)
@@ -32,7 +34,7 @@ def small(engine: str = "reference", space: str = "darts", share: int = 4) -> Su
 
 
 def test_the_published_count() -> None:
-    supernet = build(SearchSettings(partial=4), load("darts"), 10)
+    supernet = build_supernet(SearchSettings(partial=4), load("darts"), 10)
     assert sum(weight.numel() for weight in supernet.weights) == 299_578
     assert [tuple(parameter.shape) for parameter in supernet.architecture] == [(14, 8), (14, 8), (14,), (14,)]
 
@@ -112,5 +114,5 @@ def test_alphas_that_would_never_learn() -> None:
 def test_searched_through_the_command_line(nas: Callable[..., tuple[int, str, str]]) -> None:
     status, out, err = nas("search", *SMALL, "--cells", "2", "--partial", "2", "--json")
     assert status == 0, err
-    log = Run(Path(json.loads(out)["run"])).log()
+    log = Run(Path(json.loads(out)["run"])).log(SearchEpoch)
     assert set(log[0]["betas"]) == set(KINDS) and log[0]["betas"] != log[1]["betas"]

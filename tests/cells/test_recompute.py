@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.bilevel.loop import build
+from nas.bilevel.build import build_supernet
 from nas.cells.supernet import Supernet
 from nas.settings import SearchSettings
 from nas.space import load
@@ -18,13 +18,15 @@ WAYS: list[dict[str, Any]] = [
     {"engine": "reference"},
     {"engine": "merged"},
     {"engine": "merged", "partial": 4},
-    {"sampler": "gdas"},
+    {"relaxation": "path"},
 ]
 
 
 def pair(changes: dict[str, Any], space: str = "darts+sandglass") -> tuple[Supernet, Supernet]:
     """Without and with."""
-    plain, lighter = (build(replace(SETTINGS, recompute=on, **changes), load(space), 10) for on in (False, True))
+    plain, lighter = (
+        build_supernet(replace(SETTINGS, recompute=on, **changes), load(space), 10) for on in (False, True)
+    )
     return plain, lighter
 
 

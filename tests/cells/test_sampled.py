@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.bilevel.loop import build
+from nas.bilevel.build import build_supernet
+from nas.bilevel.relaxation import draw_paths
 from nas.cells.genotype import KINDS
-from nas.cells.sampled import SampledFanOut, SampledSupernet, draw_paths
+from nas.cells.sampled import SampledFanOut, SampledSupernet
 from nas.cells.supernet import MixedFanOut, Supernet
 from nas.errors import UsageError
 from nas.rng import generator
 from nas.run.folder import Run
+from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings, make
 from nas.space import CellSpace, load
 from nas.train import session
@@ -124,12 +127,14 @@ def test_a_path_of_nothing() -> None:
 
 @pytest.mark.parametrize("other", [{"order": 2}, {"partial": 4}])
 def test_refused(other: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"gdas and --(order|partial) . do not go together"):
-        make(SearchSettings, {"sampler": "gdas", **other})
+    with pytest.raises(UsageError, match=r"path and --(order|partial) . do not go together"):
+        make(SearchSettings, {"relaxation": "path", **other})
 
 
 def test_the_settings_choose_it() -> None:
-    assert isinstance(build(SearchSettings(sampler="gdas", channels=4, cells=2), THREE, 10), SampledSupernet)
+    assert isinstance(
+        build_supernet(SearchSettings(relaxation="path", channels=4, cells=2), THREE, 10), SampledSupernet
+    )
 
 
 SMALL = ("--data", "digits", "--preset", "quick", "--limit", "64", "--epochs", "2", "--batch", "8", "--channels", "4")
@@ -138,14 +143,14 @@ SMALL = ("--data", "digits", "--preset", "quick", "--limit", "64", "--epochs", "
 def test_stopped_and_resumed_bit_for_bit(
     nas: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("search", *SMALL, "--cells", "2", "--sampler", "gdas", "--json")
+    words = ("search", *SMALL, "--cells", "2", "--relaxation", "path", "--json")
     status, out, err = nas(*words)
     assert status == 0, err
     whole = Run(Path(json.loads(out)["run"]))
 
-    class Stopping(session.Session):
+    class Stopping(session.Session[SearchEpoch]):
         def _stop_if_asked(self) -> None:
-            self._signal = 2 if self.step == 6 else 0
+            self._signal.number = 2 if self.step == 6 else 0
             super()._stop_if_asked()
 
     with monkeypatch.context() as patch:
@@ -155,5 +160,5 @@ def test_stopped_and_resumed_bit_for_bit(
     assert status == 0, err
     resumed = Run(Path(json.loads(out)["run"]))
     assert resumed.path != whole.path
-    logs = [[{**entry, "seconds": 0} for entry in run.log()] for run in (whole, resumed)]
+    logs = [[replace(entry, seconds=0.0) for entry in run.log(SearchEpoch)] for run in (whole, resumed)]
     assert logs[0] == logs[1]

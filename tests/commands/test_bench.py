@@ -2,6 +2,7 @@
 
 import json
 import types
+from dataclasses import asdict
 
 import pytest
 
@@ -29,10 +30,10 @@ def test_ratios_are_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = {"merged": 40, "reference": 100, "reference-lean": 80}
     monkeypatch.setattr(bench, "peak_memory", lambda workload, way: memory[way])
     result = compare(SMALL, "merged", "reference")
-    assert result["speedup"] == 6.0 and result["speedup_lean"] == 3.0
-    assert result["memory_ratio"] == 0.4 and result["memory_ratio_lean"] == 0.5
-    assert result["repeats"] == 3 and result["environment"]["threads"] >= 1
-    json.dumps(result)
+    assert result.speedup == 6.0 and result.speedup_lean == 3.0
+    assert result.memory_ratio == 0.4 and result.memory_ratio_lean == 0.5
+    assert result.repeats == 3 and result.environment["threads"] >= 1
+    json.dumps(asdict(result))
 
 
 def test_memory_is_measured_in_another_process() -> None:

@@ -111,7 +111,7 @@ def test_latency_of_two_networks():
     ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "mobilenext", "hbonet", "asymmnet", "asymmnet_pruned"],
 )
 def test_shipped_spaces(name):
-    assert load(name).search["width"]["low"] == 0.1
+    assert next(knob for knob in load(name).knobs if knob.name == "width").values[0] == 0.1
 
 
 def test_command_prints_json(capsys):

@@ -16,6 +16,7 @@ from torch import nn
 import nas as library
 from nas import exporting, extras
 from nas.run.folder import Run
+from nas.run.results import TrainResult
 from tests.exporting.trained import cell, short, trained
 
 Nas = Callable[..., tuple[int, str, str]]
@@ -74,10 +75,10 @@ def test_onnx(nas: Nas, copied: Path, tmp_path: Path) -> None:
 def test_int8(nas: Nas, macro_run: Path, tmp_path: Path) -> None:
     found = exported(nas, "run", "--to", "int8", "--out", "small.onnx")
     assert set(found["test_accuracy"]) == set(found["latency"]) == {"torch", "onnx", "int8"}
-    assert found["test_accuracy"]["torch"] == Run(macro_run).result["test_accuracy"]
+    assert found["test_accuracy"]["torch"] == Run(macro_run).result(TrainResult).test_accuracy
     assert found["bytes"]["int8"] == (tmp_path / "small.onnx").stat().st_size
     assert found["calibration_images"] == 100
-    assert found["test_openings"] == Run(macro_run).result["test_openings"] == 2
+    assert found["test_openings"] == Run(macro_run).result(TrainResult).test_openings == 2
     nodes = onnx.load(tmp_path / "small.onnx").graph.node
     weights = [node for node in nodes if node.op_type == "Conv"]
     dequantized = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}

@@ -2,30 +2,47 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from nas.architecture import of_genotype
 from nas.cells.genotype import read
-from nas.reports.comparison import combine, notes, summarise, table
-from nas.run.folder import create, find
+from nas.execution import Execution
+from nas.reports.comparison import NetworkSummary, combine, notes, summarise, table
+from nas.run.folder import Run, create, find
 from nas.run.live import progress
+from nas.run.results import Rank, SearchRanking, TrainResult
+from nas.run.spec import Candidate, SearchSpec, Size
+from nas.settings import SearchSettings
 
 Nas = Callable[..., tuple[int, str, str]]
 GENOTYPES = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text()
 SMALL = ("--preset", "quick", "--channels", "4", "--cells", "3", "--epochs", "1", "--batch", "16")
 
 
-def trained(accuracies: list[float], name: str = "c1") -> dict[str, Any]:
-    common = {"params": 1000, "madds": 2_000_000, "recipe": "0", "hardware": "none", "valid_accuracy": None}
-    results = [{**common, "test_accuracy": value, "seconds": 360, "seed": i} for i, value in enumerate(accuracies)]
-    return {"name": name, "source": "x", **summarise(results)}
+RESULT = TrainResult(
+    test_accuracy=None,
+    test_loss=0.0,
+    valid_accuracy=None,
+    params=1000,
+    madds=2_000_000,
+    seed=0,
+    recipe="0",
+    seconds=360.0,
+    hardware="none",
+    test_openings=1,
+)
 
 
-def text(networks: list[dict[str, Any]]) -> str:
+def trained(accuracies: list[float], name: str = "c1") -> NetworkSummary:
+    results = [replace(RESULT, test_accuracy=value, seed=seed) for seed, value in enumerate(accuracies)]
+    return summarise(Candidate(name, "x"), results)
+
+
+def text(networks: list[NetworkSummary]) -> str:
     console = Console(width=200)
     with console.capture() as capture:
         console.print(table(networks))
@@ -34,34 +51,34 @@ def text(networks: list[dict[str, Any]]) -> str:
 
 def test_summary() -> None:
     found = trained([0.1, 0.2, 0.3])
-    assert found["test_accuracy"] == pytest.approx(0.2) and found["test_accuracy_deviation"] == pytest.approx(0.1)
-    assert found["test_accuracy_interval"] == pytest.approx((0.2 - 0.248414, 0.2 + 0.248414), abs=1e-5)
-    assert (found["n"], found["device_hours"], found["deviation_is_over"]) == (3, 0.3, "retraining seeds of one cell")
+    assert found.test_accuracy == pytest.approx(0.2) and found.test_accuracy_deviation == pytest.approx(0.1)
+    assert found.test_accuracy_interval == pytest.approx((0.2 - 0.248414, 0.2 + 0.248414), abs=1e-5)
+    assert (found.n, found.device_hours, found.deviation_is_over) == (3, 0.3, "retraining seeds of one cell")
 
 
 def test_one_seed_prints_no_interval_and_claims_nothing() -> None:
     one, two = trained([0.9]), trained([0.5], "c2")
     assert "to" not in text([one]).splitlines()[1]
-    (found,) = combine([one, two])["differences"]
-    assert not found["counts"] and found["p"] is None
-    assert found["verdict"] == (
+    (found,) = combine([one, two]).differences
+    assert not found.counts and found.p is None
+    assert found.verdict == (
         "c1 and c2: no difference can be called (40.00 points, 1 seed a cell, at least 3 are needed)"
     )
 
 
 def test_a_small_difference_is_not_a_win() -> None:
     result = combine([trained([0.90, 0.91, 0.92]), trained([0.905, 0.915, 0.925], "c2")])
-    (found,) = result["differences"]
-    assert (found["better"], found["counts"], found["seeds_needed"]) == ("c2", False, 64)
-    assert "about 64 seeds a cell" in found["verdict"] and "better" not in found["verdict"]
+    (found,) = result.differences
+    assert (found.better, found.counts, found.seeds_needed) == ("c2", False, 64)
+    assert "about 64 seeds a cell" in found.verdict and "better" not in found.verdict
     assert "deviation" in notes(result)[0]
 
 
 def test_a_clear_one_is() -> None:
     result = combine([trained([0.80, 0.81, 0.82]), trained([0.90, 0.91, 0.92], "c2"), trained([0.9, 0.91, 0.92], "c3")])
-    found = {(each["better"], each["other"]): each for each in result["differences"]}
-    assert found["c2", "c1"]["verdict"].startswith("c2 is better than c1: 10.00 points, p = ")
-    assert not found["c2", "c3"]["counts"] and "p = 1" in found["c2", "c3"]["verdict"]
+    found = {(each.better, each.other): each for each in result.differences}
+    assert found["c2", "c1"].verdict.startswith("c2 is better than c1: 10.00 points, p = ")
+    assert not found["c2", "c3"].counts and "p = 1" in found["c2", "c3"].verdict
     assert notes(result)[-1] == "3 comparisons: p is not corrected for their number"
 
 
@@ -76,9 +93,11 @@ def test_cells_times_seeds(nas: Nas, tmp_path: Path) -> None:
     assert [child.path.name for child in run.children] == ["c1-s0", "c1-s1", "c2-s0", "c2-s1"]
     assert [(each["source"], each["n"]) for each in found["networks"]] == [("DARTS_V2.txt", 2), ("NASNet.txt", 2)]
     for network in found["networks"]:
-        accuracies = [child.result["test_accuracy"] for child in run.children if network["name"] in child.path.name]
+        accuracies = [
+            child.result(TrainResult).test_accuracy for child in run.children if network["name"] in child.path.name
+        ]
         assert network["test_accuracies"] == accuracies
-        assert network["params"] == run.child(f"{network['name']}-s0", {}).result["params"]
+        assert network["params"] == Run(run.path / f"{network['name']}-s0").result(TrainResult).params
     assert found["networks"][0]["params"] != found["networks"][1]["params"]
     assert progress(run.children).row_count == 4
 
@@ -91,14 +110,16 @@ def test_cells_times_seeds(nas: Nas, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:data cifar10")
 def test_the_best_of_a_ranking(nas: Nas, tmp_path: Path) -> None:
-    search = create(tmp_path / "runs", "search", {"command": "search", "settings": {}, "execution": {}})
+    spec = SearchSpec(settings=SearchSettings(), execution=Execution(), final=Size(36, 20))
+    search = create(tmp_path / "runs", "search", spec)
     architecture = of_genotype(read(GENOTYPES.split("DARTS_V2 = ")[1].splitlines()[0]))
     for seed in (0, 1, 2):
-        search.child(f"s{seed}", search.told).write("architecture.json", architecture.document())
-    search.write("result.json", {"ranking": [{"seed": seed} for seed in (2, 0, 1)]})
+        search.child(f"s{seed}", spec).write("architecture.json", architecture.document())
+    ranks = tuple(Rank(seed, 0.5, 1000) for seed in (2, 0, 1))
+    search.write("result.json", SearchRanking(ranking=ranks, best="s2", space="darts"))
     status, out, err = nas("retrain", str(search.path), *SMALL, "--best", "2", "--json")
     assert status == 0, err
-    ranking = [str(search.path / f"s{entry['seed']}") for entry in search.result["ranking"]]
+    ranking = [str(search.path / f"s{seed}") for seed in (2, 0, 1)]
     assert [network["source"] for network in json.loads(out)["networks"]] == ranking[:2]
     status, _, err = nas("retrain", str(search.path), *SMALL, "--best", "4")
     assert status == 2 and "ranks 3 cells" in err

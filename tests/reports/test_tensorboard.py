@@ -1,6 +1,6 @@
 """--tensorboard: what is written, and that a run that goes on doubles nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,8 @@ import pytest
 
 from nas import extras
 from nas.run.folder import Run, find
+from nas.run.log import Epoch, SearchEpoch
+from nas.run.results import TrainResult
 from nas.train import session
 
 Nas = Callable[..., tuple[int, str, str]]
@@ -29,8 +31,12 @@ def points(run: Run, tag: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in read(run).Scalars(tag)]
 
 
+def log(run: Run) -> Sequence[Epoch]:
+    return run.log(SearchEpoch) or run.log(Epoch)
+
+
 def logged(run: Run, key: str) -> list[tuple[int, float]]:
-    return [(entry["epoch"], pytest.approx(entry[key], rel=1e-6)) for entry in run.log()]
+    return [(entry.epoch, pytest.approx(getattr(entry, key), rel=1e-6)) for entry in log(run)]
 
 
 def test_search(nas: Nas, tmp_path: Path) -> None:
@@ -57,7 +63,7 @@ def test_goes_on_without_doubled_points(nas: Nas, tmp_path: Path, monkeypatch: p
     words = ("--space", SPACE, "--data", "digits", "--limit", "96", *SMALL, *FINAL, "--tensorboard")
     saves = []
 
-    def stopped(self: session.Session) -> None:
+    def stopped(self: session.Session[Epoch]) -> None:
         saves.append(self.epoch)
         if self.epoch == 2:
             raise KeyboardInterrupt
@@ -68,10 +74,10 @@ def test_goes_on_without_doubled_points(nas: Nas, tmp_path: Path, monkeypatch: p
         patched.setattr(session.Session, "_save", stopped)
         status, _, _ = nas("search", *words)
     run = find("last", tmp_path / "runs")
-    assert status == 130 and len(run.log()) == 2 and points(run, "entropy") == logged(run, "entropy")[:1]
+    assert status == 130 and len(log(run)) == 2 and points(run, "entropy") == logged(run, "entropy")[:1]
     status, _, err = nas("search", "--resume", "last")
     assert status == 0, err
-    assert len(run.log()) == 3 and points(run, "entropy") == logged(run, "entropy")
+    assert len(log(run)) == 3 and points(run, "entropy") == logged(run, "entropy")
 
 
 def test_retrain_and_the_recipe(nas: Nas, tmp_path: Path, cifar: Path) -> None:
@@ -86,8 +92,8 @@ def test_retrain_and_the_recipe(nas: Nas, tmp_path: Path, cifar: Path) -> None:
     assert not (plain.path / "tensorboard").exists()
     assert points(watched, "valid/accuracy") == logged(watched, "valid_accuracy")
     assert len(points(watched, "learning_rate")) == 2
-    assert plain.result["recipe"] == watched.result["recipe"]
-    assert plain.result["test_loss"] == watched.result["test_loss"]
+    assert plain.result(TrainResult).recipe == watched.result(TrainResult).recipe
+    assert plain.result(TrainResult).test_loss == watched.result(TrainResult).test_loss
 
 
 def test_mistakes(nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,19 +6,23 @@ from pathlib import Path
 import pytest
 
 from nas.errors import UsageError
+from nas.execution import Execution
 from nas.run import folder as run
+from nas.run.log import Epoch
+from nas.run.spec import TrainSpec
+from nas.settings import TrainSettings
 
-TOLD = {"command": "search", "settings": {"epochs": 2}, "execution": {}}
+SPEC = TrainSpec(settings=TrainSettings(epochs=2), execution=Execution())
 
 
 def test_never_overwritten(tmp_path: Path) -> None:
-    runs = [run.create(tmp_path, "search-darts-s0", TOLD) for _ in range(3)]
+    runs = [run.create(tmp_path, "search-darts-s0", SPEC) for _ in range(3)]
     assert len({one.path for one in runs}) == 3
     assert json.loads((runs[0].path / "environment.json").read_text())["versions"]["torch"]
 
 
 def test_found_by_path_name_and_last(tmp_path: Path) -> None:
-    made = run.create(tmp_path, "search-darts-s0", TOLD)
+    made = run.create(tmp_path, "search-darts-s0", SPEC)
     for name in (str(made.path), made.path.name, "last"):
         assert run.find(name, tmp_path).path == made.path
     with pytest.raises(UsageError, match="did you mean"):
@@ -31,30 +35,31 @@ def test_found_by_path_name_and_last(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", ['{"epoch": 3, "va', "null\n", '{"train_loss": 1}\n'])
 def test_a_torn_last_line_is_cut(tmp_path: Path, torn: str) -> None:
-    made = run.create(tmp_path, "x", TOLD)
+    made = run.create(tmp_path, "x", SPEC)
     for epoch in range(3):
-        made.append_log({"epoch": epoch})
+        made.append_log(Epoch(epoch=epoch, seconds=1.0, train_loss=0.5, train_accuracy=0.25))
     with (made.path / "log.jsonl").open("a") as file:
         file.write(torn)
-    assert [entry["epoch"] for entry in made.log()] == [0, 1, 2]
-    made.cut_log(2)
-    assert (made.path / "log.jsonl").read_text() == '{"epoch": 0}\n{"epoch": 1}\n'
+    assert [entry.epoch for entry in made.log(Epoch)] == [0, 1, 2]
+    made.cut_log(2, Epoch)
+    rest = ', "seconds": 1.0, "train_loss": 0.5, "train_accuracy": 0.25}\n'
+    assert (made.path / "log.jsonl").read_text() == f'{{"epoch": 0{rest}{{"epoch": 1{rest}'
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
 def test_damaged_settings(content: str, tmp_path: Path) -> None:
-    made = run.create(tmp_path, "x", TOLD)
+    made = run.create(tmp_path, "x", SPEC)
     (made.path / "settings.json").write_text(content)
     with pytest.raises(UsageError, match=r"settings\.json"):
-        run.Run(made.path).told  # noqa: B018
+        run.Run(made.path).spec(TrainSpec)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot make run folder"):
-        run.create(tmp_path / "file" / "runs", "x", TOLD)
+        run.create(tmp_path / "file" / "runs", "x", SPEC)
 
 
 def test_labels_become_safe_names(tmp_path: Path) -> None:
-    made = run.create(tmp_path, "search-../my space+x:t=6-s0", TOLD)
+    made = run.create(tmp_path, "search-../my space+x:t=6-s0", SPEC)
     assert made.path.parent == tmp_path and " " not in made.path.name

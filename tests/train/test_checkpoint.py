@@ -12,7 +12,9 @@ from nas.errors import UsageError
 from nas.execution import Execution
 from nas.macro.networks import document
 from nas.run.folder import Run, create
-from nas.settings import TrainSettings, plain
+from nas.run.log import Epoch
+from nas.run.spec import TrainSpec
+from nas.settings import TrainSettings
 from nas.train import checkpoint
 from nas.train.loop import train
 from nas.train.session import Watch
@@ -78,12 +80,14 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path) == {"step": 2}
 
 
-def training(folder: Path, run: Run | None = None, watch: Watch | None = None) -> Run:
+SETTINGS = TrainSettings(data="digits", limit=48, batch=16, epochs=3)
+
+
+def training(folder: Path, run: Run | None = None, watch: Watch[Epoch] | None = None) -> Run:
     """Three epochs of three steps, or what is left of them."""
-    settings = TrainSettings(data="digits", limit=48, batch=16, epochs=3)
-    run = run or create(folder, "train", {"command": "retrain", "settings": plain(settings), "execution": {}})
+    run = run or create(folder, "train", TrainSpec(settings=SETTINGS, execution=Execution("cpu", 1)))
     network = from_json(document("mobilenet_v2", {"width": 0.1}, input=(3, 16, 16), classes=10, stem="cifar"))
-    train(run, network, settings, Execution("cpu", 1), watch=watch)
+    train(run, network, SETTINGS, Execution("cpu", 1), watch=watch)
     return run
 
 
@@ -91,7 +95,7 @@ def training(folder: Path, run: Run | None = None, watch: Watch | None = None) -
 def test_a_full_disk_is_no_lost_run(tmp_path: Path) -> None:
     whole, run = (
         training(tmp_path / "whole"),
-        create(tmp_path, "full", {"command": "", "settings": {}, "execution": {}}),
+        create(tmp_path, "full", TrainSpec(settings=SETTINGS, execution=Execution("cpu", 1))),
     )
 
     def fill(entry: object) -> None:
@@ -99,13 +103,13 @@ def test_a_full_disk_is_no_lost_run(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"No space left.*go on with --resume"):
         training(tmp_path, run, fill)
-    assert len(run.log()) == 2, "the second epoch is in the log, but not in a checkpoint"
+    assert len(run.log(Epoch)) == 2, "the second epoch is in the log, but not in a checkpoint"
     training(tmp_path, run)
     assert digest(run.path / "weights.safetensors") == digest(whole.path / "weights.safetensors")
-    assert [entry["train_loss"] for entry in run.log()] == [entry["train_loss"] for entry in whole.log()]
+    assert [entry.train_loss for entry in run.log(Epoch)] == [entry.train_loss for entry in whole.log(Epoch)]
 
 
 def test_a_lost_folder_is_a_clear_error(tmp_path: Path) -> None:
-    run = create(tmp_path, "lost", {"command": "", "settings": {}, "execution": {}})
+    run = create(tmp_path, "lost", TrainSpec(settings=SETTINGS, execution=Execution("cpu", 1)))
     with pytest.raises(UsageError, match=r"cannot write .*No such file"):
         training(tmp_path, run, lambda entry: shutil.rmtree(run.path))

@@ -17,11 +17,11 @@ from nas.architecture import Architecture, of_genotype
 from nas.cells.genotype import read
 from nas.macro.networks import document as macro_document
 from nas.settings import SIZES, TRAIN_PRESETS, TrainSettings, resolve
-from nas.train.parallel import Team
+from nas.train.loop import draw_masks, train_step
+from nas.train.process_group import ProcessGroup
 from nas.train.recipe import decays, follow, make_average, make_optimizer
 from nas.train.schedule import learning_rate
 from nas.train.start import freeze, train_mode
-from nas.train.step import draw_masks, learn
 from tests.train.test_resume import TEXT
 
 
@@ -45,7 +45,7 @@ def gradients(network: nn.Module, settings: TrainSettings) -> tuple[list[torch.T
     masks = draw_masks(network, settings, epoch=1, step=5)
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)  # one step moves the weights by the gradient
     before = [parameter.detach().clone() for parameter in network.parameters()]
-    loss, logits = learn(network, optimizer, batch(), settings, "cpu", masks)
+    loss, logits = train_step(network, optimizer, batch(), settings, "cpu", masks)
     assert logits.shape == (8, 10)
     return [old - new.detach() for old, new in zip(before, network.parameters(), strict=True)], float(loss)
 
@@ -75,8 +75,8 @@ def test_dropped_paths_matter_there() -> None:
 
 
 def test_parts() -> None:
-    assert Team(7, 3).parts == [range(0, 2), range(2, 4), range(4, 7)]
-    assert Team(2, 5).parts == [range(0, 2)] and len(Team(9, 9).parts) == 4
+    assert ProcessGroup(7, 3).microbatches == [range(0, 2), range(2, 4), range(4, 7)]
+    assert ProcessGroup(2, 5).microbatches == [range(0, 2)] and len(ProcessGroup(9, 9).microbatches) == 4
 
 
 @pytest.mark.parametrize(("which", "wanted"), [("all", 4), ("weights", 2), ("dense", 1)])
@@ -136,7 +136,7 @@ def test_every_preset_learns(name: str) -> None:
     settings = resolve(TrainSettings, TRAIN_PRESETS, name, {"batch": 8, "lr": gentle, "drop_path": 0.0})
     network = small(settings.auxiliary > 0).double().train()
     optimizer = make_optimizer(network, settings)
-    losses = [float(learn(network, optimizer, batch(), settings, "cpu")[0]) for _ in range(4)]
+    losses = [float(train_step(network, optimizer, batch(), settings, "cpu")[0]) for _ in range(4)]
     assert losses[-1] < losses[0]
 
 
@@ -180,7 +180,7 @@ def test_frozen_stages_stay(build: Any) -> None:
     rest = list(network.parameters())[-1]
     before = rest.detach().clone()
     train_mode(network, frozen)
-    learn(network, make_optimizer(network, settings), batch(), settings, "cpu")
+    train_step(network, make_optimizer(network, settings), batch(), settings, "cpu")
     for stage, old in zip(frozen, held, strict=True):
         assert all(torch.equal(value, old[name]) for name, value in stage.state_dict().items())
     assert not torch.equal(rest, before)

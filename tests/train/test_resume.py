@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from nas.reports.comparison import Comparison
 from nas.run.folder import Run, every
+from nas.run.log import Epoch, SearchEpoch
 from nas.train import checkpoint
 
 SPACE = Path(__file__).parents[1] / "small_space.toml"
@@ -35,10 +38,10 @@ def start(folder: Path, words: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def state_of(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def state_of(run: Run) -> tuple[dict[str, Any], list[Epoch]]:
     state = checkpoint.load(run.path / "checkpoint")
     assert state is not None
-    log = [{key: value for key, value in entry.items() if key != "seconds"} for entry in run.log()]
+    log: list[Epoch] = [replace(entry, seconds=0.0) for entry in run.log(SearchEpoch) or run.log(Epoch)]
     return state["parts"], log
 
 
@@ -56,7 +59,7 @@ def wait_for_log(folder: Path, lines: int, seconds: float = 240) -> Run:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for run in every(folder / "runs"):
-            if len(run.log()) >= lines:
+            if len(run.log(Epoch)) >= lines:
                 return run
         time.sleep(0.02)
     raise TimeoutError("no log line came")
@@ -128,7 +131,7 @@ def test_many_killed_at_random_moments(tmp_path: Path) -> None:
         assert process.returncode in (143, -9), err
         if number == signal.SIGTERM:
             assert b"--resume" in err and b"/c1-s0" not in err, "the parent is to be resumed, not the child"
-        lines = sum(len(child.log()) for child in run.children) + 1
+        lines = sum(len(child.log(Epoch)) for child in run.children) + 1
         process = start(tmp_path, ["retrain", "--resume", str(run.path)])
     source.path.rename(tmp_path / "gone")  # a run needs no other to go on
     _, err = process.communicate(timeout=300)
@@ -140,8 +143,8 @@ def test_many_killed_at_random_moments(tmp_path: Path) -> None:
         assert "average" in state_of(found)[0]
         weights = [(child.path / "weights.safetensors").read_bytes() for child in (wanted, found)]
         assert weights[0] == weights[1]
-    for one, other in zip(expected.result["networks"], run.result["networks"], strict=True):
-        assert one["test_accuracies"] == other["test_accuracies"]
+    for one, other in zip(expected.result(Comparison).networks, run.result(Comparison).networks, strict=True):
+        assert one.test_accuracies == other.test_accuracies
 
 
 def wait_for_lines(folder: Path, lines: int, seconds: float = 300) -> Run:
@@ -149,7 +152,7 @@ def wait_for_lines(folder: Path, lines: int, seconds: float = 300) -> Run:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for run in every(folder):
-            if sum(len(child.log()) for child in run.children) >= lines:
+            if sum(len(child.log(Epoch)) for child in run.children) >= lines:
                 return run
         time.sleep(0.02)
     raise TimeoutError("no log line came")

@@ -11,7 +11,10 @@ from nas.architecture import of_genotype
 from nas.cells.genotype import read
 from nas.errors import UsageError
 from nas.run.folder import find
+from nas.run.results import TrainResult
+from nas.run.spec import Init
 from nas.train.start import fitting, freeze, heads, shapes
+from tests.conftest import digest
 from tests.train.test_recipe import macro
 from tests.train.test_resume import TEXT
 
@@ -69,7 +72,7 @@ def test_cifar_to_digits(nas: Nas, tmp_path: Path) -> None:
     before, given = load_file(first.path / "weights.safetensors"), load_file(second.path / "init.safetensors")
     assert set(before) - set(given) == heads(CELL)
     for child in second.children:
-        assert child.result["init"]["run"] == str(first.path)
+        assert child.result(TrainResult).init == Init(str(first.path), digest(second.path / "init.safetensors"))
         after = load_file(child.path / "weights.safetensors")
         for name, value in after.items():
             frozen = name.startswith(("stem.", "cells.0.", "cells.1."))

@@ -1,0 +1,41 @@
+"""Which trials count: the best of each study, the winners among them, and the front."""
+
+from collections.abc import Iterable, Sequence
+
+from nas.tuning.budgets import short
+from nas.tuning.results import TrialResult
+
+
+def best(trials: Iterable[TrialResult]) -> list[TrialResult]:
+    """The most accurate trial of each budget, space and sampler, best first; the cheaper one of two as good."""
+    first: dict[tuple[int, str, str], TrialResult] = {}
+    for trial in sorted(trials, key=lambda one: (-one.accuracy, one.madds, one.trial)):
+        first.setdefault((trial.budget, trial.space, trial.sampler), trial)
+    return sorted(first.values(), key=lambda one: (one.budget, -one.accuracy))
+
+
+def winners(best: Sequence[TrialResult]) -> list[TrialResult]:
+    """The best of each budget and space, random's draws included: they cost as much."""
+    first: dict[tuple[int, str], TrialResult] = {}
+    for trial in best:
+        first.setdefault((trial.budget, trial.space), trial)
+    return list(first.values())
+
+
+def front(trials: Iterable[TrialResult]) -> list[TrialResult]:
+    """The trials that none beats in accuracy and multiply-adds at once, cheapest first."""
+    kept: list[TrialResult] = []
+    for trial in sorted(trials, key=lambda one: (one.madds, -one.accuracy)):
+        if not kept or trial.accuracy > kept[-1].accuracy:
+            kept.append(trial)
+    return kept
+
+
+def label(winner: TrialResult) -> str:
+    """A winner's name: mobilenext-20M."""
+    return f"{winner.space}-{short(winner.budget)}"
+
+
+def final(winner: TrialResult, seed: int) -> str:
+    """The folder, in the run, of a winner's training on all images."""
+    return f"finals/{label(winner)}-s{seed}"
