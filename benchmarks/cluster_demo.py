@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from nas.run.folder import Run, every
+from nas.run.log import Epoch
+from nas.run.names import EVENTS
+from nas.run.results import TrainResult
 
 CELLS = ("DARTS_V2", "PC_DARTS_cifar")
 OPTIONS = "--preset quick --channels 4 --cells 3 --epochs 3 --limit 2000 --seeds 0,1,2"
@@ -34,7 +37,7 @@ def main(out: Path, options: list[str]) -> None:
     second = cluster.add_node(**node, node_ip_address="127.0.0.3")
     began = time.monotonic()
     commands = [start(out / cell, cell, cluster.address, options) for cell in CELLS]
-    while sum(len(child.log()) >= 1 for child in children(out)) < 2:
+    while sum(len(child.log(Epoch)) >= 1 for child in children(out)) < 2:
         time.sleep(0.2)
         assert all(command.poll() is None for command in commands), "a command ended too early"
     cluster.remove_node(second, allow_graceful=False)
@@ -48,8 +51,8 @@ def main(out: Path, options: list[str]) -> None:
 def start(folder: Path, cell: str, address: str, options: list[str]) -> "subprocess.Popen[bytes]":
     """The command of one cell."""
     folder.mkdir(parents=True)
-    found = GENOTYPES.read_text().split(f"\n{cell} = ")[1].splitlines()[0]
-    (folder / "cell.txt").write_text(found)
+    genotype = GENOTYPES.read_text().split(f"\n{cell} = ")[1].splitlines()[0]
+    (folder / "cell.txt").write_text(genotype)
     words = ["retrain", str(folder / "cell.txt"), *OPTIONS.split(), *options, "--cluster", address]
     return subprocess.Popen([sys.executable, "-m", "nas", *words, "--storage", str(folder / "runs")])
 
@@ -64,11 +67,11 @@ def show(out: Path) -> None:
     print("| cell | seed 0 | seed 1 | seed 2 | mean | deviation over 3 seeds | parameters | MAdds |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for cell in CELLS:
-        results = [child.result for run in every(out / cell / "runs") for child in run.children]
-        accuracies = [result["test_accuracy"] for result in results]
-        shown = [*accuracies, statistics.fmean(accuracies), statistics.stdev(accuracies)]
-        figures = " | ".join(f"{value:.2%}" for value in shown)
-        print(f"| {cell} | {figures} | {results[0]['params']:,} | {results[0]['madds'] / 1e6:.1f}M |")
+        results = [child.result(TrainResult) for run in every(out / cell / "runs") for child in run.children]
+        accuracies = [result.test_accuracy or 0.0 for result in results]
+        columns = [*accuracies, statistics.fmean(accuracies), statistics.stdev(accuracies)]
+        figures = " | ".join(f"{value:.2%}" for value in columns)
+        print(f"| {cell} | {figures} | {results[0].params:,} | {results[0].madds / 1e6:.1f}M |")
     for child in children(out):
         for event in events(child):
             if event["event"] == "resumed":
@@ -77,7 +80,7 @@ def show(out: Path) -> None:
 
 def events(run: Run) -> list[dict[str, Any]]:
     """The lines of events.jsonl."""
-    return [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (run.path / EVENTS).read_text().splitlines()]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ VARIABLES = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a task without a GPU begins with a warning
 }
 """Ray's own settings, where the user has not set them."""
+LOOPBACK = "127.0.0.2" if sys.platform == "linux" else None
+"""Address of a cluster that is started here: Ray opens ports, and takes 127.0.0.1 for the machine's outer address."""
 
 
 @contextmanager
@@ -55,7 +57,7 @@ def _initialise(address: str, cpus: int | None) -> None:
 
     options: dict[str, Any] = {}
     if address == "local":
-        options = {"num_cpus": cpus, "_node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
+        options = {"num_cpus": cpus, "_node_ip_address": LOOPBACK, "object_store_memory": 100 * 2**20}
     else:
         check_answers(address)
     try:

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import field
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
@@ -35,9 +34,9 @@ class Index:
         gone: objects that no file has any more, which the next push removes.
     """
 
-    number: int = 0
-    files: dict[str, Object] = field(default_factory=dict)
-    gone: tuple[str, ...] = ()
+    number: int
+    files: dict[str, Object]
+    gone: tuple[str, ...]
 
 
 def is_url(storage: str) -> bool:
@@ -136,7 +135,7 @@ class Store:
             try:
                 text = self.system.cat_file(f"{self.root}/{INDEX}").decode()
             except FileNotFoundError:
-                return Index()
+                return Index(0, {}, ())
         return parse(text, Index, f"{self.url}/{INDEX}")
 
     def _put(self, name: str, content: bytes) -> None:

@@ -69,7 +69,7 @@ def work(worker: Worker) -> Outcome:
     except UsageError as error:
         return Outcome(mistake=str(error))
     except Interrupted:  # by this command, or as a node that is drained does
-        return Outcome(death="its worker was told to stop, and has saved")
+        return Outcome(death="its worker was asked to stop, and has saved")
     return Outcome()
 
 

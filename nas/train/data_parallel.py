@@ -11,6 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nas.train.process_group import ProcessGroup
 
+Statistics = tuple[Tensor, Tensor, Tensor]
+"""Of a batch: mean (C,), biased variance (C,) and the number of values a channel ()."""
+
 
 def data_parallel(network: nn.Module, group: ProcessGroup) -> nn.Module:
     """The module to train; the network keeps its parameters and buffers, so that saving it stays the same."""
@@ -42,18 +45,18 @@ class SyncBatchNorm(nn.BatchNorm2d):
         """(N, C, H, W), this rank's shard → the same shape."""
         if not self.training:
             return super().forward(x)
-        mean, var, count = self._statistics(x.detach())
+        mean, var, count = statistics = self._statistics(x.detach())
         self._update(mean, var * (count / (count - 1)))
-        out: Tensor = _Normalise.apply(x, self.weight, self.bias, mean, var, count, self.eps)
+        out: Tensor = _Normalise.apply(x, self.weight, self.bias, statistics, self.eps)
         return out
 
-    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Per channel mean and biased variance over all ranks, and the values a channel (Chan et al., 1979)."""
+    def _statistics(self, x: Tensor) -> Statistics:
+        """Those of all ranks, from each rank's own (Chan et al., 1979)."""
         unused = torch.zeros(2, self.num_features, dtype=self.get_buffer("running_mean").dtype, device=x.device)
         mean, var = torch.ops.aten.batch_norm_update_stats(x, unused[0], unused[1], 1.0)
         own = torch.cat([mean, var, mean.new_tensor([x.numel() // self.num_features])])
         every = own.new_empty(dist.get_world_size(), len(own))
-        dist.all_gather_into_tensor(every, own)
+        dist.all_gather(list(every), own)
         means, variances, counts = every.split([self.num_features, self.num_features, 1], dim=1)
         count = counts.sum()
         weights = counts / count
@@ -78,15 +81,9 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        mean: Tensor,
-        var: Tensor,
-        count: Tensor,
-        eps: float,
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, statistics: Statistics, eps: float
     ) -> Tensor:
+        mean, var, count = statistics
         ctx.save_for_backward(x, weight, mean, var, count)
         ctx.eps = eps
         return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
@@ -106,7 +103,7 @@ class _Normalise(torch.autograd.Function):
         offset = shift - slope * mean
         by_x = fixed - (slope.view(1, -1, 1, 1) * x + offset.view(1, -1, 1, 1)).to(fixed.dtype)
         affine = (None, None) if weight is None else (by_weight, by_bias)
-        return by_x, *affine, None, None, None, None
+        return by_x, *affine, None, None
 
 
 class ShardDropout(nn.Dropout):

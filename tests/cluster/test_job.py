@@ -18,6 +18,10 @@ from nas.cluster import job
 from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.run.folder import Run, create
+from nas.run.log import Epoch
+from nas.run.names import RESULT
+from nas.run.spec import OpsFile, TrainSpec
+from nas.settings import TrainSettings
 from tests.cluster.test_trainings import ended, once, resumed, start
 
 HOST = "127.0.0.4"
@@ -25,7 +29,7 @@ AWAY = Execution(cluster="http://head:8265", workers=2)
 
 
 class Client:
-    """Ends each job as it is told."""
+    """A client whose jobs all end with one status."""
 
     def __init__(self, run: Run, status: str = "SUCCEEDED", stopped: bool = False) -> None:
         self.run, self.status, self.stopped = run, status, stopped
@@ -44,7 +48,7 @@ class Client:
         if self.stopped:
             raise KeyboardInterrupt
         if self.status == "SUCCEEDED":
-            self.run.write("result.json", {"test_accuracy": 0.5})
+            self.run.write(RESULT, {"test_accuracy": 0.5})
 
     def get_job_status(self, number: str) -> SimpleNamespace:
         return SimpleNamespace(value=self.status)
@@ -52,11 +56,11 @@ class Client:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return create(tmp_path, "retrain", {"command": "retrain", "settings": {}, "execution": {}})
+    return create(tmp_path, "retrain", TrainSpec(settings=TrainSettings(), execution=Execution()))
 
 
 def carried_out(run: Run, client: Client | None, monkeypatch: pytest.MonkeyPatch) -> bool:
-    monkeypatch.setattr(job, "connect", lambda address: client)
+    monkeypatch.setattr(job, "client_of", lambda address: client)
     monkeypatch.setattr(job, "check_answers", lambda address: None)
     return job.carry_out(run, AWAY)
 
@@ -108,8 +112,16 @@ def test_a_cluster_without_jobs(run: Run, monkeypatch: pytest.MonkeyPatch, capsy
     assert f"must stay open; if it closes, go on with --resume {run.path}" in capsys.readouterr().err
 
 
+def test_what_the_job_types(tmp_path: Path) -> None:
+    spec = TrainSpec(settings=TrainSettings(), execution=Execution(), ops=OpsFile("/shared/my ops.py", "0"))
+    run = create(tmp_path, "retrain", spec)
+    execution = Execution("cuda", data_root=Path("/data"), cluster="http://head:8265")
+    words = f"python -m nas retrain --resume {run.path} --cluster auto --device cuda --data-root /data"
+    assert job.command_line(run, execution) == f"{words} --ops '/shared/my ops.py'"
+
+
 @pytest.mark.parametrize(
-    ("execution", "wanted"),
+    ("execution", "possible"),
     [
         (AWAY, True),
         (Execution(cluster="local"), False),
@@ -117,8 +129,8 @@ def test_a_cluster_without_jobs(run: Run, monkeypatch: pytest.MonkeyPatch, capsy
         (Execution(cluster="head:6379", storage="s3://bucket"), False),
     ],
 )
-def test_where_a_job_makes_sense(execution: Execution, wanted: bool) -> None:
-    assert job.wanted(execution) is wanted
+def test_where_a_job_makes_sense(execution: Execution, possible: bool) -> None:
+    assert job.possible(execution) is possible
 
 
 @contextmanager
@@ -152,12 +164,12 @@ def test_a_real_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C leaves it running, ``--resume`` shows it again, and the run is finished there; with a token."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", "7" * 64)
     monkeypatch.setenv("RAY_AUTH_MODE", "")
-    monkeypatch.delenv("RAY_AUTH_MODE")  # what connect() sets goes with the test
+    monkeypatch.delenv("RAY_AUTH_MODE")  # what client_of() sets goes with the test
     monkeypatch.setenv("NAS_DATA", str(tmp_path))
     with head(tmp_path) as address:
         wait_for(lambda: answers(address), 120)
         seeds = start(tmp_path, "--seeds", "0,1", "--cluster", address)
-        run = once(tmp_path, lambda run: any(child.log() for child in run.children), seeds)
+        run = once(tmp_path, lambda run: any(child.log(Epoch) for child in run.children), seeds)
         seeds.send_signal(signal.SIGINT)
         err = ended(seeds, 130)
         assert "goes on; see it again with --resume" in err and "Traceback" not in err
@@ -165,14 +177,14 @@ def test_a_real_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         err = ended(start(tmp_path, "--resume", str(run.path), "--cluster", address))
         assert "train s0 epoch 1/4" in err and "train s1 epoch 4/4" in err, "its log comes back"
         assert run.finished and not any(resumed(child) for child in run.children)
-        assert len(job.connect(address).list_jobs()) == 1
+        assert len(job.client_of(address).list_jobs()) == 1
 
 
 def answers(address: str) -> bool:
     """Whether the head takes jobs by now."""
     try:
         job.check_answers(address)
-        return job.connect(address) is not None
+        return job.client_of(address) is not None
     except UsageError:
         return False
 

@@ -76,3 +76,25 @@ def test_an_unknown_store(url: str) -> None:
 def test_a_store_that_cannot_be_written(folder: Path) -> None:
     with pytest.raises(UsageError, match="cannot write"):
         Store("file:///proc/self/nas").push(folder)
+
+
+def test_a_store_that_cannot_be_read_is_not_empty(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a run's objects would be written over where the network fails."""
+
+    def refuse(path: str, **_: object) -> None:
+        raise PermissionError("denied")
+
+    store.push(folder)
+    for name in ("cat_file", "info"):
+        monkeypatch.setattr(store.system, name, refuse)
+    with pytest.raises(UsageError, match=r"cannot read .*denied"):
+        store.begin(folder)
+
+
+@pytest.mark.parametrize("text", ["{", '{"number": 1, "gone": []}', '{"number": "1", "files": {}, "gone": []}'])
+def test_a_damaged_index_is_named(folder: Path, tmp_path: Path, text: str) -> None:
+    store = Store(f"file://{tmp_path}/store")
+    store.push(folder)
+    (tmp_path / "store" / "latest.json").write_text(text)
+    with pytest.raises(UsageError, match=r"store/latest\.json: "):
+        store.pull(tmp_path / "again")

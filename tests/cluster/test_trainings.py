@@ -1,4 +1,4 @@
-"""Trainings on real raylets: a node dies, a team shares a training, an object store keeps it."""
+"""Trainings on real raylets: a node dies, two workers share a training, an object store keeps it."""
 
 import json
 import os
@@ -9,13 +9,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nas.cluster.trainings import End, verdict
+from nas.cluster.trainings import joint_outcome
+from nas.cluster.worker import Outcome
 from nas.run.folder import Run, every
+from nas.run.log import Epoch
+from nas.run.names import EVENTS, WEIGHTS
+from nas.run.results import TrainResult
 from tests.conftest import digest
 from tests.train.one_worker import TEXT
 
@@ -71,19 +76,19 @@ def once(folder: Path, reached: Callable[[Run], bool], command: subprocess.Popen
     raise TimeoutError(command.communicate()[1])
 
 
-def log_of(run: Run) -> list[dict[str, Any]]:
-    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in run.log()]
+def log_of(run: Run) -> list[Epoch]:
+    return [replace(entry, seconds=0.0) for entry in run.log(Epoch)]
 
 
 def resumed(run: Run) -> list[int]:
     """The steps at which a training went on."""
-    events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (run.path / EVENTS).read_text().splitlines()]
     return [event["step"] for event in events if event["event"] == "resumed"]
 
 
 def test_a_node_dies(cluster: Any, tmp_path: Path) -> None:
     command = start(tmp_path / "killed", "--seeds", "0,1", "--cluster", cluster.address)
-    both_at_work = lambda run: len(run.children) == 2 and all(child.log() for child in run.children)  # noqa: E731
+    both_at_work = lambda run: len(run.children) == 2 and all(child.log(Epoch) for child in run.children)  # noqa: E731
     run = once(tmp_path / "killed", both_at_work, command)
     second = next(iter(cluster.worker_nodes))
     cluster.remove_node(second, allow_graceful=False)
@@ -92,60 +97,60 @@ def test_a_node_dies(cluster: Any, tmp_path: Path) -> None:
 
     ended(start(tmp_path / "whole", "--seeds", "0,1", "--threads", "1"))
     (expected,) = every(tmp_path / "whole" / "runs")
-    for child, wanted in zip(run.children, expected.children, strict=True):
-        assert digest(child.path / "weights.safetensors") == digest(wanted.path / "weights.safetensors")
-        assert log_of(child) == log_of(wanted)
-        assert child.result["test_accuracy"] == wanted.result["test_accuracy"]
+    for child, other in zip(run.children, expected.children, strict=True):
+        assert digest(child.path / WEIGHTS) == digest(other.path / WEIGHTS)
+        assert log_of(child) == log_of(other)
+        assert child.result(TrainResult).test_accuracy == other.result(TrainResult).test_accuracy
     again = [step for child in run.children for step in resumed(child)]
     assert again and all(step > 0 for step in again)
     cluster.add_node(**NODE, node_ip_address="127.0.0.3")
 
 
 def workers_of(cluster: Any) -> list[int]:
-    """The processes in which a team trains."""
+    """The processes in which workers train."""
     raylets = {node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()}
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if parent in raylets and (folder / "cmdline").read_text().startswith("ray::work"):
-                found.append(int(folder.name))
-    return sorted(found)
+                pids.append(int(folder.name))
+    return sorted(pids)
 
 
-TEAM = ("--workers", "2", "--accumulate", "2")
+SHARED = ("--workers", "2", "--accumulate", "2")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A team's run from which nothing died."""
+    """The run of two workers of which none dies."""
     folder = tmp_path_factory.mktemp("whole")
-    ended(start(folder, "--cluster", cluster.address, *TEAM))
+    ended(start(folder, "--cluster", cluster.address, *SHARED))
     (run,) = every(folder / "runs")
     return run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_a_team_loses_workers(cluster: Any, undisturbed: Run, tmp_path: Path, seed: int) -> None:
+def test_workers_die(cluster: Any, undisturbed: Run, tmp_path: Path, seed: int) -> None:
     """One of two at a random moment after the first epoch, one after the second: bit for bit the same in the end.
 
     Sums over two workers do not depend on their order, so that nothing drifts apart by rounding.
     """
-    moments, command = random.Random(seed), start(tmp_path, "--cluster", cluster.address, *TEAM)
+    moments, command = random.Random(seed), start(tmp_path, "--cluster", cluster.address, *SHARED)
     for epochs in (1, 2):
-        run = once(tmp_path, lambda run: len(run.log()) >= epochs, command)  # noqa: B023 - used at once
+        run = once(tmp_path, lambda run: len(run.log(Epoch)) >= epochs, command)  # noqa: B023 - used at once
         time.sleep(moments.uniform(0, 2))
         os.kill(moments.choice(workers_of(cluster)), signal.SIGKILL)
     err = ended(command)
     assert err.count("its worker is gone") == 2, err
     assert len(resumed(run)) == 2 and all(step > 0 for step in resumed(run))
     assert log_of(run) == log_of(undisturbed)
-    assert digest(run.path / "weights.safetensors") == digest(undisturbed.path / "weights.safetensors")
+    assert digest(run.path / WEIGHTS) == digest(undisturbed.path / WEIGHTS)
 
 
 @pytest.mark.slow
-def test_a_team_keeps_its_run_on_a_store(cluster: Any, tmp_path: Path) -> None:
+def test_a_run_is_kept_on_a_store(cluster: Any, tmp_path: Path) -> None:
     """Two workers on two nodes, stopped by Ctrl-C, go on as one; the run lives on an object store."""
     url = f"file://{tmp_path}/store"
     command = start(tmp_path, "--cluster", cluster.address, "--workers", "2", "--storage", url)
@@ -159,9 +164,10 @@ def test_a_team_keeps_its_run_on_a_store(cluster: Any, tmp_path: Path) -> None:
     ended(start(tmp_path / "whole", "--threads", "1"))
     (expected,) = every(tmp_path / "whole" / "runs")
     assert resumed(run)[0] > 0
-    assert len(run.log()) == len(expected.log())
+    assert len(run.log(Epoch)) == len(expected.log(Epoch))
     # Later epochs drift apart by rounding alone: weights changed by 1e-7, or two threads, move losses by 4 to 8 %.
-    assert run.log()[0]["train_loss"] == pytest.approx(expected.log()[0]["train_loss"], rel=0.02)
+    losses = [one.log(Epoch)[0].train_loss for one in (run, expected)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 @pytest.mark.slow
@@ -192,9 +198,11 @@ def test_options_that_need_each_other(nas: Callable[..., Any], words: tuple[str,
 
 
 def test_a_death_explains_the_errors_of_the_rest() -> None:
-    lost, gone = End(bug=RuntimeError("Connection closed by peer")), End(died="its worker is gone")
-    assert verdict([End(), End()]) == ("", "")
-    assert verdict([lost, gone]) == ("", "its worker is gone")
-    assert verdict([lost, End(said="cannot write log.jsonl")]) == ("cannot write log.jsonl", "")
+    well, bug = Outcome(), Outcome(bug=RuntimeError("Connection closed by peer"))
+    death, mistake = Outcome(death="its worker is gone"), Outcome(mistake="cannot write log.jsonl")
+    assert joint_outcome([well, well]) == well
+    assert joint_outcome([bug, death]) == death
+    assert joint_outcome([bug, mistake]) == mistake
+    assert joint_outcome([death, mistake]) == mistake
     with pytest.raises(RuntimeError, match="Connection"):
-        verdict([End(), lost])
+        joint_outcome([well, bug])

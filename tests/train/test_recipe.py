@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nas.train.parallel import Team
 from PIL import Image
 from torch import nn
 
@@ -19,6 +18,7 @@ from nas.cells.genotype import read
 from nas.macro.networks import document as macro_document
 from nas.settings import SIZES, TRAIN_PRESETS, TrainSettings, resolve
 from nas.train.loop import draw_masks, train_step
+from nas.train.process_group import ProcessGroup
 from nas.train.recipe import decays, follow, make_average, make_optimizer
 from nas.train.schedule import learning_rate
 from nas.train.start import freeze, train_mode
@@ -75,8 +75,8 @@ def test_dropped_paths_matter_there() -> None:
 
 
 def test_parts() -> None:
-    assert Team(7, 3).parts == [range(0, 2), range(2, 4), range(4, 7)]
-    assert Team(2, 5).parts == [range(0, 2)] and len(Team(9, 9).parts) == 4
+    assert ProcessGroup(7, 3).microbatches == [range(0, 2), range(2, 4), range(4, 7)]
+    assert ProcessGroup(2, 5).microbatches == [range(0, 2)] and len(ProcessGroup(9, 9).microbatches) == 4
 
 
 @pytest.mark.parametrize(("which", "wanted"), [("all", 4), ("weights", 2), ("dense", 1)])
