@@ -11,8 +11,8 @@ from typing import Protocol, Self
 
 from nas.errors import Interrupted, UsageError
 from nas.tuning.objective import Job, perform
+from nas.tuning.pruning import stops
 from nas.tuning.results import Outcome
-from nas.tuning.study import stops
 
 DEATHS = 3
 """So often a trial may lose its worker."""
