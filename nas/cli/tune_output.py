@@ -1,5 +1,6 @@
 """How ``nas tune`` and ``nas show`` print a tuning run."""
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -19,7 +20,7 @@ def print_run(run: "Run") -> None:
     result = run.result(TuneResult)
     console = Console(width=None if Console().is_terminal else 160, highlight=False)
     for budget in result.budgets:
-        console.print(budget_table(budget, result))
+        console.print(budget_table(budget, result.best, result.published, result.budgets))
     for study in result.studies:
         console.print(study_line(study), soft_wrap=not console.is_terminal)
     if result.finals:
@@ -33,52 +34,39 @@ def print_run(run: "Run") -> None:
         console.print(f"retrain  nas retrain {file}{smaller}", soft_wrap=True)
 
 
-def budget_table(budget: int, result: TuneResult) -> Table:
-    """The best of each study under one budget, and the published settings; no column that says nothing."""
-    rows = [trial_row(trial) for trial in result.best if trial.budget == budget]
-    rows += [published_row(each) for each in result.published if _nearest(each.madds, result.budgets) == budget]
+def budget_table(
+    budget: int, best: Iterable[TrialResult], published: Iterable[PublishedResult], budgets: Sequence[int]
+) -> Table:
+    """The best of each study under one budget, and the published settings next to it; no column that says nothing."""
+    rows = [_row(trial.space, trial.sampler, trial) for trial in best if trial.budget == budget]
+    for one in published:
+        if min(budgets, key=lambda other: abs(other - one.madds)) == budget:
+            rows.append(_row(one.name.partition("-")[0], "published", one))
     table = Table(title=f"budget {short(budget)} MAdds", box=None, title_justify="left")
-    columns = [name for name in rows[0] if any(row.get(name) for row in rows)] if rows else []
+    columns = [name for name in rows[0] if any(row[name] for row in rows)] if rows else []
     for name in columns:
         words = name in ("space", "by", "settings")
         table.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for row in rows:
-        table.add_row(*(row.get(name, "") for name in columns))
+        table.add_row(*(row[name] for name in columns))
     return table
 
 
-def trial_row(trial: TrialResult) -> dict[str, str]:
-    """The cells of a trial's row by their columns; multiply-adds as counted for the budget where that is elsewhere."""
+def _row(space: str, by: str, training: TrialResult | PublishedResult) -> dict[str, str]:
+    """A training's cells by their columns; multiply-adds as counted for the budget where that is elsewhere."""
+    trial = training if isinstance(training, TrialResult) else None
     return {
-        "space": trial.space,
-        "by": trial.sampler,
-        **_figures(trial),
-        "counted": f"{trial.budget_madds / 1e6:.2f}M" if trial.budget_madds != trial.madds else "",
-        "gap": f"{trial.gap:.2%}",
-        "params": f"{trial.params:,}",
-        "seconds": f"{trial.seconds:.0f}",
-        "ms": f"{trial.latency_ms:.2f}" if trial.latency_ms else "",
+        "space": space,
+        "by": by,
+        "settings": describe(training.values),
+        "accuracy": f"{training.accuracy:.2%}",
+        "MAdds": f"{training.madds / 1e6:.2f}M",
+        "counted": f"{trial.budget_madds / 1e6:.2f}M" if trial and trial.budget_madds != trial.madds else "",
+        "gap": f"{trial.gap:.2%}" if trial else "",
+        "params": f"{training.params:,}",
+        "seconds": f"{training.seconds:.0f}",
+        "ms": f"{trial.latency_ms:.2f}" if trial and trial.latency_ms else "",
     }
-
-
-def published_row(published: PublishedResult) -> dict[str, str]:
-    """The cells of a published setting's row."""
-    return {
-        "space": published.name.partition("-")[0],
-        "by": "published",
-        **_figures(published),
-        "params": f"{published.params:,}",
-        "seconds": f"{published.seconds:.0f}",
-    }
-
-
-def _figures(training: TrialResult | PublishedResult) -> dict[str, str]:
-    settings, accuracy = describe(training.values), f"{training.accuracy:.2%}"
-    return {"settings": settings, "accuracy": accuracy, "MAdds": f"{training.madds / 1e6:.2f}M"}
-
-
-def _nearest(madds: int, budgets: tuple[int, ...]) -> int:
-    return min(budgets, key=lambda budget: abs(budget - madds))
 
 
 def describe(values: "Values") -> str:

@@ -71,6 +71,9 @@ def tune(
         network = architecture_of(genotype, runs).fitted(image, classes)
         tuned.append(genotype_space(Path(genotype).stem, network, restriction))
         seeds = [settings.seed] if seeds is None else seeds
+    names = [space.name for space in tuned]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"two spaces are called {twice[0]}: rename one's file")
     spec = TuneSpec(
         settings=settings,
         tune=tuning,
@@ -85,7 +88,7 @@ def tune(
         gpus=gpus,
     )
     plan.check(list(spec.budgets_of().values()), limits, tuning)
-    run = create(runs_root(runs), label("tune", "+".join(space.name for space in tuned), [settings.seed]), spec)
+    run = create(runs_root(runs), label("tune", "+".join(names), [settings.seed]), spec)
     continue_tuning(run, execution)
     return run
 

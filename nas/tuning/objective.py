@@ -15,11 +15,11 @@ from nas.run.results import TrainResult
 from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings
 from nas.train.loop import train
+from nas.tuning.pruning import Address
 from nas.tuning.results import Outcome
-from nas.tuning.study import Address
 
 Stops = Callable[[Address, int, float], bool]
-"""Is given a trial, an epoch and its accuracy, and says whether to stop there, as :func:`nas.tuning.study.stops`."""
+"""Is given a trial, an epoch and its accuracy, and says whether to stop there, as :func:`nas.tuning.pruning.stops`."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from nas.architecture import Architecture
-from nas.files import read_json
 from nas.reports.statistics import interval, welch
 from nas.run import names
 from nas.run.documents import as_json
@@ -150,8 +149,3 @@ def write_winners(run: Run, winners: Mapping[str, Architecture]) -> None:
         Run(folder).write(names.ARCHITECTURE, architecture.document())
         if len(winners) == 1:
             run.write(names.ARCHITECTURE, architecture.document())
-
-
-def hardware(run: Run) -> str:
-    """What the run was begun on."""
-    return str(read_json(run.path / names.ENVIRONMENT)["hardware"])

@@ -2,21 +2,21 @@
 
 The study in the SQLite file is all the state there is. Trial n's sampler is made anew from (seed, study, n), so that a
 study that was killed goes on as if it had not been: what ran is run to its end, nothing is drawn twice. The driver asks
-and tells; whoever trains reports epochs to :func:`stops` by a trial's address.
+and tells; epochs are reported by whoever trains, see :mod:`nas.tuning.pruning`.
 """
 
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from math import prod
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from nas.knobs import Knob, Level, Values
 from nas.rng import number
 from nas.tuning.budgets import Budgets, Point, Rejection, short
+from nas.tuning.pruning import Address, storage, trial_of
 from nas.tuning.results import Outcome
 
 if TYPE_CHECKING:
@@ -36,22 +36,6 @@ FIGURES = ("valid_accuracy", "params", "madds", "seconds", "latency_ms")
 BUDGET = "budget"
 """The knob of a study over several budgets."""
 REPEATED = "drawn before"
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a trial lies, for any process on the driver's machine.
-
-    Args:
-        database: the SQLite file, absolute.
-        study, pruner: the study's name and its pruner's.
-        number: the trial's.
-    """
-
-    database: str
-    study: str
-    pruner: str
-    number: int
 
 
 @dataclass(frozen=True)
@@ -98,7 +82,7 @@ class Study:
         import optuna
 
         self.optuna = optuna.create_study(
-            storage=_storage(str(self.database)),
+            storage=storage(str(self.database)),
             study_name=self.name,
             directions=[OBJECTIVES[name] for name in self.objectives],
             load_if_exists=True,
@@ -172,7 +156,7 @@ class Study:
             return None
         number = self._interrupted.pop(0)
         self._set_sampler(number)
-        return _trial(self.optuna, number)
+        return trial_of(self.optuna, number)
 
     def _new(self) -> "optuna.Trial | None":
         """A new trial; after a draw that was had before, one of the points that were not."""
@@ -239,10 +223,10 @@ class Study:
     def tell(self, number: int, outcome: Outcome) -> None:
         """Notes what came of a trial."""
         trial, result = self.running.pop(number), outcome.result
-        kept = {name: getattr(result, name) for name in FIGURES if getattr(result, name, None) is not None}
+        kept = {name: value for name in FIGURES if (value := getattr(result, name, None)) is not None}
         overhead = perf_counter() - trial.started - outcome.training_seconds
         times = {"overhead_seconds": round(overhead, 4), "training_seconds": round(outcome.training_seconds, 3)}
-        _trial(self.optuna, number).set_user_attr("outcome", {**kept, **times})
+        trial_of(self.optuna, number).set_user_attr("outcome", {**kept, **times})
         if result is None:
             self._tell(number, state="PRUNED")
         else:
@@ -255,55 +239,22 @@ class Study:
         self._trials = None
 
 
-def stops(address: Address, epoch: int, accuracy: float) -> bool:
-    """Whether a trial is to stop after this epoch; its accuracy on held-out images is noted.
-
-    Trials of several objectives are never stopped, as Optuna cannot.
-    """
-    study = _opened(address.database, address.study, address.pruner)
-    if len(study.directions) > 1:
-        return False
-    trial = _trial(study, address.number)
-    if epoch + 1 not in study.get_trials(deepcopy=False)[address.number].intermediate_values:  # else it was resumed
-        trial.report(accuracy, epoch + 1)
-    return trial.should_prune()
-
-
-@cache
-def _opened(database: str, study: str, pruner: str) -> "optuna.Study":
-    import optuna
-    from optuna import pruners, samplers
-
-    known: dict[str, pruners.BasePruner] = {
-        "none": pruners.NopPruner(),
-        "median": pruners.MedianPruner(),
-        "halving": pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
-    }
-    sampler = samplers.RandomSampler()  # draws nothing here, and costs nothing
-    return optuna.load_study(study_name=study, storage=_storage(database), sampler=sampler, pruner=known[pruner])
-
-
-@cache
-def _storage(database: str) -> Any:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": 60}})
-
-
-def _trial(study: "optuna.Study", number: int) -> "optuna.Trial":
-    import optuna
-
-    return optuna.trial.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
-
-
 def _suggest(trial: "optuna.Trial", knob: Knob) -> Level:
     if not knob.ordered or len(knob.values) == 1:
         return cast(Level, trial.suggest_categorical(knob.name, knob.values))
-    low, high = cast(float, knob.values[0]), cast(float, knob.values[-1])
-    return _snap(knob, trial.suggest_float(knob.name, low, high, step=(high - low) / (len(knob.values) - 1)))
+    low, step = _scale(knob)
+    return _snap(knob, trial.suggest_float(knob.name, low, cast(float, knob.values[-1]), step=step))
 
 
 def _snap(knob: Knob, value: Level) -> Level:
     """The knob's own value: a drawn 0.30000000000000004 is 0.3."""
-    return min(knob.values, key=lambda own: abs(cast(float, own) - cast(float, value))) if knob.ordered else value
+    if not knob.ordered or len(knob.values) == 1:
+        return value
+    low, step = _scale(knob)
+    return knob.values[round((cast(float, value) - low) / step)]
+
+
+def _scale(knob: Knob) -> tuple[float, float]:
+    """(first value, step) of an ordered knob."""
+    low, high = cast(float, knob.values[0]), cast(float, knob.values[-1])
+    return low, (high - low) / (len(knob.values) - 1)

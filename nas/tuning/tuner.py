@@ -9,6 +9,7 @@ from nas import data
 from nas.architecture import Architecture
 from nas.execution import Execution
 from nas.run import names
+from nas.run.environment import hardware
 from nas.run.folder import Run
 from nas.settings import recipe_hash
 from nas.train.stopping import interrupting
@@ -17,9 +18,9 @@ from nas.tuning.front import best, final, front, label, winners
 from nas.tuning.objective import Job, perform
 from nas.tuning.plot import plot
 from nas.tuning.progress import Progress
+from nas.tuning.pruning import stops
 from nas.tuning.results import Final, Outcome, TrialResult, TuneResult
 from nas.tuning.spec import TuneSpec
-from nas.tuning.study import stops
 from nas.tuning.workers import InProcess, Pool, Processes
 
 
@@ -129,7 +130,7 @@ class Tuner:
             validation=spec.settings.validation,
             recipe=recipe_hash(spec.settings),
             settings=spec.settings,
-            hardware=report.hardware(run),
+            hardware=hardware(),
         )
         report.write_draws(run, studies)
         report.write_front(run, result.front)

@@ -6,13 +6,14 @@ import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing.connection import wait as wait_for
 from typing import Protocol, Self
 
 from nas.errors import Interrupted, UsageError
 from nas.tuning.objective import Job, perform
+from nas.tuning.pruning import stops
 from nas.tuning.results import Outcome
-from nas.tuning.study import stops
 
 DEATHS = 3
 """So often a trial may lose its worker."""
@@ -78,13 +79,13 @@ class Processes:
         worker = self._idle.pop()
         try:
             for _ in range(DEATHS):
-                try:
+                with suppress(BrokenProcessPool):
                     if outcome := worker.submit(_perform, job).result():
                         return outcome
-                except BrokenProcessPool:
-                    worker = _worker()
                 if self._stopping:
-                    raise Interrupted(signal.SIGTERM, "")
+                    raise Interrupted(signal.SIGTERM, "saved")
+                worker.shutdown()
+                worker = _worker()
         finally:
             self._idle.append(worker)
         raise UsageError(f"trial {job.folder}: its worker died {DEATHS} times; is there too little memory?")
@@ -100,7 +101,10 @@ class Processes:
 
 
 def _worker() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
+    """An executor of one process, which starts at once: whoever stops the workers finds it."""
+    executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
+    executor.submit(os.getpid)
+    return executor
 
 
 def _begin() -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,6 +18,9 @@ import pytest
 
 from nas.cli.tune_output import budget_table
 from nas.run.folder import find
+from nas.settings import TrainSettings, recipe_hash
+from nas.space import shipped
+from nas.tuning.results import TuneResult
 
 Nas = Callable[..., tuple[int, str, str]]
 RECIPE = ("--data", "digits", "--preset", "quick", "--epochs", "2", "--limit", "80", "--batch", "32")
@@ -49,6 +53,10 @@ def test_a_study_and_its_files(nas: Nas, tmp_path: Path) -> None:
             and entry["madds"] == entry["budget_madds"]
         )
     assert [row["n"] for row in result["finals"]] == [2, 2] and result["finals"][0]["interval"] is not None
+    for row in result["finals"]:
+        low, high = row["interval"]
+        assert low <= row["test_accuracy"] <= high
+    assert find("last", run.parent).result(TuneResult).recipe == recipe_hash(TrainSettings(**result["settings"]))
     rows = trials(run)
     assert sum(row["state"] in ("complete", "pruned") for row in rows) == 12
     assert all(row["accuracy"] for row in rows if row["state"] == "complete")
@@ -77,7 +85,7 @@ def test_a_study_and_its_files(nas: Nas, tmp_path: Path) -> None:
 
 
 def test_a_budget_under_which_nothing_was_trained() -> None:
-    assert budget_table(10**6, {"best": [], "published": [], "budgets": [10**6]}).row_count == 0
+    assert budget_table(10**6, (), (), (10**6,)).row_count == 0
 
 
 def test_points_that_exist_only_once_are_trained_once(nas: Nas) -> None:
@@ -139,14 +147,23 @@ def test_a_found_cell_is_tuned_and_retrained(nas: Nas, tmp_path: Path) -> None:
         (("--space", "hbonet", "--budget", "20M", "--objectives", "speed"), "--objectives"),
         (("--space", "hbonet", "--budget", "20M", "--pruner", "median", "--sampler", "nsga2"), "are not pruned"),
         (("--space", "hbonet", "--budget", "20M", "--freeze", "2"), "no trained weights"),
-        (("--space", "hbonet", "--budget", "20M", "--engine", "tuna"), "optuna or ray"),
-        (("--space", "hbonet", "--budget", "20M", "--cluster", "local"), "--engine ray"),
+        (("--space", "hbonet", "--budget", "20M", "--gpus", "0.5"), "--gpus 0.5 needs --cluster"),
+        (("--space", "hbonet", "--budget", "20M", "--set", "width=1"), "--set width"),
+        (("--space", "hbonet", "--budget", "20M", "--set", "contraction=null"), "must be a knob and a value"),
+        (("--space", "hbonet", "--space", "hbonet.toml", "--budget", "20M"), "two spaces are called hbonet"),
     ],
 )
 def test_mistakes_make_no_run(nas: Nas, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    shutil.copy(shipped() / "hbonet.toml", "hbonet.toml")
     status, out, err = nas("tune", *arguments, "--data", "digits")
     assert status == 2 and said in err and out == "" and err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("option", ["--engine", "--workers"])
+def test_options_of_other_commands_are_unknown(nas: Nas, option: str) -> None:
+    status, _, err = nas("tune", "--space", "hbonet", "--budget", "20M", option, "2")
+    assert status == 2 and f"No such option: {option}" in err
 
 
 def begin(arguments: tuple[str, ...], folder: Path) -> "subprocess.Popen[bytes]":
@@ -197,7 +214,7 @@ def test_a_cluster_of_its_own_is_killed_and_resumed(nas: Nas, tmp_path: Path, nu
     whole = points(Path(json.loads(out)["run"]))
 
     other = tmp_path / "killed"
-    process = begin((*study, "--engine", "ray", "--cluster", "local", "--workers", "1"), other)
+    process = begin((*study, "--cluster", "local", "--parallel", "1"), other)
     wait_for(lambda: lines(other) >= 3)  # in the middle of the second trial
     os.kill(process.pid, number) if number == signal.SIGKILL else os.killpg(process.pid, number)  # as Ctrl-C does
     assert process.wait(120) == (-9 if number == signal.SIGKILL else 130)
@@ -208,7 +225,7 @@ def test_a_cluster_of_its_own_is_killed_and_resumed(nas: Nas, tmp_path: Path, nu
 
 
 def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path) -> None:
-    process = begin((*SMALL, "--trials", "3", "--workers", "2", "--threads", "1", "--pruner", "none"), tmp_path)
+    process = begin((*SMALL, "--trials", "3", "--parallel", "2", "--threads", "1", "--pruner", "none"), tmp_path)
     wait_for(lambda: lines(tmp_path) >= 1)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
@@ -226,6 +243,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    monkeypatch.delenv("NAS_DATA", raising=False)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "node_ip_address": "127.0.0.2"})
     second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.3")
     yield cluster, second
@@ -246,7 +264,7 @@ def test_ray_finishes_all_trials_when_a_node_dies(nas: Nas, two_nodes: Any, tmp_
 
     killer = threading.Thread(target=kill)
     killer.start()
-    ray_options = ("--engine", "ray", "--cluster", cluster.address, "--workers", "2")
+    ray_options = ("--cluster", cluster.address, "--parallel", "2")
     status, out, err = nas(*SMALL, "--trials", "3", "--pruner", "none", *ray_options, "--threads", "1", "--json")
     killer.join()
     assert status == 0, err
@@ -254,3 +272,16 @@ def test_ray_finishes_all_trials_when_a_node_dies(nas: Nas, two_nodes: Any, tmp_
     assert sum(row["state"] == "complete" for row in rows) == 6
     values = [(row["study"], row["values"]) for row in rows if row["values"]]
     assert len(set(values)) == len(values)
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of its processes' ends
+def test_the_folder_of_data_reaches_trials_on_a_cluster(
+    nas: Nas, two_nodes: Any, cifar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, _ = two_nodes
+    monkeypatch.setenv("NAS_DATA", str(cifar))  # the nodes were started without
+    study = ("tune", "--space", "mobilenet_v2", "--budget", "5M", "--data", "cifar10", "--preset", "quick")
+    small = ("--epochs", "1", "--batch", "20", "--trials", "1", "--no-control", "--no-published", "--threads", "1")
+    status, out, err = nas(*study, *small, "--cluster", cluster.address, "--parallel", "1", "--json")
+    assert status == 0, err
+    assert json.loads(out)["studies"][0]["trained"] == 1

@@ -1,0 +1,68 @@
+"""The epochs of a trial, reported to its study from wherever it is trained; the study's pruner says when to stop."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a trial lies, for any process on the driver's machine.
+
+    Args:
+        database: the SQLite file, absolute.
+        study, pruner: the study's name and its pruner's.
+        number: the trial's.
+    """
+
+    database: str
+    study: str
+    pruner: str
+    number: int
+
+
+def stops(address: Address, epoch: int, accuracy: float) -> bool:
+    """Whether a trial is to stop after this epoch; its accuracy on held-out images is noted.
+
+    Trials of several objectives are never stopped, as Optuna cannot.
+    """
+    study = _study(address.database, address.study, address.pruner)
+    if len(study.directions) > 1:
+        return False
+    trial = trial_of(study, address.number)
+    if epoch + 1 not in study.get_trials(deepcopy=False)[address.number].intermediate_values:  # else it was resumed
+        trial.report(accuracy, epoch + 1)
+    return trial.should_prune()
+
+
+def trial_of(study: "optuna.Study", number: int) -> "optuna.Trial":
+    """A trial that was begun, as Optuna hands out new ones."""
+    import optuna
+
+    return optuna.trial.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+
+
+@cache
+def storage(database: str) -> "optuna.storages.RDBStorage":
+    """The SQLite file of a run, which optuna-dashboard opens as it is; it waits a minute for others that write."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+@cache
+def _study(database: str, name: str, pruner: str) -> "optuna.Study":
+    import optuna
+    from optuna import pruners
+
+    known = {
+        "none": pruners.NopPruner(),
+        "median": pruners.MedianPruner(),
+        "halving": pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
+    }
+    sampler = optuna.samplers.RandomSampler()  # draws nothing here, and costs nothing
+    return optuna.load_study(study_name=name, storage=storage(database), sampler=sampler, pruner=known[pruner])

@@ -1,0 +1,89 @@
+"""A study without any training: what is drawn, kept, resumed and stopped."""
+
+from pathlib import Path
+
+import pytest
+
+from nas.knobs import Knob, numbers
+from nas.run.results import TrainResult
+from nas.tuning.budgets import Budgets
+from nas.tuning.pruning import stops
+from nas.tuning.report import draws, importances, results, summary
+from nas.tuning.results import Outcome
+from nas.tuning.space import Restriction, family_space
+from nas.tuning.study import Study
+
+KNOBS = [numbers("expansion", 1.0, 6.0, 0.5), Knob("resolution", (1.0, 0.75))]
+SPACE = family_space("small", "mobilenet_v2", {}, KNOBS, Restriction())
+BUDGETS = Budgets(SPACE, (3, 16, 16), 10)
+
+
+def study(folder: Path, sampler: str = "tpe", pruner: str = "halving", size: int = 4) -> Study:
+    return Study(BUDGETS, (2_000_000,), sampler, pruner, ("accuracy",), size, 0, folder / "study.db")
+
+
+def outcome(accuracy: float | None) -> Outcome:
+    if accuracy is None:
+        return Outcome(None, 1, 0.0)
+    figures = {"params": 1, "madds": 2_000_000, "seed": 0, "recipe": "0", "seconds": 1.0, "hardware": ""}
+    result = TrainResult(valid_accuracy=accuracy, test_accuracy=None, test_loss=None, test_openings=0, **figures)  # type: ignore[arg-type]
+    return Outcome(result, 3, 0.5)
+
+
+def finish(one: Study, accuracies: list[float | None]) -> None:
+    for accuracy in accuracies:
+        trial = one.ask()
+        assert trial is not None
+        one.tell(trial.address.number, outcome(accuracy))
+
+
+def test_results_are_the_complete_trials_and_draws_are_all(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    finish(one, [0.5, None, 0.7, 0.6])
+    assert one.ask() is None
+    assert [trial.accuracy for trial in results(one)] == [0.5, 0.7, 0.6]
+    assert all(0.97 * 2_000_000 <= trial.budget_madds <= 2_000_000 for trial in results(one))
+    rows = list(draws(one))
+    assert [row["trial"] for row in rows] == list(range(len(rows)))
+    assert sum(row["state"] == "pruned" for row in rows) == 1
+    told = summary(one)
+    assert (told.trials, told.trained, told.stopped, sum(told.rejected.values())) == (4, 4, 1, len(rows) - 4)
+    assert not importances(one)  # three complete trials
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])
+def test_a_study_opened_again_draws_what_it_would_have_drawn(tmp_path: Path, sampler: str) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole, killed = study(tmp_path / "whole", sampler), study(tmp_path / "killed", sampler)
+    finish(whole, [0.5, 0.7, 0.6, 0.4])
+    finish(killed, [0.5])
+    begun = killed.ask()
+    assert begun is not None
+    again = study(tmp_path / "killed", sampler)
+    resumed = again.ask()
+    assert resumed is not None and resumed.address == begun.address and resumed.values == begun.values
+    again.tell(resumed.address.number, outcome(0.7))
+    finish(again, [0.6, 0.4])
+    assert [(row["trial"], row.get("values")) for row in draws(again)] == [
+        (row["trial"], row.get("values")) for row in draws(whole)
+    ]
+
+
+def test_a_trial_that_falls_behind_is_told_to_stop_and_reports_an_epoch_once(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    for accuracy, wanted in ((0.5, False), (0.6, False), (0.7, False), (0.1, True)):
+        trial = one.ask()
+        assert trial is not None
+        assert stops(trial.address, 0, accuracy) is wanted
+        stops(trial.address, 0, 0.9)  # a resumed trial reports again: the first figure stands
+        assert one.optuna.get_trials()[trial.address.number].intermediate_values == {1: accuracy}
+        one.tell(trial.address.number, outcome(None if wanted else accuracy))
+
+
+def test_trials_of_several_objectives_are_never_stopped(tmp_path: Path) -> None:
+    one = Study(BUDGETS, (2_000_000,), "tpe", "none", ("accuracy", "madds"), 2, 0, tmp_path / "study.db")
+    trial = one.ask()
+    assert trial is not None and not stops(trial.address, 0, 0.0)
+    one.tell(trial.address.number, outcome(0.5))
+    assert [trial.accuracy for trial in results(one)] == [0.5]
