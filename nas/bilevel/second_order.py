@@ -25,8 +25,9 @@ def unrolled_gradient(learner: Bilevel, train: Batch, valid: Batch) -> list[Tens
     """∇α L_val(w − ξ·step(w, α), α), ξ the weights' current learning rate, momentum and decay included (Eq. 7)."""
     weights, rate = learner.weights, learner.weight_optimizer.param_groups[0]["lr"]
     before = [weight.detach().clone() for weight in weights]
+    directions = _direction(learner, train)
     with torch.no_grad():
-        for weight, direction in zip(weights, _direction(learner, train), strict=True):
+        for weight, direction in zip(weights, directions, strict=True):
             weight.sub_(rate * direction)
     gradients = _gradients(learner.loss(valid)[0], [*learner.alphas, *weights])
     direct, vector = gradients[: len(learner.alphas)], gradients[len(learner.alphas) :]

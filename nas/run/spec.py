@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator
 from pydantic.dataclasses import dataclass
 
 from nas.execution import Execution
@@ -71,15 +71,14 @@ class SearchSpec(Spec):
     settings: SearchSettings
     final: Size
 
-    @model_validator(mode="before")
+    @field_validator("settings", mode="before")
     @classmethod
-    def _rename(cls, document: Any) -> Any:
-        """Runs begun before --relaxation had --sampler all or gdas."""
-        values = getattr(document, "kwargs", document)
-        settings = values.get("settings") if isinstance(values, dict) else None
-        if isinstance(settings, dict) and "sampler" in settings:
-            settings["relaxation"] = {"all": "softmax", "gdas": "path"}[settings.pop("sampler")]
-        return document
+    def _rename(cls, settings: Any) -> Any:
+        """Runs begun before there was --relaxation had --sampler all or gdas."""
+        if not isinstance(settings, dict) or "sampler" not in settings:
+            return settings
+        relaxation = {"all": "softmax", "gdas": "path"}[settings["sampler"]]
+        return {**{name: value for name, value in settings.items() if name != "sampler"}, "relaxation": relaxation}
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)

@@ -115,4 +115,4 @@ def test_searched_through_the_command_line(nas: Callable[..., tuple[int, str, st
     status, out, err = nas("search", *SMALL, "--cells", "2", "--partial", "2", "--json")
     assert status == 0, err
     log = Run(Path(json.loads(out)["run"])).log(SearchEpoch)
-    assert set(log[0]["betas"]) == set(KINDS) and log[0]["betas"] != log[1]["betas"]
+    assert set(log[0].betas or {}) == set(KINDS) and log[0].betas != log[1].betas

@@ -9,8 +9,8 @@ from nas.errors import UsageError
 from nas.execution import Execution
 from nas.run import folder as run
 from nas.run.log import Epoch
-from nas.run.spec import TrainSpec
-from nas.settings import TrainSettings
+from nas.run.spec import Candidate, Init, SearchSpec, Size, TrainSpec
+from nas.settings import SearchSettings, TrainSettings
 
 SPEC = TrainSpec(settings=TrainSettings(epochs=2), execution=Execution())
 
@@ -63,3 +63,28 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_labels_become_safe_names(tmp_path: Path) -> None:
     made = run.create(tmp_path, "search-../my space+x:t=6-s0", SPEC)
     assert made.path.parent == tmp_path and " " not in made.path.name
+
+
+def test_a_spec_comes_back(tmp_path: Path) -> None:
+    spec = TrainSpec(
+        settings=TrainSettings(epochs=2, limit=None),
+        execution=Execution("cpu", 1, tmp_path),
+        seeds=(0, 1),
+        networks=(Candidate("c1", "a"), Candidate("c2", "b")),
+        init=Init("run", "00"),
+    )
+    assert run.create(tmp_path, "x", spec).spec(TrainSpec) == spec
+    search = SearchSpec(settings=SearchSettings(), execution=Execution(), final=Size(36, 20), seeds=(0, 1))
+    made = run.create(tmp_path, "x", search)
+    assert made.spec(SearchSpec) == search
+    with pytest.raises(UsageError, match="command"):
+        made.spec(TrainSpec)
+
+
+def test_a_search_begun_before_there_were_relaxations(tmp_path: Path) -> None:
+    made = run.create(tmp_path, "x", SearchSpec(settings=SearchSettings(), execution=Execution(), final=Size(36, 20)))
+    document = json.loads((made.path / "settings.json").read_text())
+    del document["settings"]["relaxation"]
+    document["settings"]["sampler"] = "gdas"
+    made.write("settings.json", document)
+    assert made.spec(SearchSpec).settings.relaxation == "path"
