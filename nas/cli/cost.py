@@ -34,7 +34,7 @@ Batch = Annotated[int, typer.Option(min=1, help="Images at once, for --latency."
 Save = Annotated[Path | None, typer.Option(help="Write the architecture to this file.", rich_help_panel=WHAT)]
 
 
-@common.with_settings(MacroSettings, without=("steps",))
+@common.with_settings(MacroSettings, without=("steps",), whose="published")
 def cost(
     target: Target = None,
     space: Space = None,

@@ -32,7 +32,7 @@ Storage = Annotated[
 ]
 
 
-@common.with_settings(TrainSettings)
+@common.with_settings(TrainSettings, whose="paper")
 def retrain(
     context: typer.Context,
     targets: Targets = None,

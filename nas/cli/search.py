@@ -21,7 +21,7 @@ Preset = Annotated[
 ]
 
 
-@common.with_settings(SearchSettings)
+@common.with_settings(SearchSettings, whose="paper")
 def search(
     context: typer.Context,
     preset: Preset = None,

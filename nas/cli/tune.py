@@ -44,7 +44,7 @@ Gpus = Annotated[
 
 
 @common.with_settings(TuneSettings)
-@common.with_settings(TrainSettings)
+@common.with_settings(TrainSettings, whose="paper")
 def tune(
     context: typer.Context,
     space: Spaces = None,
