@@ -81,7 +81,7 @@ class SumFunction(torch.autograd.Function):
         weight_grads: list[Tensor | None] = [None] * len(needs)
         if any(needs) or x_grad is not None:
             weight_grads = []
-            for passes, chain, row, own in zip(ctx.passes, chains, total.rows, sums, strict=False):
+            for passes, chain, row, own in zip(ctx.passes, chains, total.rows.unbind(), sums.unbind(), strict=False):
                 weight_grads += backward_chain(passes, chain, Gradient(grads, row, own), x_grad, any(needs))
         return None, x_grad, total.row_gradients(sums), *common_grads, *weight_grads
 
@@ -151,7 +151,7 @@ class SegmentPass:
         self.fields = self._sizes(x)
         images, channels = self.fields.edges * self.fields.images, self.fields.edges * self.fields.out
         y = x.new_empty(images, self.fields.out_height, self.fields.out_width, self.fields.out).permute(0, 3, 1, 2)
-        mean, var = torch.empty(2, channels, dtype=torch.float64)
+        mean, var = torch.empty(2, channels, dtype=torch.float64).unbind()
         fill(self.fields, depthwise_weight=self.depthwise, pointwise_weight=self.pointwise)
         if self.before:
             fill(self.fields, x_mean=self.before.mean, x_invstd=self.before.invstd)
