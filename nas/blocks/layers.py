@@ -91,7 +91,7 @@ class FactorizedReduce(nn.Module):
     def terms(self) -> list[Term] | None:
         if type(self.norm) is not nn.BatchNorm2d:
             return None
-        return [Term((Segment(nn.ReLU, (self.conv_even,), self.norm, shifted=self.conv_odd),))]
+        return [Term((Segment(nn.ReLU, (self.conv_even,), self.norm, self.conv_odd),))]
 
 
 def _strided(conv: nn.Conv2d, x: Tensor) -> Tensor:
