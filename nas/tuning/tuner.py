@@ -117,7 +117,7 @@ class Tuner:
 
     def _write(self, trials: Sequence[TrialResult], finals: Sequence[Final]) -> None:
         """Writes every file of the outcome; result.json last."""
-        spec, run, studies = self.spec, self.run, self.studies.values()
+        spec, run, studies = self.spec, self.run, list(self.studies.values())
         result = TuneResult(
             studies=tuple(map(report.summary, studies)),
             budgets=spec.budgets,
@@ -132,11 +132,8 @@ class Tuner:
             settings=spec.settings,
             hardware=hardware(),
         )
-        report.write_draws(run, studies)
-        report.write_front(run, result.front)
-        report.write_winners(run, {label(winner): self._architecture(winner) for winner in winners(result.best)})
         plot(trials, result, run.path / "front.png")
-        run.write(names.RESULT, result)
+        report.write(run, result, studies, {label(one): self._architecture(one) for one in winners(result.best)})
 
 
 def _unfinished(jobs: Sequence[Job]) -> Iterator[Job]:
