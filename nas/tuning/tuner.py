@@ -82,7 +82,7 @@ class Tuner:
     def _done(self, job: Job, outcome: Outcome) -> None:
         study = self.studies[job.trial.study] if job.trial else None
         if study and job.trial:
-            study.tell(job.trial.number, outcome)
+            study.tell(job.trial.id, outcome)
         elif outcome.result and not Run(job.folder).finished:  # made where this folder is not seen
             job.folder.mkdir(parents=True, exist_ok=True)
             Run(job.folder).write(names.RESULT, outcome.result)
@@ -92,7 +92,7 @@ class Tuner:
         """The next trial, of the study with the fewest running, then the fewest trained."""
         for study in sorted(self.studies.values(), key=lambda one: (len(one.running), len(one.trained))):
             if trial := study.ask():
-                job = self._job(study.folder(trial.address.number), study.budgets.architecture(trial.values))
+                job = self._job(study.folder(trial.number), study.budgets.architecture(trial.values))
                 return replace(job, trial=trial.address, latency="latency" in study.objectives)
         return None
 

@@ -237,7 +237,7 @@ def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path) -> None:
 
 def test_workers_save_when_the_driver_is_told_to_stop(nas: Nas, tmp_path: Path) -> None:
     other = tmp_path / "stopped"
-    study = (*SMALL, "--trials", "1", "--epochs", "40", "--parallel", "2", "--threads", "1", "--pruner", "none")
+    study = (*SMALL, "--trials", "1", "--epochs", "12", "--parallel", "2", "--threads", "1", "--pruner", "none")
     process = begin(study, other)
     wait_for(lambda: len(list(other.glob("*/trials/*/0000/log.jsonl"))) == 2)  # one of each study, both begun
     process.send_signal(signal.SIGTERM)
