@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import common
-from nas.cli.common import RARE, WHAT
 from nas.errors import UsageError
 from nas.macro.settings import MacroSettings
+from nas.settings import RARE, WHAT
 
 Target = Annotated[str | None, typer.Argument(metavar="RUN|ARCHITECTURE|GENOTYPE", help="A run or a file of one.")]
 Space = Annotated[
