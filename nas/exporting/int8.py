@@ -21,9 +21,9 @@ def weight_bits() -> int:
 def quantize(model: bytes, calibration: Sequence[Tensor]) -> bytes:
     """Post-training static quantization (Jacob et al., CVPR 2018): int8 weights per channel, uint8 activations.
 
-    Weights take as many of the bits as :func:`weight_bits` says. An activation's range is from the smallest to the largest
-    value seen in calibration. In ONNX's QDQ form: pairs of QuantizeLinear and DequantizeLinear around each operation, which
-    onnxruntime turns into integer arithmetic.
+    Weights take as many of the bits as :func:`weight_bits` says. An activation's range is from the smallest to the
+    largest value seen in calibration. In ONNX's QDQ form: pairs of QuantizeLinear and DequantizeLinear around each
+    operation, which onnxruntime turns into integer arithmetic.
 
     Args:
         model: a float model as of :func:`nas.exporting.onnx.to_onnx`.
