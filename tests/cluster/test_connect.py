@@ -41,12 +41,6 @@ def test_where_nothing_answers(address: str) -> None:
         check_answers(address)
 
 
-def test_a_machine_without_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(UsageError, match="--cluster auto: "), connected("auto"):
-        pass
-
-
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.extras.find_spec", lambda package: None)
     with pytest.raises(UsageError, match=r"--cluster needs .*ray.*pip install 'nas\[cluster\]'"), connected("local"):
