@@ -62,20 +62,20 @@ def tune(
     if settings.freeze:
         raise UsageError(f"--freeze {settings.freeze}: a trial has no trained weights to keep")
     restriction = Restriction(dict(fixed or {}), only, tuning.mode == "fill")
-    tuned: list[FamilySpace | GenotypeSpace] = [macro_space(name, restriction) for name in dict.fromkeys(spaces)]
+    every: list[FamilySpace | GenotypeSpace] = [macro_space(name, restriction) for name in dict.fromkeys(spaces)]
     if not settings.validation:
         settings = replace(settings, validation=len(load_data(settings, execution).train) // 5)
     dataset = check_data(settings, execution)
     if genotype:
         network = architecture_of(genotype, runs).fitted(dataset.shape, len(dataset.classes))
-        tuned.append(genotype_space(Path(genotype).stem, network, restriction))
+        every.append(genotype_space(Path(genotype).stem, network, restriction))
         seeds = [settings.seed] if seeds is None else seeds
     spec = TuneSpec(
         settings=settings,
         tune=tuning,
         execution=execution.resolved(),
         seeds=check_seeds(seeds),
-        spaces=tuple(tuned),
+        spaces=tuple(every),
         budgets=limits,
         image=dataset.shape,
         classes=len(dataset.classes),
@@ -84,7 +84,7 @@ def tune(
         gpus=gpus,
     )
     plan.check(spec)
-    run = create(runs_root(runs), label("tune", "+".join(space.name for space in tuned), [settings.seed]), spec)
+    run = create(runs_root(runs), label("tune", "+".join(space.name for space in every), [settings.seed]), spec)
     continue_tuning(run, execution)
     return run
 

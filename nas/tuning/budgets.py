@@ -102,7 +102,7 @@ class Budgets:
             Rejection: it cannot be built, is above the budget, or cannot fill it.
         """
         try:
-            point = self._raised(self._widest(values, budget), budget) if self.fill else self.point(values)
+            point = self._widen(self._widest(values, budget), budget) if self.fill else self.point(values)
         except UsageError as error:
             raise Rejection(str(error).partition(" (")[0]) from None
         if point.madds > budget:
@@ -131,7 +131,7 @@ class Budgets:
             raise Rejection(f"above the budget at the smallest {name}")
         return max(within, key=lambda point: point.madds)
 
-    def _raised(self, point: Point, budget: int) -> Point:
+    def _widen(self, point: Point, budget: int) -> Point:
         """Single stages made wider, the costliest that fits first; what did not fit is not tried again."""
         stages = set(self.space.wider(point.values))
         while True:

@@ -24,11 +24,11 @@ def winners(best: Sequence[TrialResult]) -> list[TrialResult]:
 
 def front(trials: Iterable[TrialResult]) -> list[TrialResult]:
     """The trials that none beats in accuracy and multiply-adds at once, cheapest first."""
-    kept: list[TrialResult] = []
+    members: list[TrialResult] = []
     for trial in sorted(trials, key=lambda one: (one.madds, -one.accuracy)):
-        if not kept or trial.accuracy > kept[-1].accuracy:
-            kept.append(trial)
-    return kept
+        if not members or trial.accuracy > members[-1].accuracy:
+            members.append(trial)
+    return members
 
 
 def label(winner: TrialResult) -> str:

@@ -16,7 +16,7 @@ Published = Sequence[tuple[str, Values]]
 
 def studies(spec: TuneSpec, budgets: Mapping[str, Budgets], database: Path) -> list[Study]:
     """The studies of each space: one a budget, or (nsga2) one over all, and as many random ones as a control."""
-    tune, opened = spec.tune, []
+    tune, result = spec.tune, []
     groups = [spec.budgets] if tune.sampler == "nsga2" else [(limit,) for limit in spec.budgets]
     samplers = dict.fromkeys([tune.sampler, *(["random"] if tune.control else [])])
     for each in budgets.values():
@@ -25,8 +25,8 @@ def studies(spec: TuneSpec, budgets: Mapping[str, Budgets], database: Path) -> l
         for limits in groups:
             for sampler in samplers:
                 seed = spec.settings.seed
-                opened.append(Study(each, limits, sampler, pruner, objectives, tune.trials, seed, database))
-    return opened
+                result.append(Study(each, limits, sampler, pruner, objectives, tune.trials, seed, database))
+    return result
 
 
 def check(spec: TuneSpec) -> None:

@@ -23,11 +23,11 @@ def plot(trials: Sequence[TrialResult], result: TuneResult, path: Path) -> None:
     for budget in result.budgets:
         axes.axvline(budget / 1e6, color="0.8", linewidth=1, zorder=0)
     for index, space in enumerate(dict.fromkeys(trial.space for trial in trials)):
-        tuned = [one for one in trials if one.space == space and one.sampler != "random"]
+        own = [one for one in trials if one.space == space and one.sampler != "random"]
         control = [one for one in result.best if one.space == space and one.sampler == "random"]
         crosses = [one for one in result.published if one.name.startswith(f"{space}-")]
         colour = f"C{index}"
-        axes.scatter(*_points(tuned), s=14, color=colour, label=f"{space}, tuned")
+        axes.scatter(*_points(own), s=14, color=colour, label=f"{space}, tuned")
         axes.scatter(
             *_points(control), s=60, marker="D", facecolors="none", color=colour, label=f"{space}, random's best"
         )

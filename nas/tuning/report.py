@@ -97,12 +97,12 @@ def compare(run: Run, winners: Iterable[TrialResult], seeds: Sequence[int]) -> l
     finals = sorted(
         (_final(run, winner, seeds) for winner in winners), key=lambda one: (one.budget, -one.test_accuracy)
     )
-    compared: list[Final] = []
+    ranking: list[Final] = []
     for one in finals:
-        first = next((other for other in compared if other.budget == one.budget), None)
+        first = next((other for other in ranking if other.budget == one.budget), None)
         p = welch(first.test_accuracies, one.test_accuracies) if first else None
-        compared.append(replace(one, p_against_first=p))
-    return compared
+        ranking.append(replace(one, p_against_first=p))
+    return ranking
 
 
 def _final(run: Run, winner: TrialResult, seeds: Sequence[int]) -> Final:

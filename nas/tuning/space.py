@@ -106,8 +106,8 @@ class GenotypeSpace:
                 ops[operation][setting] = value
             else:
                 sizes[name] = value
-        changed = self.base.changed(genotype={**genotype, "ops": ops}, **sizes)
-        return from_json(changed.fitted(image, classes).document(), self.name)
+        network = self.base.changed(genotype={**genotype, "ops": ops}, **sizes)
+        return from_json(network.fitted(image, classes).document(), self.name)
 
     def wider(self, values: Values) -> dict[int, Values]:
         """See :class:`FamilySpace`: cells have no widths of their own."""
@@ -146,8 +146,8 @@ class Restriction:
         if self.fill and filler.name in (*self.fixed, *self.only):
             option = "--set" if filler.name in self.fixed else "--tune"
             raise UsageError(f"{option} {filler.name}: it fills the budget: draw or fix it with --mode cap")
-        drawn = knobs if self.fill else (filler, *knobs)
-        return tuple(knob for knob in drawn if knob.name not in self.fixed and knob.name in (self.only or known))
+        eligible = knobs if self.fill else (filler, *knobs)
+        return tuple(knob for knob in eligible if knob.name not in self.fixed and knob.name in (self.only or known))
 
 
 def family_space(

@@ -94,7 +94,7 @@ class Study:
             directions=[OBJECTIVES[name] for name in self.objectives],
             load_if_exists=True,
         )
-        self._interrupted = self.of_state("RUNNING")
+        self._backlog = self.of_state("RUNNING")
 
     @property
     def name(self) -> str:
@@ -144,7 +144,7 @@ class Study:
     def ask(self) -> Trial | None:
         """The next trial to train: what ran when the study was killed, then new ones; None: no more for now."""
         started = perf_counter()
-        while handle := self._resumed() or self._new():
+        while handle := self._resume() or self._new():
             try:
                 limit, point = self._fit(handle)
             except Rejection as rejection:
@@ -157,11 +157,11 @@ class Study:
             return self.running[address.id]
         return None
 
-    def _resumed(self) -> "optuna.Trial | None":
+    def _resume(self) -> "optuna.Trial | None":
         """A trial that ran when the study was killed; its draw may have been cut short."""
-        if not self._interrupted:
+        if not self._backlog:
             return None
-        trial = self._interrupted.pop(0)
+        trial = self._backlog.pop(0)
         self._set_sampler(trial.number)
         return trial_of(self.optuna, trial._trial_id)
 
@@ -230,10 +230,10 @@ class Study:
     def tell(self, id: int, outcome: Outcome) -> None:
         """Notes what came of a trial."""
         trial, result = self.running.pop(id), outcome.result
-        kept = {name: value for name in FIGURES if (value := getattr(result, name, None)) is not None}
+        figures = {name: value for name in FIGURES if (value := getattr(result, name, None)) is not None}
         overhead = perf_counter() - trial.started - outcome.training_seconds
         times = {"overhead_seconds": round(overhead, 4), "training_seconds": round(outcome.training_seconds, 3)}
-        trial.handle.set_user_attr("outcome", {**kept, **times})
+        trial.handle.set_user_attr("outcome", {**figures, **times})
         if result is None:
             self._tell(trial.handle, state="PRUNED")
         else:

@@ -54,10 +54,10 @@ class Tuner:
             beside = _unfinished(self.beside)
             self._train(pool, lambda: self._trial() or next(beside, None))
             trials = [trial for study in self.studies.values() for trial in report.results(study)]
-            chosen = winners(best(trials))
-            finals = _unfinished([self._final(winner, seed) for winner in chosen for seed in seeds])
+            leaders = winners(best(trials))
+            finals = _unfinished([self._final(winner, seed) for winner in leaders for seed in seeds])
             self._train(pool, lambda: next(finals, None))
-        self._write(trials, report.compare(self.run, chosen, seeds) if seeds else [])
+        self._write(trials, report.compare(self.run, leaders, seeds) if seeds else [])
 
     def _pool(self) -> AbstractContextManager[Pool]:
         parallel, gpus = self.spec.parallel, self.spec.gpus
