@@ -18,28 +18,29 @@ from typing import Any
 import torch
 
 from nas import space as spaces
-from nas.bilevel import loop as searches
-from nas.bilevel.recorded import Stepper
+from nas.bilevel.build import build_supernet, make_learner
+from nas.bilevel.loop import Step
 from nas.commands import bench
 from nas.data.batches import Augmentation, Stream
 from nas.execution import Execution
-from nas.run.folder import environment
+from nas.run.environment import environment
 from nas.settings import SearchSettings
+from nas.train.start import load_data
 
 PAPER_STEPS = 50 * 390
 
 
-def stepper(settings: SearchSettings, root: Path | None, device: str, *, recorded: bool) -> Stepper:
+def search_step(settings: SearchSettings, root: Path | None, device: str, *, recorded: bool) -> Step:
     """What ``nas search`` runs, on real images."""
-    dataset = searches.load_data(settings, Execution(device, None, root), device)
+    dataset = load_data(settings, Execution(device, None, root), device)
     augmentation = Augmentation.of(dataset, cutout=False, device=device)
     train, valid = dataset.divided(len(dataset.train) // 2, settings.seed)
     streams = [Stream(split, augmentation, settings.batch, settings.seed) for split in (train, valid)]
-    supernet = searches.build(settings, spaces.load(settings.space), len(dataset.classes)).to(device)
+    supernet = build_supernet(settings, spaces.load(settings.space), len(dataset.classes)).to(device)
     supernet.to(memory_format=torch.channels_last)
-    made = Stepper(supernet, searches.make_learner(supernet, settings, device), *streams)
-    made.recordable = made.recordable and recorded
-    return made
+    step = Step(supernet, make_learner(supernet, settings, device), *streams)
+    step.recordable = step.recordable and recorded
+    return step
 
 
 def timed(step: Callable[[], Any], device: str, repeats: int) -> dict[str, float]:
@@ -81,17 +82,17 @@ def ways(size: dict[str, Any], root: Path | None, device: str) -> Iterator[tuple
         for precision in ("fp32", "bf16"):
             settings = SearchSettings(space=space, precision=precision, **size)
             for recorded in (False, True):
-                made, numbers = stepper(settings, root, device, recorded=recorded), iter(range(10**9))
+                made, numbers = search_step(settings, root, device, recorded=recorded), iter(range(10**9))
                 name = f"{space} merged {precision}{' recorded' if made.recordable else ''}"
-                yield name, lambda made=made, numbers=numbers: made.step(next(numbers))
+                yield name, lambda made=made, numbers=numbers: made(next(numbers))
                 del made  # before the next way's memory is measured
 
 
 def agreement(size: dict[str, Any], root: Path | None, device: str) -> list[list[float]]:
     """Losses of the first steps, recorded and not."""
     settings = SearchSettings(space="darts+sandglass", **size)
-    pair = [stepper(settings, root, device, recorded=recorded) for recorded in (True, False)]
-    return [[float(each.step(number)[0]) for each in pair] for number in range(5)]
+    pair = [search_step(settings, root, device, recorded=recorded) for recorded in (True, False)]
+    return [[float(each(number)[0]) for each in pair] for number in range(5)]
 
 
 def main() -> None:

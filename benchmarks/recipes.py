@@ -15,12 +15,14 @@ from typing import Any
 import nas
 from nas.architecture import of_genotype
 from nas.cells.genotype import read
-from nas.commands import carry
 from nas.commands.bench import DARTS_V2
+from nas.commands.resume import resume
 from nas.errors import Interrupted, UsageError
 from nas.files import read_json, write_json
+from nas.reports.comparison import Comparison
 from nas.reports.statistics import compare, deviation, interval
 from nas.run.folder import Run
+from nas.run.results import TrainResult
 from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
 
 FACTOR = 5
@@ -36,8 +38,9 @@ def main() -> None:
     found = {}
     for name, settings in arms(options).items():
         run = train(name, settings, seeds, options)
-        found[name] = [child.result["valid_accuracy"] for child in children(run, seeds)]
-        print(row(name, settings, found[name], run.result["device_hours"]), flush=True)
+        results = [child.result(TrainResult) for child in children(run, seeds)]
+        found[name] = [result.valid_accuracy for result in results if result.valid_accuracy is not None]
+        print(row(name, settings, found[name], run.result(Comparison).device_hours), flush=True)
     control = found.pop("paper")
     for name, values in found.items():
         print(f"\n{name} − paper: {said(values, control)}")
@@ -89,7 +92,9 @@ def train(name: str, settings: TrainSettings, seeds: list[int], options: argpars
     begun = read_json(index) if index.is_file() else {}
     key = f"{name} {options.channels}x{options.cells} {settings} {seeds}"
     if key in begun:
-        return carry.resume(Run(Path(begun[key])))
+        run = Run(Path(begun[key]))
+        resume(run)
+        return run
     architecture = of_genotype(read(DARTS_V2), channels=options.channels, cells=options.cells)
     before = set(options.runs.glob("*"))
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.commands.bench import Workload, build, start, timed
-from nas.run.folder import environment
+from nas.run.environment import environment
 from nas.train.preflight import peak
 
 OPERATIONS = {8: "darts", 9: "darts+sandglass", 10: "darts+sandglass+ir", 11: "darts+sandglass+ir+asymmetric"}

@@ -30,6 +30,7 @@ class Reuse(nn.Module):
         return torch.cat([x] * self.before + [computed] + [x] * self.after, dim=1)
 
     def pieces(self) -> tuple[Piece, ...] | None:
+        """The segments of the computed channels and the copies around them; None: they are no segments."""
         *layers, activation = leaves(self.computed)
         segments = segments_of(*layers)
         if segments is None or type(activation) not in ACTIVATIONS:

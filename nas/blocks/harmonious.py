@@ -60,35 +60,36 @@ class Harmonious(nn.Module):
         self.stride = stride
         self.scale = contraction // stride
         self.upsample = upsample
-        self.shortcut = min(c_in, c_out - c_out // 2)
-        self.made = c_out - self.shortcut
-        self.bottleneck = contracted(c_in, self.made, hidden, contraction, norm, activation)
-        self.smooth = depthwise_bn(self.made, 5, norm=norm) if self.scale > 1 else nn.Identity()
+        self.c_shortcut = min(c_in, c_out - c_out // 2)
+        self.c_bottleneck = c_out - self.c_shortcut
+        self.bottleneck = contracted(c_in, self.c_bottleneck, hidden, contraction, norm, activation)
+        self.smooth = depthwise_bn(self.c_bottleneck, 5, norm=norm) if self.scale > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         pooled, y = self.pool(x), self.bottleneck(x)
         if self.scale > 1:
             y = self.expand(y, pooled)
-        return torch.cat([pooled[:, -self.shortcut :], self.smooth(y)], dim=1)
+        return torch.cat([pooled[:, -self.c_shortcut :], self.smooth(y)], dim=1)
 
     def pool(self, x: Tensor) -> Tensor:
-        """The input at the output's size."""
+        """The block's input at the size of its output."""
         return F.avg_pool2d(x, 2, ceil_mode=True) if self.stride == 2 else x
 
     def expand(self, y: Tensor, pooled: Tensor) -> Tensor:
-        """Upsamples by the part of the contraction that is not stride, and adds the first input channels."""
+        """The map upsampled by the part of the contraction that is not stride, plus the first input channels."""
         height, width = pooled.shape[2:]
         y = F.interpolate(y, scale_factor=self.scale, mode=self.upsample)[:, :, :height, :width]
-        return add_first(y, pooled, min(pooled.shape[1], self.made))
+        return add_first(y, pooled, min(pooled.shape[1], self.c_bottleneck))
 
     def terms(self) -> list[Term] | None:
+        """The bottleneck's channels and those passed on; None: its layers are no segments."""
         bottleneck, smooth = segments_of(self.bottleneck), segments_of(self.smooth)
         if bottleneck is None or smooth is None:
             return None
         steps = [lambda y, state: self.expand(y, self.pool(state))] if self.scale > 1 else []
         return [
-            Term((*bottleneck, *steps, *smooth), (self.shortcut, 0)),
-            Term((lambda _, state: self.pool(state)[:, -self.shortcut :],), (0, self.made)),
+            Term((*bottleneck, *steps, *smooth), (self.c_shortcut, 0)),
+            Term((lambda _, state: self.pool(state)[:, -self.c_shortcut :],), (0, self.c_bottleneck)),
         ]
 
 

@@ -79,5 +79,6 @@ class InvertedResidual(nn.Module):
         return add_first(self.project(self.squeeze(wide)), x, self.outer, in_place=self.linear)
 
     def terms(self) -> list[Term] | None:
+        """Its layers and its shortcut; None: the layers are no segments."""
         pieces = pieces_of(self.expand, self.depthwise, self.squeeze, self.project)
         return None if pieces is None or self.inner else [Term(pieces), *shortcut_terms(self.outer, self.c_out)]

@@ -66,6 +66,7 @@ class Zero(nn.Module):
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
     def terms(self) -> list[Term]:
+        """No terms: it adds nothing."""
         return []
 
 
@@ -89,9 +90,10 @@ class FactorizedReduce(nn.Module):
         return out
 
     def terms(self) -> list[Term] | None:
+        """One segment of two convolutions; None: the norm is no batch norm."""
         if type(self.norm) is not nn.BatchNorm2d:
             return None
-        return [Term((Segment(nn.ReLU, (self.conv_even,), self.norm, shifted=self.conv_odd),))]
+        return [Term((Segment(nn.ReLU, (self.conv_even,), self.norm, self.conv_odd),))]
 
 
 def _strided(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -83,5 +83,6 @@ class Sandglass(nn.Module):
         return add_first(self.layers(x), x, self.outer, in_place=self.in_place)
 
     def terms(self) -> list[Term] | None:
+        """Its layers and its shortcut; None: the layers are no segments."""
         segments = segments_of(self.layers)
         return None if segments is None else [Term(segments), *shortcut_terms(self.outer, self.c_out)]

@@ -24,14 +24,14 @@ class Segment:
         activation: its class; None: there is none.
         convolutions: empty: there is only the batch norm, after a pooling.
         norm: over the last convolution's map.
-        shifted: a second 1×1 convolution of stride 2 beside the only one of ``convolutions``, over pixels one further
-            down and to the right, with zeros beyond the map; its channels come after those of the first.
+        odd: a second 1×1 convolution of stride 2 beside the only one of ``convolutions``, over the odd pixels of a map
+            with zeros beyond it, where the first is over the even ones; its channels come after those of the first.
     """
 
     activation: type[nn.Module] | None
     convolutions: tuple[nn.Conv2d, ...]
     norm: nn.BatchNorm2d
-    shifted: nn.Conv2d | None = None
+    odd: nn.Conv2d | None = None
 
 
 Piece = Segment | Step

@@ -43,7 +43,7 @@ def stride_of(kind: str, state: int) -> int:
     return 2 if kind == "reduce" and state < 2 else 1
 
 
-class Cell(nn.Module):
+class CellModule(nn.Module):
     """Preprocesses the two inputs, sums the nodes, concatenates.
 
     Args:
@@ -108,7 +108,7 @@ class CellNetwork(nn.Module):
                 relu_conv_bn(widths[1], channels, affine=affine),
             ]
             filling = fill(kind, channels)
-            self.cells.append(Cell(inputs, filling))
+            self.cells.append(CellModule(inputs, filling))
             widths, reduced = (widths[1], len(filling.concat) * channels), kind == "reduce"
             if len(self.cells) - 1 == 2 * cells // 3:
                 auxiliary_width = widths[1]

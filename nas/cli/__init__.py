@@ -17,7 +17,6 @@ def app() -> typer.Typer:
     from nas.cli import bench, cost, evaluate, export, retrain, runs, search, show, tune
 
     commands = typer.Typer(
-        help="Search cells and tune mobile networks under MAdd budgets, retrain them, count what they cost.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -29,13 +28,18 @@ def app() -> typer.Typer:
     return commands
 
 
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """Search cells and tune mobile networks under MAdd budgets, retrain them, count what they cost."""
-    if version:
+def print_version(wanted: bool) -> None:
+    """Prints the version, if it is wanted, and ends the command."""
+    if wanted:
         print(f"nas {__version__}")
         raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version)]
+
+
+def options(version: Version = False) -> None:
+    """Search cells and tune mobile networks under MAdd budgets, retrain them, count what they cost."""
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 import typer
 
 from nas.errors import UsageError
+from nas.settings import LONG, RARE, RECIPE, WHAT
 
 if TYPE_CHECKING:
     from nas.execution import Execution
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-WHAT, LONG, WHERE, RARE = "What", "How long", "Where", "Rarely needed"
-"""Panels of a command's help, as :mod:`nas.settings` names them."""
+WHERE = "Where"
+PANELS = (WHAT, LONG, WHERE, RECIPE, RARE)
+"""The panels of a command's help, in their order."""
 
 Runs = Annotated[
     Path | None,
@@ -55,14 +57,20 @@ Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2.",
 Resume = Annotated[str | None, typer.Option(help="Go on with an interrupted run.", rich_help_panel=WHAT)]
 
 
-def with_settings(kind: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
-    """Gives a command one option per field of a settings class, handed over by keyword; None: not given."""
+def with_settings(kind: type, *, without: tuple[str, ...] = (), whose: str = "default") -> Callable[[Command], Command]:
+    """Gives a command one option per field of a settings class, handed over by keyword; None: not given.
+
+    Args:
+        without: fields that have no option.
+        whose: what the help calls the fields' defaults.
+    """
 
     def decorate(command: Command) -> Command:
         own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
         hints = get_type_hints(kind)
-        added = [_option(field, hints[field.name]) for field in fields(kind) if field.name not in without]
-        signature = inspect.Signature([*own, *added])
+        added = [_option(field, hints[field.name], whose) for field in fields(kind) if field.name not in without]
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *added)]
+        signature = inspect.Signature(sorted(parameters, key=_panel))
         command.__signature__ = signature  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
         return command
@@ -70,10 +78,16 @@ def with_settings(kind: type, *, without: tuple[str, ...] = ()) -> Callable[[Com
     return decorate
 
 
-def _option(field: Any, hint: Any) -> inspect.Parameter:
+def _panel(parameter: inspect.Parameter) -> int:
+    """The place of a parameter's panel in the help; arguments come first."""
+    panels = [getattr(each, "rich_help_panel", None) for each in getattr(parameter.annotation, "__metadata__", ())]
+    return PANELS.index(panels[0]) if panels and panels[0] else -1
+
+
+def _option(field: Any, hint: Any, whose: str) -> inspect.Parameter:
     info = field.default  # pydantic's FieldInfo
     default = info.default
-    described = f"{info.description} (paper: {default})" if default is not None else info.description
+    described = f"{info.description} ({whose}: {default})" if default is not None else info.description
     name = f"--{field.name.replace('_', '-')}"
     kind: Any = _plain(hint)
     flags = f"{name}/--no-{name[2:]}" if kind is bool else name

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import common
-from nas.cli.common import RARE, WHAT
 from nas.errors import UsageError
 from nas.macro.settings import MacroSettings
+from nas.settings import RARE, WHAT
 
 Target = Annotated[str | None, typer.Argument(metavar="RUN|ARCHITECTURE|GENOTYPE", help="A run or a file of one.")]
 Space = Annotated[
@@ -34,7 +34,7 @@ Batch = Annotated[int, typer.Option(min=1, help="Images at once, for --latency."
 Save = Annotated[Path | None, typer.Option(help="Write the architecture to this file.", rich_help_panel=WHAT)]
 
 
-@common.with_settings(MacroSettings, without=("steps",))
+@common.with_settings(MacroSettings, without=("steps",), whose="published")
 def cost(
     target: Target = None,
     space: Space = None,

@@ -46,6 +46,8 @@ def print_export(result: "Export") -> None:
             f"{form:6} {accuracy:7.2%} test accuracy  {size:>9}  {latency.median_ms:.2f} ms "
             f"(quartiles {latency.low_ms:.2f}–{latency.high_ms:.2f}; batch 1, {latency.threads} threads)"
         )
+    if result.weight_bits == 7:
+        print("weights in 7 bits: this processor's sums of 8-bit products would saturate")
     if result.test_openings is not None:
         print(f"test set opened {result.test_openings} times")
     print(result.file)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common
-from nas.cli.common import LONG, RARE, WHAT, WHERE
+from nas.cli.common import WHERE
 from nas.errors import UsageError
-from nas.settings import TRAIN_PRESETS, TrainSettings
+from nas.settings import LONG, RARE, TRAIN_PRESETS, WHAT, TrainSettings
 
 if TYPE_CHECKING:
     from nas.run.folder import Run
@@ -32,7 +32,7 @@ Storage = Annotated[
 ]
 
 
-@common.with_settings(TrainSettings)
+@common.with_settings(TrainSettings, whose="paper")
 def retrain(
     context: typer.Context,
     targets: Targets = None,

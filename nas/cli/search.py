@@ -5,23 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common
-from nas.settings import SearchSettings
+from nas.settings import LONG, RARE, SearchSettings
 
 if TYPE_CHECKING:
     from nas.run.folder import Run
 
 FinalChannels = Annotated[
-    int | None, typer.Option(min=2, help="Channels of the network to retrain.", rich_help_panel=common.RARE)
+    int | None, typer.Option(min=2, help="Channels of the network to retrain.", rich_help_panel=RARE)
 ]
-FinalCells = Annotated[
-    int | None, typer.Option(min=1, help="Cells of the network to retrain.", rich_help_panel=common.RARE)
-]
-Preset = Annotated[
-    str | None, typer.Option(help="paper or quick (two CPU cores, minutes).", rich_help_panel=common.LONG)
-]
+FinalCells = Annotated[int | None, typer.Option(min=1, help="Cells of the network to retrain.", rich_help_panel=RARE)]
+Preset = Annotated[str | None, typer.Option(help="paper or quick (two CPU cores, minutes).", rich_help_panel=LONG)]
 
 
-@common.with_settings(SearchSettings)
+@common.with_settings(SearchSettings, whose="paper")
 def search(
     context: typer.Context,
     preset: Preset = None,

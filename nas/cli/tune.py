@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common
-from nas.cli.common import LONG, RARE, WHAT, WHERE
-from nas.settings import TrainSettings, TuneSettings
+from nas.cli.common import WHERE
+from nas.settings import LONG, RARE, WHAT, TrainSettings, TuneSettings
 
 if TYPE_CHECKING:
     from nas.knobs import Value
@@ -44,7 +44,7 @@ Gpus = Annotated[
 
 
 @common.with_settings(TuneSettings)
-@common.with_settings(TrainSettings)
+@common.with_settings(TrainSettings, whose="paper")
 def tune(
     context: typer.Context,
     space: Spaces = None,

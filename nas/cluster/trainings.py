@@ -5,11 +5,9 @@ checkpoint. Tasks with a process group among them, rather than Ray Train, becaus
 thread, where it can be asked to stop and saves, and because the run folder is the only place that holds anything.
 """
 
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -17,10 +15,11 @@ from nas import plugins
 from nas.cluster.connect import connected
 from nas.cluster.storage import copies, url_of
 from nas.cluster.worker import Continue, Outcome, Worker, work
-from nas.errors import Interrupted, UsageError
+from nas.errors import UsageError
 from nas.execution import Execution
 from nas.run.folder import Run
 from nas.train.process_group import rendezvous
+from nas.train.stopping import interrupting
 
 ATTEMPTS = 6
 """How often a training is begun in all, where what it runs on keeps dying."""
@@ -99,7 +98,7 @@ class Trainings:
         mistakes = []
         pool = ThreadPoolExecutor(max(1, len(runs)))
         try:
-            with _signals():
+            with interrupting():
                 futures = {pool.submit(self._finish, run): run.path.name for run in runs}
                 for future in as_completed(futures):
                     name, mistake = futures[future], future.result()
@@ -204,21 +203,6 @@ def joint_outcome(outcomes: Sequence[Outcome]) -> Outcome:
     if bug and not mistake and not death:
         raise bug
     return Outcome(mistake=mistake, death="" if mistake else death)
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """A context in which SIGINT and SIGTERM raise Interrupted."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise Interrupted(number, "saved")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _print(line: str) -> None:

@@ -66,14 +66,10 @@ def tune(
     if not settings.validation:
         settings = replace(settings, validation=len(load_data(settings, execution).train) // 5)
     dataset = check_data(settings, execution)
-    image, classes = dataset.shape, len(dataset.classes)
     if genotype:
-        network = architecture_of(genotype, runs).fitted(image, classes)
+        network = architecture_of(genotype, runs).fitted(dataset.shape, len(dataset.classes))
         tuned.append(genotype_space(Path(genotype).stem, network, restriction))
         seeds = [settings.seed] if seeds is None else seeds
-    names = [space.name for space in tuned]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"two spaces are called {twice[0]}: rename one's file")
     spec = TuneSpec(
         settings=settings,
         tune=tuning,
@@ -81,14 +77,14 @@ def tune(
         seeds=check_seeds(seeds),
         spaces=tuple(tuned),
         budgets=limits,
-        image=image,
-        classes=classes,
+        image=dataset.shape,
+        classes=len(dataset.classes),
         parallel=parallel,
         cluster=execution.cluster or None,
         gpus=gpus,
     )
-    plan.check(list(spec.budgets_of().values()), limits, tuning)
-    run = create(runs_root(runs), label("tune", "+".join(names), [settings.seed]), spec)
+    plan.check(spec)
+    run = create(runs_root(runs), label("tune", "+".join(space.name for space in tuned), [settings.seed]), spec)
     continue_tuning(run, execution)
     return run
 

@@ -14,8 +14,8 @@ Contribution = tuple[int, Tensor]
 """What an edge, by its number, brings to its node: (N, C, H, W), one of several."""
 
 
-class CommonMap(NamedTuple):
-    """A map that all edges share, (N, C, H, W), its batch norm (None: there is none), its weights (edges,)."""
+class Summand(NamedTuple):
+    """A map, the statistics of the batch norm over it (None: there is none), its mixing weights (edges,)."""
 
     map: Tensor
     statistics: Statistics | None
@@ -25,8 +25,8 @@ class CommonMap(NamedTuple):
 class Backend(ABC):
     """A sum in one forward pass, of terms whose convolutions a back end computes in its own layout of memory.
 
-    A row is a term's mixing weights, (edges,). A chain starts from the state or, where ``starts`` is given, from a map
-    (N, C, H, W) of each edge's own, and ends in a batch norm.
+    A chain starts from the state or, where ``starts`` is given, from a map (N, C, H, W) of each edge's own, and ends in
+    a batch norm. A row is its mixing weights, (edges,).
 
     Args:
         state: (N, C, H, W), in channels-last memory.
@@ -43,24 +43,24 @@ class Backend(ABC):
         """Whether it can compute these segments on such maps."""
 
     @abstractmethod
-    def weighted(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
-        """Weight times the chain's result, one map an edge."""
+    def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+        """The chain's results times their weights, outside of the sum: (N, C', H', W') an edge."""
 
     @abstractmethod
     def add(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
-        """Adds weight times the chain's result to the sum; one map an edge of what stays outside of it, if anything."""
+        """Adds the chain's results times their weights; what it leaves outside of the sum, one map an edge or none."""
 
     @property
     @abstractmethod
-    def pending(self) -> bool:
-        """Whether chains were added to the sum."""
+    def empty(self) -> bool:
+        """Whether no chain is in the sum."""
 
     @abstractmethod
-    def contributions(self, common: Sequence[CommonMap]) -> list[Contribution]:
-        """The sum of what was added and of maps that all edges share, by edge."""
+    def contributions(self, common: Sequence[Summand]) -> list[Contribution]:
+        """The sum of the chains and of maps (N, C', H', W') that all edges share."""
 
-    def stepped(self, steps: Sequence[Step], maps: Sequence[Tensor]) -> Sequence[Tensor]:
-        """One map an edge, after the steps."""
+    def step(self, steps: Sequence[Step], maps: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The maps after the steps, one an edge."""
         for step in steps:
             maps = [step(x, state) for x, state in zip(maps, self.states(), strict=True)]
         return maps

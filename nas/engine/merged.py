@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.cells.supernet import MixedFanOut, edge_index
-from nas.engine.backend import Backend, CommonMap, Contribution
+from nas.engine.backend import Backend, Contribution, Summand
 from nas.engine.library.backend import Library
 from nas.engine.native.backend import Native
-from nas.engine.segments import MergedTerm, merged_terms
+from nas.engine.segments import MergedTerm, merge_terms
 from nas.space import CellSpace
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class MergedFanOut(MixedFanOut):
         super().__init__(space, state, channels, stride)
         self.backends = backends
         columns = zip(*self.edges.values(), strict=True)
-        self.operations = [Operation(modules, merged_terms(modules)) for modules in columns]
+        self.operations = [Operation(modules, merge_terms(modules)) for modules in columns]
         for name, operation in zip(space.ops, self.operations, strict=True):
             if operation.terms is None:
                 warn_unmerged(name)
@@ -72,16 +72,16 @@ class MergedFanOut(MixedFanOut):
     def contributions(self, state: Tensor, rows: Tensor) -> list[Contribution]:
         """What leaves the state, by edge; rows are (operations, edges)."""
         sums = [backend(state, len(self.readers)) for backend in self.backends]
-        common: list[CommonMap] = []
+        common: list[Summand] = []
         contributions: list[Contribution] = []
         for operation, row in zip(self.operations, rows.unbind(), strict=True):
             if operation.terms is None:
                 contributions += [(edge, row[edge] * module(state)) for edge, module in enumerate(operation.modules)]
             for term in operation.terms or ():
                 if term.common:
-                    common = joined(common, common_map(term, row, state))
+                    common = add_common(common, common_map(term, row, state))
                 else:
-                    contributions += enumerate(added(term, row, sums))
+                    contributions += enumerate(add(term, row, sums))
         return contributions + totals(sums, common)
 
 
@@ -91,44 +91,42 @@ def warn_unmerged(operation: str) -> None:
     log.warning("operation %s has no merge rule: it runs edge by edge, correct but slower", operation)
 
 
-def added(term: MergedTerm, row: Tensor, sums: Sequence[Backend]) -> Sequence[Tensor]:
-    """One map an edge of what a term adds outside of the sums, if anything; the rest is in one of them."""
+def add(term: MergedTerm, row: Tensor, sums: Sequence[Backend]) -> Sequence[Tensor]:
+    """Adds a term to one of the sums; what stays outside of it, one map an edge or none."""
     total = next(each for each in sums if all(each.supports(stage.chain, each.state) for stage in term.stages))
     starts: Sequence[Tensor] | None = None
     for stage, following in pairwise(term.stages):
-        maps = total.weighted(stage.chain, torch.ones_like(row), starts)
-        starts = total.stepped(following.steps, maps)
+        starts = total.step(following.steps, total.maps(stage.chain, torch.ones_like(row), starts))
     chain = term.stages[-1].chain
     if term.zeros == (0, 0):
         return total.add(chain, row, starts)
-    return [embedded(x, term.zeros) for x in total.weighted(chain, row, starts)]
+    return [embed(x, term.zeros) for x in total.maps(chain, row, starts)]
 
 
-def common_map(term: MergedTerm, row: Tensor, state: Tensor) -> CommonMap:
-    """The map of a term without convolutions, before its batch norm."""
+def common_map(term: MergedTerm, row: Tensor, state: Tensor) -> Summand:
+    """The map of a term without convolutions, before its batch norm if it has one."""
     x, statistics = state, None
     for stage in term.stages:
         for step in stage.steps:
             x = step(x, state)
         for segment in stage.chain:
             statistics = segment.norm.statistics(x)
-    return CommonMap(embedded(x, term.zeros), statistics, row)
+    return Summand(embed(x, term.zeros), statistics, row)
 
 
-def joined(maps: list[CommonMap], new: CommonMap) -> list[CommonMap]:
-    """The maps and one more; where two operations pass the state on, it is there once, with both weights."""
-    known = [each for each in maps if each.map is new.map]
-    if not known:
-        return [*maps, new]
-    return [each._replace(row=each.row + new.row) if each is known[0] else each for each in maps]
+def add_common(summands: list[Summand], new: Summand) -> list[Summand]:
+    """The summands and one more; a map that is there already gets the weights of both."""
+    if all(each.map is not new.map for each in summands):
+        return [*summands, new]
+    return [each._replace(row=each.row + new.row) if each.map is new.map else each for each in summands]
 
 
-def embedded(x: Tensor, zeros: tuple[int, int]) -> Tensor:
-    """A map between channels of zeros."""
+def embed(x: Tensor, zeros: tuple[int, int]) -> Tensor:
+    """The map between channels of zeros."""
     return F.pad(x.permute(0, 2, 3, 1), zeros).permute(0, 3, 1, 2) if any(zeros) else x
 
 
-def totals(sums: Sequence[Backend], common: Sequence[CommonMap]) -> list[Contribution]:
-    """All sums; the common maps belong to the first that something was added to."""
-    owner = next((total for total in sums if total.pending), sums[-1])
+def totals(sums: Sequence[Backend], common: Sequence[Summand]) -> list[Contribution]:
+    """What the sums give; the maps that all edges share belong to the first that is not empty."""
+    owner = next((total for total in sums if not total.empty), sums[-1])
     return [part for total in reversed(sums) for part in total.contributions(common if total is owner else ())]

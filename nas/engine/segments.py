@@ -136,13 +136,13 @@ class MergedSegment:
     activation: type[nn.Module] | None
     convolutions: tuple[MergedConvolution, ...]
     norm: MergedNorm
-    shifted: MergedConvolution | None
+    odd: MergedConvolution | None
 
     @cached_property
-    def fused(self) -> bool:
+    def fusable(self) -> bool:
         """Whether it is a depthwise convolution, a pointwise one, or first the one and then the other."""
         kinds = [convolution.kind for convolution in self.convolutions]
-        return kinds in (["depthwise"], ["pointwise"], ["depthwise", "pointwise"]) and self.shifted is None
+        return kinds in (["depthwise"], ["pointwise"], ["depthwise", "pointwise"]) and self.odd is None
 
     @cached_property
     def depthwise(self) -> MergedConvolution | None:
@@ -159,7 +159,9 @@ class MergedSegment:
 
     @property
     def mergeable(self) -> bool:
-        return self.norm.mergeable and all(each.mergeable for each in (*self.convolutions, self.shifted) if each)
+        convolutions = [*self.convolutions, *([self.odd] if self.odd else [])]
+        pair = self.odd is None or self.activation is nn.ReLU
+        return pair and self.norm.mergeable and all(convolution.mergeable for convolution in convolutions)
 
 
 @dataclass(frozen=True)
@@ -184,46 +186,46 @@ class MergedTerm:
 
     @property
     def mergeable(self) -> bool:
-        """Whether an engine can run it: a common map under at most one batch norm, or chains with steps between."""
-        chains = [stage.chain for stage in self.stages]
-        if not all(segment.mergeable for chain in chains for segment in chain):
+        """Whether an engine can run it: a map under at most one batch norm, or chains with steps between."""
+        segments = [segment for stage in self.stages for segment in stage.chain]
+        if not all(segment.mergeable for segment in segments) or any(segment.odd for segment in segments[1:]):
             return False
         if self.common:
-            return not any(chains[:-1]) and sum(map(len, chains)) <= 1
-        whole = all(chain and all(segment.convolutions for segment in chain) for chain in chains)
-        return whole and not self.stages[0].steps
+            return not segments or (len(segments) == 1 and bool(self.stages[-1].chain) and self.zeros == (0, 0))
+        convolves = all(stage.chain for stage in self.stages) and all(segment.convolutions for segment in segments)
+        return convolves and not self.stages[0].steps
 
 
-def merged_terms(operations: Sequence[nn.Module]) -> list[MergedTerm] | None:
+def merge_terms(operations: Sequence[nn.Module]) -> list[MergedTerm] | None:
     """The terms of one operation on all edges; None: there is no rule to merge it."""
     terms = [each for each in map(terms_of, operations) if each is not None]
     if len(terms) < len(operations):
         return None
-    merged = [merged_term(same) for same in zip(*terms, strict=True)]
-    return merged if all(term.mergeable for term in merged) else None
+    plan = [merge_term(same) for same in zip(*terms, strict=True)]
+    return plan if all(term.mergeable for term in plan) else None
 
 
-def merged_term(terms: Sequence[Term]) -> MergedTerm:
+def merge_term(terms: Sequence[Term]) -> MergedTerm:
     """The same term of each edge as one; a step is the same for all edges."""
     stages: list[Stage] = []
     steps: tuple[Step, ...] = ()
     pieces = zip(*(term.pieces for term in terms), strict=True)
-    for convolving, group in groupby(pieces, lambda same: isinstance(same[0], Segment)):
-        if convolving:
-            stages.append(Stage(steps, tuple(merged_segment(same) for same in group)))
+    for convolves, group in groupby(pieces, lambda same: isinstance(same[0], Segment)):
+        if convolves:
+            stages.append(Stage(steps, tuple(merge_segments(same) for same in group)))
             steps = ()
         else:
             steps = tuple(same[0] for same in group)
     return MergedTerm((*stages, Stage(steps, ())) if steps else tuple(stages), terms[0].zeros)
 
 
-def merged_segment(segments: Sequence[Segment]) -> MergedSegment:
+def merge_segments(segments: Sequence[Segment]) -> MergedSegment:
     """The same segment of each edge as one."""
     first = segments[0]
-    shifted = tuple(segment.shifted for segment in segments if segment.shifted)
+    odd = tuple(segment.odd for segment in segments if segment.odd)
     return MergedSegment(
         first.activation,
         tuple(map(MergedConvolution, zip(*(segment.convolutions for segment in segments), strict=True))),
         MergedNorm(tuple(segment.norm for segment in segments)),
-        MergedConvolution(shifted) if shifted else None,
+        MergedConvolution(odd) if odd else None,
     )

@@ -14,7 +14,7 @@ from nas.data.batches import Augmentation
 from nas.data.dataset import Dataset
 from nas.exporting.fold import folded
 from nas.exporting.folder import write_folder
-from nas.exporting.int8 import quantize
+from nas.exporting.int8 import quantize, weight_bits
 from nas.exporting.onnx import Agreement, Predict, check, compare, predictor, to_onnx
 from nas.files import write
 from nas.train.evaluate import evaluate
@@ -32,7 +32,7 @@ class Export:
         bytes: its size, and of an 8-bit model the float one's too, by form.
         agreement: with the network.
         test_accuracy, latency: of the network and its models, by form.
-        calibration_images: that an 8-bit model was calibrated on.
+        calibration_images, weight_bits: that an 8-bit model was calibrated on; of its weights' range.
         test_openings: how often the test set has been read, where this export read it.
     """
 
@@ -42,6 +42,7 @@ class Export:
     test_accuracy: dict[str, float] | None = None
     latency: dict[str, Latency] | None = None
     calibration_images: int | None = None
+    weight_bits: int | None = None
     test_openings: int | None = None
 
 
@@ -116,6 +117,7 @@ def write_int8(trained: Trained, out: Path) -> Export:
         test_accuracy=accuracy,
         latency=latency,
         calibration_images=len(calibration),
+        weight_bits=weight_bits(),
     )
 
 

@@ -29,16 +29,20 @@ def studies(spec: TuneSpec, budgets: Mapping[str, Budgets], database: Path) -> l
     return opened
 
 
-def check(budgets: Sequence[Budgets], limits: Sequence[int], tune: TuneSettings) -> None:
+def check(spec: TuneSpec) -> None:
     """Finds the mistakes that can be found before a run folder is made.
 
     Raises:
-        UsageError: budgets that cannot be reached, objectives or a pruner that do not go together.
+        UsageError: two spaces of one name, budgets that cannot be reached, objectives or a pruner that do not go
+            together.
     """
-    for each in budgets:
-        pruner_of(objectives_of(each, tune), tune)
-        for limit in limits:
-            each.check(limit)
+    names = [space.name for space in spec.spaces]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"--space: two spaces are called {twice[0]}; rename one's file")
+    for budgets in spec.budgets_of().values():
+        pruner_of(objectives_of(budgets, spec.tune), spec.tune)
+        for limit in spec.budgets:
+            budgets.check(limit)
 
 
 def objectives_of(budgets: Budgets, tune: TuneSettings) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The epochs of a trial, reported to its study from wherever it is trained; the study's pruner says when to stop."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,13 +16,13 @@ class Address:
     Args:
         database: the SQLite file, absolute.
         study, pruner: the study's name and its pruner's.
-        number: the trial's.
+        id: the trial's in the database.
     """
 
     database: str
     study: str
     pruner: str
-    number: int
+    id: int
 
 
 def stops(address: Address, epoch: int, accuracy: float) -> bool:
@@ -32,17 +33,18 @@ def stops(address: Address, epoch: int, accuracy: float) -> bool:
     study = _study(address.database, address.study, address.pruner)
     if len(study.directions) > 1:
         return False
-    trial = trial_of(study, address.number)
-    if epoch + 1 not in study.get_trials(deepcopy=False)[address.number].intermediate_values:  # else it was resumed
+    trial = trial_of(study, address.id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a resumed trial reports again, which Optuna passes over
         trial.report(accuracy, epoch + 1)
     return trial.should_prune()
 
 
-def trial_of(study: "optuna.Study", number: int) -> "optuna.Trial":
+def trial_of(study: "optuna.Study", id: int) -> "optuna.Trial":
     """A trial that was begun, as Optuna hands out new ones."""
     import optuna
 
-    return optuna.trial.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+    return optuna.trial.Trial(study, id)
 
 
 @cache

@@ -17,7 +17,7 @@ from nas.run.folder import Run
 from nas.run.results import TrainResult
 from nas.tuning.front import final
 from nas.tuning.objective import Job
-from nas.tuning.results import Final, PublishedResult, StudySummary, TrialResult
+from nas.tuning.results import Final, PublishedResult, StudySummary, TrialResult, TuneResult
 from nas.tuning.study import OBJECTIVES, Study
 
 COLUMNS = ["study", "space", "sampler", "budget", "trial", "state", "accuracy", "madds", "budget_madds", "gap"]
@@ -97,28 +97,27 @@ def compare(run: Run, winners: Iterable[TrialResult], seeds: Sequence[int]) -> l
     finals = sorted(
         (_final(run, winner, seeds) for winner in winners), key=lambda one: (one.budget, -one.test_accuracy)
     )
-    first: dict[int, Final] = {}
+    compared: list[Final] = []
     for one in finals:
-        first.setdefault(one.budget, one)
-    return [replace(one, p_against_first=_p(first[one.budget], one)) for one in finals]
+        first = next((other for other in compared if other.budget == one.budget), None)
+        p = welch(first.test_accuracies, one.test_accuracies) if first else None
+        compared.append(replace(one, p_against_first=p))
+    return compared
 
 
 def _final(run: Run, winner: TrialResult, seeds: Sequence[int]) -> Final:
-    accuracies = [Run(run.path / final(winner, seed)).result(TrainResult).test_accuracy or 0.0 for seed in seeds]
+    results = [Run(run.path / final(winner, seed)).result(TrainResult) for seed in seeds]
+    accuracies = tuple(result.test_accuracy for result in results if result.test_accuracy is not None)
     return Final(
         budget=winner.budget,
         space=winner.space,
         seeds=tuple(seeds),
         n=len(seeds),
-        test_accuracies=tuple(accuracies),
+        test_accuracies=accuracies,
         test_accuracy=statistics.fmean(accuracies),
         interval=interval(accuracies),
         p_against_first=None,
     )
-
-
-def _p(first: Final, other: Final) -> float | None:
-    return None if other is first else welch(first.test_accuracies, other.test_accuracies)
 
 
 def table(draws: Iterable[Mapping[str, Any]]) -> str:
@@ -131,21 +130,18 @@ def table(draws: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def write_draws(run: Run, studies: Iterable[Study]) -> None:
-    """Writes trials.csv."""
+def write(run: Run, result: TuneResult, studies: Sequence[Study], winners: Mapping[str, Architecture]) -> None:
+    """Writes every file of the outcome; result.json last.
+
+    Args:
+        winners: the networks by the winners' names; a single one is written beside the results too.
+    """
     run.write("trials.csv", table(draw for study in studies for draw in draws(study)))
-
-
-def write_front(run: Run, front: Iterable[TrialResult]) -> None:
-    """Writes pareto.json."""
-    run.write("pareto.json", {"objectives": OBJECTIVES, "front": [as_json(trial) for trial in front]})
-
-
-def write_winners(run: Run, winners: Mapping[str, Architecture]) -> None:
-    """Writes an architecture.json of each winner, and of a single one beside the results too."""
+    run.write("pareto.json", {"objectives": OBJECTIVES, "front": [as_json(trial) for trial in result.front]})
     for name, architecture in winners.items():
         folder = run.path / "winners" / name
         folder.mkdir(parents=True, exist_ok=True)
         Run(folder).write(names.ARCHITECTURE, architecture.document())
         if len(winners) == 1:
             run.write(names.ARCHITECTURE, architecture.document())
+    run.write(names.RESULT, result)

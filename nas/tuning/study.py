@@ -43,13 +43,20 @@ class Trial:
     """A trial to train.
 
     Args:
+        handle: Optuna's.
         values: of the knobs, the space's filler included.
         started: when its draw began, by ``perf_counter``.
     """
 
     address: Address
+    handle: "optuna.Trial"
     values: Values
     started: float
+
+    @property
+    def number(self) -> int:
+        """Its number in the study."""
+        return self.handle.number
 
 
 @dataclass
@@ -87,7 +94,7 @@ class Study:
             directions=[OBJECTIVES[name] for name in self.objectives],
             load_if_exists=True,
         )
-        self._interrupted = [trial.number for trial in self.of_state("RUNNING")]
+        self._interrupted = self.of_state("RUNNING")
 
     @property
     def name(self) -> str:
@@ -137,26 +144,26 @@ class Study:
     def ask(self) -> Trial | None:
         """The next trial to train: what ran when the study was killed, then new ones; None: no more for now."""
         started = perf_counter()
-        while (trial := self._resumed() or self._new()) is not None:
+        while handle := self._resumed() or self._new():
             try:
-                limit, point = self._fit(trial)
+                limit, point = self._fit(handle)
             except Rejection as rejection:
-                trial.set_user_attr("rejected", rejection.reason)
-                self._tell(trial.number, state="FAIL")
+                handle.set_user_attr("rejected", rejection.reason)
+                self._tell(handle, state="FAIL")
                 continue
-            trial.set_user_attr("drawn", {"values": point.values, "budget": limit, "budget_madds": point.madds})
-            address = Address(str(self.database), self.name, self.pruner, trial.number)
-            self.running[trial.number] = Trial(address, point.values, started)
-            return self.running[trial.number]
+            handle.set_user_attr("drawn", {"values": point.values, "budget": limit, "budget_madds": point.madds})
+            address = Address(str(self.database), self.name, self.pruner, handle._trial_id)
+            self.running[address.id] = Trial(address, handle, point.values, started)
+            return self.running[address.id]
         return None
 
     def _resumed(self) -> "optuna.Trial | None":
         """A trial that ran when the study was killed; its draw may have been cut short."""
         if not self._interrupted:
             return None
-        number = self._interrupted.pop(0)
-        self._set_sampler(number)
-        return trial_of(self.optuna, number)
+        trial = self._interrupted.pop(0)
+        self._set_sampler(trial.number)
+        return trial_of(self.optuna, trial._trial_id)
 
     def _new(self) -> "optuna.Trial | None":
         """A new trial; after a draw that was had before, one of the points that were not."""
@@ -220,22 +227,22 @@ class Study:
         else:
             self.optuna.sampler = samplers.RandomSampler(seed=seed)
 
-    def tell(self, number: int, outcome: Outcome) -> None:
+    def tell(self, id: int, outcome: Outcome) -> None:
         """Notes what came of a trial."""
-        trial, result = self.running.pop(number), outcome.result
+        trial, result = self.running.pop(id), outcome.result
         kept = {name: value for name in FIGURES if (value := getattr(result, name, None)) is not None}
         overhead = perf_counter() - trial.started - outcome.training_seconds
         times = {"overhead_seconds": round(overhead, 4), "training_seconds": round(outcome.training_seconds, 3)}
-        trial_of(self.optuna, number).set_user_attr("outcome", {**kept, **times})
+        trial.handle.set_user_attr("outcome", {**kept, **times})
         if result is None:
-            self._tell(number, state="PRUNED")
+            self._tell(trial.handle, state="PRUNED")
         else:
-            self._tell(number, [getattr(result, FIELDS[name]) for name in self.objectives])
+            self._tell(trial.handle, [getattr(result, FIELDS[name]) for name in self.objectives])
 
-    def _tell(self, number: int, values: list[float] | None = None, state: str = "COMPLETE") -> None:
+    def _tell(self, trial: "optuna.Trial", values: list[float] | None = None, state: str = "COMPLETE") -> None:
         import optuna
 
-        self.optuna.tell(number, values, state=optuna.trial.TrialState[state])
+        self.optuna.tell(trial, values, state=optuna.trial.TrialState[state])
         self._trials = None
 
 

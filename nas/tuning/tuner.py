@@ -82,7 +82,7 @@ class Tuner:
     def _done(self, job: Job, outcome: Outcome) -> None:
         study = self.studies[job.trial.study] if job.trial else None
         if study and job.trial:
-            study.tell(job.trial.number, outcome)
+            study.tell(job.trial.id, outcome)
         elif outcome.result and not Run(job.folder).finished:  # made where this folder is not seen
             job.folder.mkdir(parents=True, exist_ok=True)
             Run(job.folder).write(names.RESULT, outcome.result)
@@ -92,7 +92,7 @@ class Tuner:
         """The next trial, of the study with the fewest running, then the fewest trained."""
         for study in sorted(self.studies.values(), key=lambda one: (len(one.running), len(one.trained))):
             if trial := study.ask():
-                job = self._job(study.folder(trial.address.number), study.budgets.architecture(trial.values))
+                job = self._job(study.folder(trial.number), study.budgets.architecture(trial.values))
                 return replace(job, trial=trial.address, latency="latency" in study.objectives)
         return None
 
@@ -117,7 +117,7 @@ class Tuner:
 
     def _write(self, trials: Sequence[TrialResult], finals: Sequence[Final]) -> None:
         """Writes every file of the outcome; result.json last."""
-        spec, run, studies = self.spec, self.run, self.studies.values()
+        spec, run, studies = self.spec, self.run, list(self.studies.values())
         result = TuneResult(
             studies=tuple(map(report.summary, studies)),
             budgets=spec.budgets,
@@ -132,11 +132,8 @@ class Tuner:
             settings=spec.settings,
             hardware=hardware(),
         )
-        report.write_draws(run, studies)
-        report.write_front(run, result.front)
-        report.write_winners(run, {label(winner): self._architecture(winner) for winner in winners(result.best)})
         plot(trials, result, run.path / "front.png")
-        run.write(names.RESULT, result)
+        report.write(run, result, studies, {label(one): self._architecture(one) for one in winners(result.best)})
 
 
 def _unfinished(jobs: Sequence[Job]) -> Iterator[Job]:

@@ -47,9 +47,9 @@ def evaluated(terms: list[Term], x: Tensor) -> Tensor:
 
 def passed_through(segment: Segment, x: Tensor) -> Tensor:
     y = segment.activation()(x) if segment.activation else x
-    if segment.shifted:
+    if segment.odd:
         y = pad_to_even(y)
-        y = torch.cat([segment.convolutions[0](y), segment.shifted(y[:, :, 1:, 1:])], dim=1)
+        y = torch.cat([segment.convolutions[0](y), segment.odd(y[:, :, 1:, 1:])], dim=1)
     else:
         y = nn.Sequential(*segment.convolutions)(y)
     out: Tensor = segment.norm(y)

@@ -15,7 +15,7 @@ from nas.bilevel.gradients import Batch, Learner
 from nas.blocks.layers import FactorizedReduce
 from nas.cells.supernet import FanOut, Supernet
 from nas.engine import merged, segments
-from nas.engine.backend import Backend, Chain, CommonMap, Contribution
+from nas.engine.backend import Backend, Chain, Contribution, Summand
 from nas.engine.library.backend import Library, mix_common
 from nas.engine.merged import MergedFanOut
 from nas.engine.native import kernels
@@ -234,7 +234,7 @@ def test_unknown_operation_runs_per_edge_and_is_named_once(
 
 def test_layers_are_read_at_construction_only(fan_out: FanOut, monkeypatch: pytest.MonkeyPatch) -> None:
     _, engine = pair(spaces.load("darts+asymmetric+harmonious"), fan_out)
-    for module, name in ((segments, "terms_of"), (segments, "merged_term"), (blocks.segment, "leaves")):
+    for module, name in ((segments, "terms_of"), (segments, "merge_term"), (blocks.segment, "leaves")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("layers were read again"))
     loss(engine, batch(8, dtype=torch.float32)).backward()
 
@@ -277,9 +277,9 @@ class Plain(Backend):
 
     @staticmethod
     def supports(chain: Chain, state: Tensor) -> bool:
-        return not any(segment.shifted for segment in chain)
+        return not any(segment.odd for segment in chain)
 
-    def weighted(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+    def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
         maps = []
         for edge, x in enumerate(self.states() if starts is None else starts):
             layers: list[nn.Module] = []
@@ -291,14 +291,14 @@ class Plain(Backend):
         return maps
 
     def add(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
-        self.parts.append(self.weighted(chain, row, starts))
+        self.parts.append(self.maps(chain, row, starts))
         return ()
 
     @property
-    def pending(self) -> bool:
-        return bool(self.parts)
+    def empty(self) -> bool:
+        return not self.parts
 
-    def contributions(self, common: Sequence[CommonMap]) -> list[Contribution]:
+    def contributions(self, common: Sequence[Summand]) -> list[Contribution]:
         shared = [mix_common(common)] if common else []
         return [pair for maps in (*self.parts, *shared) for pair in enumerate(maps)]
 

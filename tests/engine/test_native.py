@@ -18,7 +18,7 @@ from nas.engine.merged import MergedFanOut
 from nas.engine.native import compiler, kernels
 from nas.engine.native.backend import Native, add_up
 from nas.engine.native.functions import Plan
-from nas.engine.segments import merged_terms
+from nas.engine.segments import merge_terms
 
 EDGES = 2
 needs_compiler = pytest.mark.skipif(kernels.library() is None, reason="no C++ compiler")
@@ -62,7 +62,7 @@ CHAINS = {
 def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     chains = [nn.Sequential(*CHAINS[name]()).to(dtype) for _ in range(EDGES)]
-    merged = merged_chain(chains)
+    merged = chain_of(chains)
     x = (2 * torch.randn(images, merged[0].channels[0], 9, 11, dtype=dtype) + 1).requires_grad_()
     weights = torch.rand(1, EDGES, dtype=dtype, requires_grad=True)
     expected = [weight * chain(x) for weight, chain in zip(weights[0], chains, strict=True)]
@@ -84,9 +84,9 @@ def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> Non
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
-def merged_chain(modules: list[nn.Sequential]) -> Chain:
+def chain_of(modules: list[nn.Sequential]) -> Chain:
     """The chain of segments that each edge's modules are."""
-    terms = merged_terms(modules)
+    terms = merge_terms(modules)
     assert terms is not None
     return terms[0].stages[0].chain
 
@@ -101,17 +101,17 @@ def test_nothing_hides_a_nan() -> None:
     chains = [nn.Sequential(*CHAINS["3x3"]()) for _ in range(EDGES)]
     x = torch.randn(2, 8, 8, 8).contiguous(memory_format=torch.channels_last)
     x[0, :, 3, 3] = torch.nan
-    assert all(each.isnan().all() for each in summed(merged_chain(chains), x, torch.ones(1, EDGES)))
+    assert all(each.isnan().all() for each in summed(chain_of(chains), x, torch.ones(1, EDGES)))
 
 
 def test_what_has_no_kernel_is_left_to_the_library() -> None:
     for conv in (nn.Conv2d(4, 4, (1, 7), padding=(0, 3), bias=False), nn.Conv2d(4, 4, 3, padding=1, bias=False)):
-        (segment,) = merged_chain([nn.Sequential(conv, norm(4))])
-        assert not segment.fused and not Native.supports([segment], torch.zeros(1, 4, 8, 8))
-    (segment,) = merged_chain([nn.Sequential(pointwise(4, 4), depthwise(4, 3), norm(4))])
-    assert not segment.fused
-    six, four = (merged_chain([nn.Sequential(depthwise(channels, 3), norm(channels))]) for channels in (6, 4))
-    assert six[0].fused and not Native.supports(six, torch.zeros(1, 6, 8, 8))
+        (segment,) = chain_of([nn.Sequential(conv, norm(4))])
+        assert not segment.fusable and not Native.supports([segment], torch.zeros(1, 4, 8, 8))
+    (segment,) = chain_of([nn.Sequential(pointwise(4, 4), depthwise(4, 3), norm(4))])
+    assert not segment.fusable
+    six, four = (chain_of([nn.Sequential(depthwise(channels, 3), norm(channels))]) for channels in (6, 4))
+    assert six[0].fusable and not Native.supports(six, torch.zeros(1, 6, 8, 8))
     assert not Native.supports(four, torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16))
     assert not Native.supports(four, torch.zeros(1, 4, 8, 8, device="meta"))
 
@@ -123,7 +123,7 @@ def test_the_variance_of_a_map_with_an_outlier() -> None:
     x = 5 + 0.01 * torch.rand(2, 4, 112, 112)
     x[:, :, 0, 0] = 0
     with torch.no_grad():
-        summed(merged_chain(chains), x, torch.ones(1, 1))
+        summed(chain_of(chains), x, torch.ones(1, 1))
         wanted = layers[1](x).double().var((0, 2, 3))
     torch.testing.assert_close((layers[2].running_var.double() - 0.9) / 0.1, wanted, rtol=1e-3, atol=1e-6)
 
@@ -131,7 +131,7 @@ def test_the_variance_of_a_map_with_an_outlier() -> None:
 @needs_compiler
 def test_sizes_without_a_variance() -> None:
     chains = [nn.Sequential(nn.ReLU(), depthwise(4, 3), pointwise(4, 4), norm(4))]
-    chain = merged_chain(chains)
+    chain = chain_of(chains)
     with pytest.raises(ValueError, match="more than 1 value"):
         summed(chain, torch.randn(1, 4, 1, 1), torch.ones(1, 1))
     chains[0].eval()
@@ -149,7 +149,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     results = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        out = summed(merged_chain(chains), x, weights)
+        out = summed(chain_of(chains), x, weights)
         loss = sum((each * each).sum() for each in out)
         assert isinstance(loss, Tensor)
         parameters = [parameter for chain in chains for parameter in chain.parameters()]

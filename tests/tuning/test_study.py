@@ -34,7 +34,7 @@ def finish(one: Study, accuracies: list[float | None]) -> None:
     for accuracy in accuracies:
         trial = one.ask()
         assert trial is not None
-        one.tell(trial.address.number, outcome(accuracy))
+        one.tell(trial.address.id, outcome(accuracy))
 
 
 def test_results_are_the_complete_trials_and_draws_are_all(tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_results_are_the_complete_trials_and_draws_are_all(tmp_path: Path) -> No
     rows = list(draws(one))
     assert [row["trial"] for row in rows] == list(range(len(rows)))
     assert sum(row["state"] == "pruned" for row in rows) == 1
-    told = summary(one)
-    assert (told.trials, told.trained, told.stopped, sum(told.rejected.values())) == (4, 4, 1, len(rows) - 4)
+    whole = summary(one)
+    assert (whole.trials, whole.trained, whole.stopped, sum(whole.rejected.values())) == (4, 4, 1, len(rows) - 4)
     assert not importances(one)  # three complete trials
 
 
@@ -63,7 +63,7 @@ def test_a_study_opened_again_draws_what_it_would_have_drawn(tmp_path: Path, sam
     again = study(tmp_path / "killed", sampler)
     resumed = again.ask()
     assert resumed is not None and resumed.address == begun.address and resumed.values == begun.values
-    again.tell(resumed.address.number, outcome(0.7))
+    again.tell(resumed.address.id, outcome(0.7))
     finish(again, [0.6, 0.4])
     assert [(row["trial"], row.get("values")) for row in draws(again)] == [
         (row["trial"], row.get("values")) for row in draws(whole)
@@ -77,13 +77,13 @@ def test_a_trial_that_falls_behind_is_told_to_stop_and_reports_an_epoch_once(tmp
         assert trial is not None
         assert stops(trial.address, 0, accuracy) is wanted
         stops(trial.address, 0, 0.9)  # a resumed trial reports again: the first figure stands
-        assert one.optuna.get_trials()[trial.address.number].intermediate_values == {1: accuracy}
-        one.tell(trial.address.number, outcome(None if wanted else accuracy))
+        assert one.optuna.get_trials()[trial.number].intermediate_values == {1: accuracy}
+        one.tell(trial.address.id, outcome(None if wanted else accuracy))
 
 
 def test_trials_of_several_objectives_are_never_stopped(tmp_path: Path) -> None:
     one = Study(BUDGETS, (2_000_000,), "tpe", "none", ("accuracy", "madds"), 2, 0, tmp_path / "study.db")
     trial = one.ask()
     assert trial is not None and not stops(trial.address, 0, 0.0)
-    one.tell(trial.address.number, outcome(0.5))
+    one.tell(trial.address.id, outcome(0.5))
     assert [trial.accuracy for trial in results(one)] == [0.5]

@@ -235,6 +235,23 @@ def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path) -> None:
     assert sum(row["state"] == "complete" for row in rows) == 6
 
 
+def test_workers_save_when_the_driver_is_told_to_stop(nas: Nas, tmp_path: Path) -> None:
+    other = tmp_path / "stopped"
+    study = (*SMALL, "--trials", "1", "--epochs", "12", "--parallel", "2", "--threads", "1", "--pruner", "none")
+    process = begin(study, other)
+    wait_for(lambda: len(list(other.glob("*/trials/*/0000/log.jsonl"))) == 2)  # one of each study, both begun
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 143
+    run = find("last", other)
+    logs = {path.parent: path.read_text() for path in run.path.glob("trials/*/*/log.jsonl")}
+    assert nas("tune", "--resume", str(run.path))[0] == 0
+    for folder, log in logs.items():
+        assert (folder / "log.jsonl").read_text().startswith(log)
+        events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+        assert [event["event"] for event in events] == ["started", "resumed"] and events[1]["step"] > 0
+    assert [row["state"] for row in trials(run.path)] == ["complete", "complete"]
+
+
 @pytest.fixture
 def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     ray = pytest.importorskip("ray")

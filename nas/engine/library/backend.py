@@ -7,59 +7,59 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks.layers import from_grids, pad_to_even, to_grids
-from nas.engine.backend import Backend, Chain, CommonMap, Contribution
+from nas.engine.backend import Backend, Chain, Contribution, Summand
 from nas.engine.library.functions import LAST, MixFunction, SegmentFunction, spread
 from nas.engine.segments import MergedConvolution, MergedSegment, Statistics
 
-Normed = tuple[Tensor, Statistics, Tensor]
-"""A map (N, edges · C, H, W), the statistics of its batch norms, its mixing weights (edges,)."""
-
 
 class Library(Backend):
-    """The back end that can run all chains."""
+    """The back end that can run all chains.
+
+    What they read of the state is one of its forms: the ``state`` itself, its ``relu``; of this the ``even`` or the
+    ``odd`` pixels, or its four half-resolution ``grids``, on which the maps then stay until they are summed.
+    """
 
     def __init__(self, state: Tensor, edges: int) -> None:
         super().__init__(state, edges)
         self.forms = {"state": state}
-        self.maps: list[Normed] = []
-        self.grids: list[Normed] = []
+        self.summands: list[Summand] = []
+        self.grids: list[Summand] = []
 
     @staticmethod
     def supports(chain: Chain, state: Tensor) -> bool:
         return True
 
     def states(self) -> Sequence[Tensor]:
-        """Views, whose gradients are added up over the edges in one go."""
+        """Views of the state, whose gradients are added up over the edges in one go."""
         return self.state.unsqueeze(1).expand(-1, self.edges, -1, -1, -1).unbind(1)
 
-    def weighted(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
-        y, statistics, form = self.run(chain, starts)
-        mixed = mix([(y, statistics, row)])
-        return (from_grids(mixed) if form == "grids" else mixed).chunk(self.edges, dim=1)
+    def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+        summand, form = self.run(chain, row, starts)
+        y = mix([summand])
+        return (from_grids(y) if form == "grids" else y).chunk(self.edges, dim=1)
 
     def add(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
-        y, statistics, form = self.run(chain, starts)
-        (self.grids if form == "grids" else self.maps).append((y, statistics, row))
+        summand, form = self.run(chain, row, starts)
+        (self.grids if form == "grids" else self.summands).append(summand)
         return ()
 
     @property
-    def pending(self) -> bool:
-        return bool(self.maps or self.grids)
+    def empty(self) -> bool:
+        return not self.summands and not self.grids
 
-    def contributions(self, common: Sequence[CommonMap]) -> list[Contribution]:
-        mixed = [mix(self.maps)] if self.maps else []
-        mixed += [from_grids(mix(self.grids))] if self.grids else []
-        own = list(enumerate(sum(mixed[1:], mixed[0]).chunk(self.edges, dim=1))) if mixed else []
-        return own + list(enumerate(mix_common(common) if common else ()))
+    def contributions(self, common: Sequence[Summand]) -> list[Contribution]:
+        sums = [mix(self.summands)] if self.summands else []
+        sums += [from_grids(mix(self.grids))] if self.grids else []
+        own = list(enumerate(sum(sums[1:], sums[0]).chunk(self.edges, dim=1))) if sums else []
+        return [*own, *enumerate(mix_common(common) if common else ())]
 
-    def run(self, chain: Chain, starts: Sequence[Tensor] | None) -> tuple[Tensor, Statistics, str]:
-        """A chain's last map before its batch norm, that norm's statistics, and the form of the state it reads."""
+    def run(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None) -> tuple[Summand, str]:
+        """A chain's last map, and the form of the state it started from."""
         first, form = chain[0], "state"
         if starts is not None:
-            whole = torch.cat(list(starts), dim=1).contiguous(memory_format=LAST)
-            y = convolve(first, whole, None)
-        elif first.shifted:
-            y = self.side_by_side(first.convolutions[0], first.shifted)
+            y = convolve(first, torch.cat(list(starts), dim=1).contiguous(memory_format=LAST), None)
+        elif first.odd:
+            y = self.side_by_side(first.convolutions[0], first.odd)
         else:
             form = form_of(chain, self.state)
             y = self.start(first, form)
@@ -67,7 +67,7 @@ class Library(Backend):
         for segment in chain[1:]:
             y = convolve(segment, y, statistics)
             statistics = segment.norm.statistics(y)
-        return y, statistics, form
+        return Summand(y, statistics, row), form
 
     def start(self, segment: MergedSegment, form: str) -> Tensor:
         """A segment's map before its batch norm, from a form of the state.
@@ -89,7 +89,7 @@ class Library(Backend):
         return y
 
     def side_by_side(self, even: MergedConvolution, odd: MergedConvolution) -> Tensor:
-        """Two convolutions of the even and the odd pixels of the relu, put together edge by edge."""
+        """The maps of two convolutions of the even and of the odd pixels, put together edge by edge."""
         halves = []
         for form, convolution in (("even", even), ("odd", odd)):
             weight = torch.cat(convolution.weights).to(self.state.dtype)
@@ -97,13 +97,12 @@ class Library(Backend):
         return torch.cat(halves, dim=2).flatten(1, 2).contiguous(memory_format=LAST)
 
     def form(self, name: str) -> Tensor:
-        """Of the state, computed once: itself, its ``relu``, of this every second pixel (``even``, ``odd``: shifted by
-        one down and right), its four half-resolution ``grids``."""
+        """A form of the state, computed once."""
         if name not in self.forms:
-            self.forms[name] = self.derive(name)
+            self.forms[name] = self._form(name)
         return self.forms[name]
 
-    def derive(self, name: str) -> Tensor:
+    def _form(self, name: str) -> Tensor:
         if name == "relu":
             return F.relu(self.state)
         relu = self.form("relu")
@@ -123,9 +122,9 @@ class Library(Backend):
 
 
 def form_of(chain: Chain, state: Tensor) -> str:
-    """What a chain reads of the state: a convolution of dilation 2 is one of dilation 1 at half resolution.
+    """The form of the state that a chain reads: a dilation of 2 is one of 1 at half resolution.
 
-    At stride 1 on all four grids, in whose order the maps stay until they are summed; at stride 2 only the even one.
+    At stride 1 on all four grids, at stride 2 only on the even one.
     """
     if chain[0].activation is not nn.ReLU:
         return "state"
@@ -148,26 +147,26 @@ def convolve(segment: MergedSegment, y: Tensor, statistics: Statistics | None) -
 
 
 def weights_of(segment: MergedSegment, dtype: torch.dtype) -> list[Tensor]:
-    """Of each convolution, edge after edge."""
+    """The weight of each convolution, edge after edge."""
     return [torch.cat(convolution.weights).to(dtype) for convolution in segment.convolutions]
 
 
-def mix(maps: Sequence[Normed]) -> Tensor:
-    """Σ weight · batch norm, (N, edges · C, H, W)."""
-    ys, statistics, rows = zip(*maps, strict=True)
-    mixed: Tensor = MixFunction.apply(torch.stack(rows), statistics, *ys)
-    return mixed
+def mix(summands: Sequence[Summand]) -> Tensor:
+    """Σ weight · batch norm of maps (N, edges · C, H, W)."""
+    maps, statistics, rows = zip(*summands, strict=True)
+    y: Tensor = MixFunction.apply(torch.stack(rows), statistics, *maps)
+    return y
 
 
-def mix_common(maps: Sequence[CommonMap]) -> list[Tensor]:
-    """Per edge the weighted sum of common maps: all edges are one matrix product."""
-    normed = [x if statistics is None else normalised(x, statistics) for x, statistics, _ in maps]
-    n, c, h, w = normed[0].shape
-    flat = torch.stack([x.permute(0, 2, 3, 1) for x in normed]).flatten(1)
-    sums = torch.stack([row for _, _, row in maps], dim=1).to(flat.dtype) @ flat
+def mix_common(summands: Sequence[Summand]) -> list[Tensor]:
+    """Per edge the weighted sum of maps (N, C, H, W) that all edges share: all edges are one matrix product."""
+    maps = [each.map if each.statistics is None else normalise(each.map, each.statistics) for each in summands]
+    n, c, h, w = maps[0].shape
+    flat = torch.stack([x.permute(0, 2, 3, 1) for x in maps]).flatten(1)
+    sums = torch.stack([each.row for each in summands], dim=1).to(flat.dtype) @ flat
     return list(sums.view(-1, n, h, w, c).permute(0, 1, 4, 2, 3).unbind())
 
 
-def normalised(y: Tensor, statistics: Statistics) -> Tensor:
-    """A batch norm's output, for all edges the same."""
-    return mix([(y, statistics, torch.ones(1, dtype=statistics.mean.dtype, device=y.device))])
+def normalise(x: Tensor, statistics: Statistics) -> Tensor:
+    """A batch norm's output."""
+    return mix([Summand(x, statistics, torch.ones(1, dtype=statistics.mean.dtype, device=x.device))])

@@ -29,14 +29,14 @@ class SegmentFunction(torch.autograd.Function):
         ctx: Any,
         y: Tensor,
         narrow: Tensor | None,
-        stats: Statistics | None,
+        statistics: Statistics | None,
         activation: type[nn.Module] | None,
         geometries: Sequence[Geometry],
         *weights: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(y if narrow is None else narrow, *weights)
-        ctx.stats, ctx.activation, ctx.geometries = stats, activation, geometries
-        x = activate(y, stats, activation)
+        ctx.statistics, ctx.activation, ctx.geometries = statistics, activation, geometries
+        x = activate(y, statistics, activation)
         ctx.shapes = []
         for geometry, weight in zip(geometries, weights, strict=True):
             ctx.shapes.append(x.shape)
@@ -47,22 +47,22 @@ class SegmentFunction(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         y, *weights = ctx.saved_tensors
-        stats, wanted, weights_wanted = ctx.stats, ctx.needs_input_grad[0], ctx.needs_input_grad[5:]
+        statistics, y_needs, weights_need = ctx.statistics, ctx.needs_input_grad[0], ctx.needs_input_grad[5:]
         grad = grad.contiguous(memory_format=LAST)
         if y.shape != ctx.shapes[0]:
-            y = spread(y, ctx.shapes[0][1] // y.shape[1]) if any(weights_wanted) else blank(y, ctx.shapes[0])
-        inputs = [activate(y, stats, ctx.activation)]
+            y = spread(y, ctx.shapes[0][1] // y.shape[1]) if any(weights_need) else blank(y, ctx.shapes[0])
+        inputs = [activate(y, statistics, ctx.activation)]
         for geometry, weight, shape in zip(ctx.geometries[:-1], weights[:-1], ctx.shapes[1:], strict=True):
-            inputs.append(convolve(inputs[-1], geometry, weight) if any(weights_wanted) else blank(y, shape))
+            inputs.append(convolve(inputs[-1], geometry, weight) if any(weights_need) else blank(y, shape))
         weight_grads: list[Tensor | None] = [None] * len(weights)
         for index in reversed(range(len(weights))):
             x, geometry, weight = inputs.pop(), ctx.geometries[index], weights[index]
-            if weights_wanted[index]:
+            if weights_need[index]:
                 weight_grads[index] = weight_gradient(grad, x, geometry, weight)
-            if index > 0 or wanted:
+            if index > 0 or y_needs:
                 grad = input_gradient(grad, x, geometry, weight)
-        entered = activate_backward(grad, y, x, stats, ctx.activation) if wanted else None
-        return entered, None, None, None, None, *weight_grads
+        y_grad = activate_backward(grad, y, x, statistics, ctx.activation) if y_needs else None
+        return y_grad, None, None, None, None, *weight_grads
 
 
 def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
@@ -70,39 +70,37 @@ def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=LAST)
 
 
-def activate(y: Tensor, stats: Statistics | None, activation: type[nn.Module] | None) -> Tensor:
+def activate(y: Tensor, statistics: Statistics | None, activation: type[nn.Module] | None) -> Tensor:
     """[Batch norm →] activation, as a new tensor (without either: ``y`` itself)."""
-    x = y if stats is None else _normalise(y, stats)
+    x = y if statistics is None else F.batch_norm(y, statistics.mean, statistics.var, eps=statistics.eps)
     if activation is None:
         return x
-    if stats is None:
+    if statistics is None:
         x = x.clone()
     return x.clamp_(0, 6) if activation is nn.ReLU6 else x.relu_()
 
 
-def _normalise(y: Tensor, stats: Statistics) -> Tensor:
-    return F.batch_norm(y, stats.mean, stats.var, eps=stats.eps)
-
-
 def activate_backward(
-    grad: Tensor, y: Tensor, x: Tensor, stats: Statistics | None, activation: type[nn.Module] | None
+    grad: Tensor, y: Tensor, x: Tensor, statistics: Statistics | None, activation: type[nn.Module] | None
 ) -> Tensor:
     """Gradient through :func:`activate`, whose result is ``x``; ``grad`` is written over."""
     if activation is nn.ReLU6:
         grad = ATEN.hardtanh_backward.grad_input(grad, x, 0, 6, grad_input=grad)
     elif activation is nn.ReLU:
         grad = ATEN.threshold_backward.grad_input(grad, x, 0, grad_input=grad)
-    return grad if stats is None else norm_backward(grad, y, None, stats, (True, False))[0]
+    return grad if statistics is None else norm_backward(grad, y, None, statistics, (True, False))[0]
 
 
 def norm_backward(
-    grad: Tensor, y: Tensor, weight: Tensor | None, stats: Statistics, wanted: tuple[bool, bool]
+    grad: Tensor, y: Tensor, weight: Tensor | None, statistics: Statistics, needs: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of weight · (y − mean) / σ with respect to ``y`` and to the weight, (channels,)."""
-    mean, var, invstd, eps, training = stats
-    mask = [*wanted, False]
-    found = ATEN.native_batch_norm_backward(grad, y, weight, mean, var, mean, invstd, training, eps, mask)
-    return found[0], found[1]
+    """Gradients of weight · (y − mean) / σ with respect to ``y`` and to the weight, (channels,), where needed."""
+    mean, var, invstd, eps, training = statistics
+    mask = [*needs, False]
+    y_grad, weight_grad, _ = ATEN.native_batch_norm_backward(
+        grad, y, weight, mean, var, mean, invstd, training, eps, mask
+    )
+    return y_grad, weight_grad
 
 
 def convolve(x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
@@ -141,7 +139,7 @@ def _convolution_backward(grad: Tensor, x: Tensor, geometry: Geometry, weight: T
     return gradients[which]
 
 
-CACHED = 2**19
+CACHE = 2**19
 """Elements of a map that stay in a core's cache."""
 
 
@@ -155,18 +153,18 @@ def depthwise_weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weigh
     n, c, h, w = x.shape
     columns, (down, across) = weight.shape[3], geometry.padding
     height, width = h + 2 * down, w + 2 * across
-    group = min(n, max(1, CACHED // (c * height * width)))
+    group = min(n, max(1, CACHE // (c * height * width)))
     memory = x.new_zeros((group * height * width + columns) * c)
     wide = grad.new_zeros(group, grad.shape[2], (width - 3) // geometry.stride[1] + 1, c)
     strips = {first: torch.zeros_like(weight[..., :3]) for first in (*range(0, columns - 3, 3), columns - 3)}
     geometry = Geometry(geometry.stride, (0, 0), (1, 1), c)
     for images, grads in zip(x.split(group), grad.split(group), strict=True):
         shape, n = (images.shape[0], height, width, c), images.shape[0]
-        framed = memory[: n * height * width * c].view(shape)
-        framed[:, down : down + h, across : across + w] = images.permute(0, 2, 3, 1)
+        frame = memory[: n * height * width * c].view(shape)
+        frame[:, down : down + h, across : across + w] = images.permute(0, 2, 3, 1)
         wide[:n, :, : grad.shape[3]] = grads.permute(0, 2, 3, 1)
         for first in strips:
-            later = memory.as_strided(shape, framed.stride(), first * c).permute(0, 3, 1, 2)
+            later = memory.as_strided(shape, frame.stride(), first * c).permute(0, 3, 1, 2)
             strips[first] += _convolution_backward(wide[:n].permute(0, 3, 1, 2), later, geometry, strips[first], 1)
     out = torch.empty_like(weight)
     for first, strip in strips.items():
@@ -175,38 +173,38 @@ def depthwise_weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weigh
 
 
 class MixFunction(torch.autograd.Function):
-    """Σ_t weight_t · batch_norm(y_t): one affine map a term, nothing kept but the terms.
+    """Σ weight · batch norm over maps: one affine map each; only the maps are kept.
 
-    ``MixFunction.apply(weights, statistics, *terms)``: weights (terms, edges), terms (N, edges·C, H, W) → their shape.
+    ``MixFunction.apply(rows, statistics, *maps)``: rows (maps, edges), maps (N, edges · C, H, W) → their shape.
     """
 
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, stats: Sequence[Statistics], *terms: Tensor) -> Tensor:
-        ctx.save_for_backward(weights, *terms)
-        ctx.stats = stats
-        scales = [row * each.invstd for row, each in zip(_per_channel(weights, terms), stats, strict=True)]
-        shift = -sum(scale * each.mean for scale, each in zip(scales, stats, strict=True))
-        dtype, shape = terms[0].dtype, (1, -1, 1, 1)
-        out = torch.addcmul(shift.to(dtype).view(shape), terms[0], scales[0].to(dtype).view(shape))
-        for term, scale in zip(terms[1:], scales[1:], strict=True):
-            out.addcmul_(term, scale.to(dtype).view(shape))
+    def forward(ctx: Any, rows: Tensor, statistics: Sequence[Statistics], *maps: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, *maps)
+        ctx.statistics = statistics
+        scales = [row * each.invstd for row, each in zip(_per_channel(rows, maps), statistics, strict=True)]
+        shift = -sum(scale * each.mean for scale, each in zip(scales, statistics, strict=True))
+        dtype, shape = maps[0].dtype, (1, -1, 1, 1)
+        out = torch.addcmul(shift.to(dtype).view(shape), maps[0], scales[0].to(dtype).view(shape))
+        for x, scale in zip(maps[1:], scales[1:], strict=True):
+            out.addcmul_(x, scale.to(dtype).view(shape))
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weights, *terms = ctx.saved_tensors
+        rows, *maps = ctx.saved_tensors
         grad = grad.contiguous(memory_format=LAST)
-        found = [
-            norm_backward(grad, term, row, stats, (True, ctx.needs_input_grad[0]))
-            for term, row, stats in zip(terms, _per_channel(weights, terms), ctx.stats, strict=True)
+        gradients = [
+            norm_backward(grad, x, row, statistics, (True, ctx.needs_input_grad[0]))
+            for x, row, statistics in zip(maps, _per_channel(rows, maps), ctx.statistics, strict=True)
         ]
-        weights_grad = None
+        rows_grad = None
         if ctx.needs_input_grad[0]:
-            weights_grad = torch.stack([of_weight.view(weights.shape[1], -1).sum(1) for _, of_weight in found])
-        return weights_grad, None, *[of_term for of_term, _ in found]
+            rows_grad = torch.stack([channels.view(rows.shape[1], -1).sum(1) for _, channels in gradients])
+        return rows_grad, None, *[x_grad for x_grad, _ in gradients]
 
 
-def _per_channel(weights: Tensor, terms: Sequence[Tensor]) -> Tensor:
-    """(terms, edges) → (terms, edges·C)."""
-    return weights.repeat_interleave(terms[0].shape[1] // weights.shape[1], dim=1)
+def _per_channel(rows: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    """(maps, edges) → (maps, edges · C)."""
+    return rows.repeat_interleave(maps[0].shape[1] // rows.shape[1], dim=1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nas.engine.backend import Backend, Chain, CommonMap, Contribution
+from nas.engine.backend import Backend, Chain, Contribution, Summand
 from nas.engine.native.functions import Plan, SumFunction
 from nas.engine.native.kernels import lanes_for, library
 
@@ -20,23 +20,23 @@ class Native(Backend):
     @staticmethod
     def supports(chain: Chain, state: Tensor) -> bool:
         fits = state.device.type == "cpu" and state.dtype in (torch.float32, torch.float64)
-        return fits and all(each.fused and lanes_for(*each.channels) for each in chain) and library() is not None
+        return fits and all(each.fusable and lanes_for(*each.channels) for each in chain) and library() is not None
 
-    def weighted(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+    def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
         plan = Plan(self.edges, [chain], apart=starts is not None)
         return add_up(plan, self.state if starts is None else torch.cat(list(starts)), [row], [])
 
     def add(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
         if starts is not None:
-            return self.weighted(chain, row, starts)
+            return self.maps(chain, row, starts)
         self.chains.append((chain, row))
         return ()
 
     @property
-    def pending(self) -> bool:
-        return bool(self.chains)
+    def empty(self) -> bool:
+        return not self.chains
 
-    def contributions(self, common: Sequence[CommonMap]) -> list[Contribution]:
+    def contributions(self, common: Sequence[Summand]) -> list[Contribution]:
         if not self.chains:
             return []
         state = next((index for index, each in enumerate(common) if each.map is self.state), None)

@@ -1,4 +1,4 @@
-"""The kernels of the merged engine on a CPU, compiled on first use where a C++ compiler is there.
+"""The library of kernels for a CPU, compiled on first use where a C++ compiler is there.
 
 Plain C++ through ctypes, not torch.utils.cpp_extension: it compiles in seconds where torch's headers take most of a
 minute, and a process killed meanwhile leaves no lock behind that all later ones wait for.
@@ -35,20 +35,20 @@ MACHINES = {"AVX2": AVX2, "AVX512": [*AVX2, *AVX512]}
 
 
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None (said once, with the reason) where they cannot be had.
+    """The compiled kernels, or None (and a warning that says why) where they cannot be had.
 
     ``CXX`` names another compiler than ``c++``, with options if need be; empty, it turns the kernels off.
     """
     try:
         compiler = shlex.split(os.environ.get("CXX", "c++"))
-        return (_kept(compiler) or _compiled(compiler)) if compiler else None
+        return (_load(compiler) or _compile(compiler)) if compiler else None
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-        log.warning("the supernet runs at about half the speed, its kernels could not be compiled: %s", said)
+        reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+        log.warning("the supernet runs at about half the speed, its kernels could not be compiled: %s", reason)
         return None
 
 
-def _kept(compiler: Sequence[str]) -> ctypes.CDLL | None:
+def _load(compiler: Sequence[str]) -> ctypes.CDLL | None:
     """The library that was compiled before; None: none, or it is damaged or for another machine."""
     with suppress(OSError, UsageError):
         for path in cache().glob(f"{_name(compiler)}-*.so"):
@@ -57,28 +57,28 @@ def _kept(compiler: Sequence[str]) -> ctypes.CDLL | None:
     return None
 
 
-def _compiled(compiler: Sequence[str]) -> ctypes.CDLL:
+def _compile(compiler: Sequence[str]) -> ctypes.CDLL:
     """The library, compiled and loaded; then kept for others, if there is a place."""
-    with _workplace() as folder:
-        made = Path(folder) / "kernels.so"
-        command = [*compiler, *OPTIONS, *_machine(), *map(str, sorted(HERE.glob("*.cpp"))), "-o", str(made)]
+    with _folder() as folder:
+        path = Path(folder) / "kernels.so"
+        command = [*compiler, *OPTIONS, *_machine(), *map(str, sorted(HERE.glob("*.cpp"))), "-o", str(path)]
         try:
             _run([*command, "-fopenmp"])
         except subprocess.CalledProcessError:  # as of Apple's compiler: one thread
             _run(command)
-        loaded = ctypes.CDLL(str(made))
+        kernels = ctypes.CDLL(str(path))
         with suppress(OSError, UsageError):
-            made.replace(cache() / f"{_name(compiler)}-{_digest(made.read_bytes())}.so")
-    return loaded
+            path.replace(cache() / f"{_name(compiler)}-{_digest(path.read_bytes())}.so")
+    return kernels
 
 
-def _workplace() -> tempfile.TemporaryDirectory[str]:
+def _folder() -> tempfile.TemporaryDirectory[str]:
     """A folder to compile in, beside those kept; what killed processes left there long ago goes."""
     try:
         cache().mkdir(parents=True, exist_ok=True)
-        for left in cache().glob("compiling-*"):
-            if time.time() - left.stat().st_mtime > LONG_AGO:
-                shutil.rmtree(left, ignore_errors=True)
+        for folder in cache().glob("compiling-*"):
+            if time.time() - folder.stat().st_mtime > LONG_AGO:
+                shutil.rmtree(folder, ignore_errors=True)
         return tempfile.TemporaryDirectory(prefix="compiling-", dir=cache())
     except (OSError, UsageError):
         return tempfile.TemporaryDirectory()

@@ -77,12 +77,12 @@ class SumFunction(torch.autograd.Function):
             x_grad = torch.zeros_like(x, memory_format=LAST) if plan.state is None else common_grads[plan.state]
         if plan.state is not None:
             common_grads[plan.state] = None  # the chains' part comes to it: it goes back as that of x
-        wanted = ctx.needs_input_grad[3 + len(common) :]
-        weight_grads: list[Tensor | None] = [None] * len(wanted)
-        if any(wanted) or x_grad is not None:
+        needs = ctx.needs_input_grad[3 + len(common) :]
+        weight_grads: list[Tensor | None] = [None] * len(needs)
+        if any(needs) or x_grad is not None:
             weight_grads = []
-            for passes, chain, row, own in zip(ctx.passes, chains, total.rows, sums, strict=False):
-                weight_grads += backward_chain(passes, chain, Gradient(grads, row, own), x_grad, any(wanted))
+            for passes, chain, row, own in zip(ctx.passes, chains, total.rows.unbind(), sums.unbind(), strict=False):
+                weight_grads += backward_chain(passes, chain, Gradient(grads, row, own), x_grad, any(needs))
         return None, x_grad, total.row_gradients(sums), *common_grads, *weight_grads
 
 
@@ -114,18 +114,18 @@ def forward_chain(
 
 
 def backward_chain(
-    passes: Sequence["SegmentPass"], maps: Sequence[Tensor], gradient: Gradient, x_grad: Tensor | None, learning: bool
+    passes: Sequence["SegmentPass"], maps: Sequence[Tensor], gradient: Gradient, x_grad: Tensor | None, needs: bool
 ) -> list[Tensor | None]:
     """The gradients of the convolutions' weights; that of the state is added to ``x_grad``.
 
     Args:
         maps: that entered the first segment and left each.
         gradient: of the last batch norm.
-        learning: whether those of the weights are wanted.
+        needs: whether those of the weights are needed.
     """
     weight_grads: list[Tensor | None] = []
     for one, (x, y) in reversed(list(zip(passes, pairwise(maps), strict=True))):
-        gradient, own = one.backward(x, y, gradient, x_grad, learning)
+        gradient, own = one.backward(x, y, gradient, x_grad, needs)
         weight_grads = own + weight_grads
     return weight_grads
 
@@ -151,7 +151,7 @@ class SegmentPass:
         self.fields = self._sizes(x)
         images, channels = self.fields.edges * self.fields.images, self.fields.edges * self.fields.out
         y = x.new_empty(images, self.fields.out_height, self.fields.out_width, self.fields.out).permute(0, 3, 1, 2)
-        mean, var = torch.empty(2, channels, dtype=torch.float64)
+        mean, var = torch.empty(2, channels, dtype=torch.float64).unbind()
         fill(self.fields, depthwise_weight=self.depthwise, pointwise_weight=self.pointwise)
         if self.before:
             fill(self.fields, x_mean=self.before.mean, x_invstd=self.before.invstd)
@@ -161,7 +161,7 @@ class SegmentPass:
         return y
 
     def _sizes(self, x: Tensor) -> SegmentFields:
-        """The kernel's structure with all integers."""
+        """The kernel's structure, with all integers."""
         (images, channels, height, width), conv = x.shape, self.segment.depthwise
         kernel, stride, padding, dilation = (conv.modules[0].kernel_size[0], *conv.sides) if conv else (0, 1, 0, 1)
         reach = max(kernel - 1, 0) * dilation + 1
@@ -185,19 +185,20 @@ class SegmentPass:
         )
 
     def backward(
-        self, x: Tensor, y: Tensor, gradient: Gradient, x_grad: Tensor | None, learning: bool
+        self, x: Tensor, y: Tensor, gradient: Gradient, x_grad: Tensor | None, needs: bool
     ) -> tuple[Gradient, list[Tensor | None]]:
-        """The gradient of the batch norm over what entered, and those of the weights.
+        """The gradient of the batch norm over what enters, and those of the weights.
 
         Args:
-            x_grad: where that of the state is added; None: it is not wanted.
+            x_grad: where that of the state is added; None: it is not needed.
+            needs: whether those of the weights are needed.
         """
         before, x_sums = gradient, None
         if self.before:
             x_grad, x_sums = torch.empty_like(x), gradient.sums.new_empty(2, len(self.before.mean))
             before = Gradient(x_grad.chunk(self.edges), None, x_sums)
         depthwise, pointwise = (
-            torch.empty_like(weight) if learning and weight is not None else None
+            torch.empty_like(weight) if needs and weight is not None else None
             for weight in (self.depthwise, self.pointwise)
         )
         sums = gradient.sums if self.after.training else None
@@ -262,10 +263,10 @@ class Sum:
         chains = len(self.plan.chains)
         own = [torch.empty_like(x) for x in maps[chains:]]
         values = maps[0].numel() // self.plan.edges // maps[0].shape[1]
-        normed = [statistics is not None and statistics.training for statistics in self.plan.common]
-        moving = sums.new_tensor([0] * chains + normed) / values
+        training = [each is not None and each.training for each in self.plan.common]
+        share = sums.new_tensor([0] * chains + training) / values
         whole = sums.view(len(maps), 2, self.plan.edges, -1) * self.rows[:, None, :, None]
-        mean_grad, along = (whole.sum(2) * moving[:, None, None]).unbind(1)
+        mean_grad, along = (whole.sum(2) * share[:, None, None]).unbind(1)
         mean, invstd = self._by_edge(self.means)[:, 0], self._by_edge(self.invstds)[:, 0]
         slope = -(invstd**3) * along
         shift = -slope * mean - invstd * mean_grad

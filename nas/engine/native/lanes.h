@@ -40,14 +40,10 @@ template <class T> class Aligned {
     const T& operator[](int64_t i) const { return ((const T*)lines.data())[i]; }
 };
 
-// Calls `work` with a kernel of the right number and lanes: work(number of the type, integral constant of lanes).
-template <int N> struct Count {
-    static constexpr int value = N;
-};
-
-template <class Work> void dispatch(bool precise, int64_t lanes, Work&& work) {
-    if (precise) work(double{}, Count<4>{});
-    else if (lanes == 16) work(float{}, Count<16>{});
-    else if (lanes == 8) work(float{}, Count<8>{});
-    else work(float{}, Count<4>{});
+// Calls `work` with a kernel of the fields' number type and lanes.
+template <template <class, int> class Kernel, class Fields, class Work> void with_kernel(const Fields& fields, Work&& work) {
+    if (fields.precise) work(Kernel<double, 4>(fields));
+    else if (fields.lanes == 16) work(Kernel<float, 16>(fields));
+    else if (fields.lanes == 8) work(Kernel<float, 8>(fields));
+    else work(Kernel<float, 4>(fields));
 }

@@ -99,13 +99,9 @@ template <class T, int L> struct Mixing {
     }
 };
 
-template <class Work> void with_kernel(const Mix& m, Work&& work) {
-    dispatch(m.precise, m.lanes, [&](auto number, auto lanes) { work(Mixing<decltype(number), lanes.value>(m)); });
-}
-
 }  // namespace
 
 extern "C" const int64_t mix_layout[] = {LAYOUT_VERSION, sizeof(Mix)};
-extern "C" void mix_forward(const Mix* m) { with_kernel(*m, [](const auto& kernel) { kernel.forward(); }); }
-extern "C" void mix_sums(const Mix* m) { with_kernel(*m, [](const auto& kernel) { kernel.sums(); }); }
-extern "C" void mix_shared_gradients(const Mix* m) { with_kernel(*m, [](const auto& kernel) { kernel.shared_gradients(); }); }
+extern "C" void mix_forward(const Mix* m) { with_kernel<Mixing>(*m, [](auto&& kernel) { kernel.forward(); }); }
+extern "C" void mix_sums(const Mix* m) { with_kernel<Mixing>(*m, [](auto&& kernel) { kernel.sums(); }); }
+extern "C" void mix_shared_gradients(const Mix* m) { with_kernel<Mixing>(*m, [](auto&& kernel) { kernel.shared_gradients(); }); }

@@ -409,11 +409,5 @@ template <class T, int L> struct Kernel {
 }  // namespace
 
 extern "C" const int64_t segment_layout[] = {LAYOUT_VERSION, sizeof(Segment)};
-
-extern "C" void segment_forward(const Segment* s) {
-    dispatch(s->precise, s->lanes, [&](auto number, auto lanes) { Kernel<decltype(number), lanes.value>(*s).forward(); });
-}
-
-extern "C" void segment_backward(const Segment* s) {
-    dispatch(s->precise, s->lanes, [&](auto number, auto lanes) { Kernel<decltype(number), lanes.value>(*s).backward(); });
-}
+extern "C" void segment_forward(const Segment* s) { with_kernel<Kernel>(*s, [](auto&& kernel) { kernel.forward(); }); }
+extern "C" void segment_backward(const Segment* s) { with_kernel<Kernel>(*s, [](auto&& kernel) { kernel.backward(); }); }
