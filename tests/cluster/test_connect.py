@@ -1,38 +1,41 @@
 """The connection to Ray: what workers are given, and what is refused."""
 
 import os
-import time
+import subprocess
+import sys
 
 import pytest
 
-from nas.cluster import connect
 from nas.cluster.connect import check_answers, connected
 from nas.errors import UsageError
 
+PROGRAM = """
+import os, time
+from nas.cluster.connect import connected
 
-def environment() -> dict[str, str]:
+def work():
     print("a worker's line")
-    return dict(os.environ)
+    return os.environ["NAS_DATA"]
+
+with connected("local", cpus=1):
+    import ray
+    with connected("local"):
+        assert ray.get(ray.remote(work).remote()) == "/shared/data"
+    assert ray.is_initialized() and ray.cluster_resources()["CPU"] == 1
+    assert all(node["NodeManagerAddress"].startswith("127.") for node in ray.nodes())
+    time.sleep(2)  # for the worker's line to arrive
+assert not ray.is_initialized()
+"""
+"""A process of its own: in one where Ray was started, Ray keeps what it once read of the environment."""
 
 
-def test_workers_have_the_folder_of_data(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """So it is for all that use the connection; a second one of this process leaves the first one open."""
-    monkeypatch.setenv("NAS_DATA", "/shared/data")
-    for name in connect.VARIABLES:
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)  # what connected() sets goes with the test
-    with connected("local", cpus=1):
-        import ray
-
-        with connected("local"):
-            variables = ray.get(ray.remote(environment).remote())
-        assert ray.is_initialized() and ray.cluster_resources()["CPU"] == 1
-        assert [node["NodeManagerAddress"].startswith("127.") for node in ray.nodes()] == [True]
-        time.sleep(1)  # for the worker's line to arrive
-    assert not ray.is_initialized()
-    assert variables["NAS_DATA"] == "/shared/data"
-    out, err = capfd.readouterr()
-    assert "a worker's line" in err and not out
+def test_a_connection() -> None:
+    """Workers have the folder of data; a second connection leaves the first one open; stdout is for results."""
+    environment = {**os.environ, "NAS_DATA": "/shared/data", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", PROGRAM]
+    process = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr
+    assert "a worker's line" in process.stderr and not process.stdout
 
 
 @pytest.mark.parametrize("address", ["127.0.0.2:1", "ray://127.0.0.2:1", "http://127.0.0.2:1/"])
