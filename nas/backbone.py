@@ -189,12 +189,12 @@ class CellTrunk(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         before_last, last = self.stem(images)
-        found = []
+        maps = []
         for kind, cell in zip(self.kinds, self.cells, strict=True):
             if kind == "reduce":
-                found.append(last)
+                maps.append(last)
             before_last, last = last, cell(before_last, last)
-        return dict(zip(self.names, [*found, last], strict=True))
+        return dict(zip(self.names, [*maps, last], strict=True))
 
 
 def _of_cells(network: CellNetwork, stem: str, chosen: Any, output_stride: int | None) -> Backbone:

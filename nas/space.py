@@ -77,8 +77,8 @@ def load(text: str) -> CellSpace:
 
 def names(kind: str) -> list[str]:
     """The spaces of that kind that come with the package."""
-    found = (path for path in shipped().iterdir() if path.suffix == ".toml")
-    return sorted(path.stem for path in found if f'kind = "{kind}"' in path.read_text())
+    files = (path for path in shipped().iterdir() if path.suffix == ".toml")
+    return sorted(path.stem for path in files if f'kind = "{kind}"' in path.read_text())
 
 
 def shipped() -> Path:

@@ -26,16 +26,16 @@ class PartialFanOut(nn.Module):
     def forward(self, state: Tensor, weights: Tensor) -> list[tuple[int, Tensor]]:
         """State (N, C, H, W) and the cell's mixing weights (edges, operations) → (node, contribution) pairs.
 
-        A row of the weights adds up to its edge's weight, which the passed channels carry.
+        A row of the weights adds up to its edge's weight, which the other channels carry.
         """
-        seen, passed = state.tensor_split([self.seen], dim=1)
+        seen, rest = state.tensor_split([self.seen], dim=1)
         if self.stride == 2:
-            passed = F.max_pool2d(passed, 2, ceil_mode=True)
+            rest = F.max_pool2d(rest, 2, ceil_mode=True)
         mixed: dict[int, Tensor] = {}
         for node, part in self.inner(seen, weights):
             mixed[node] = mixed[node] + part if node in mixed else part
         edges = {node: weights[edge_index(node, self.state)].sum() for node in mixed}
-        return [(node, shuffle(torch.cat([mixed[node], edges[node] * passed], 1), self.share)) for node in mixed]
+        return [(node, shuffle(torch.cat([mixed[node], edges[node] * rest], 1), self.share)) for node in mixed]
 
 
 def shuffle(x: Tensor, groups: int) -> Tensor:

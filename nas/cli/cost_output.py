@@ -81,13 +81,13 @@ def print_published(json: bool) -> None:
     print(
         f"{'network':50} {'px':>3} {'paper: params, MAdds':>22} {'counted: params, MAdds':>26}  where; why they differ"
     )
-    for found in rows:
-        settings = " ".join(f"--{name} {value}" for name, value in found["settings"].items())
-        name = f"{found['network']} {settings}"
-        paper = f"{_millions(found['params'])} {_millions(found['madds'])}"
-        ours = f"{found['counted_params']:,} {found['counted_madds']:13,}"
-        why = f"{found['where']}{'; ' if found['remark'] else ''}{found['remark']}"
-        print(f"{name:50} {found['resolution']:3} {paper:>22} {ours:>26}  {why}")
+    for line in rows:
+        settings = " ".join(f"--{name} {value}" for name, value in line["settings"].items())
+        name = f"{line['network']} {settings}"
+        paper = f"{_millions(line['params'])} {_millions(line['madds'])}"
+        ours = f"{line['counted_params']:,} {line['counted_madds']:13,}"
+        why = f"{line['where']}{'; ' if line['remark'] else ''}{line['remark']}"
+        print(f"{name:50} {line['resolution']:3} {paper:>22} {ours:>26}  {why}")
 
 
 def _millions(value: float | None) -> str:

@@ -147,14 +147,14 @@ def timed(step: Step, device: str) -> float:
 def peak_memory(workload: Workload, way: str) -> int:
     """Bytes of the process (on a GPU, of the device) at its highest, in a process of its own."""
     command = [sys.executable, "-m", "nas.commands.bench", way, json.dumps(asdict(workload))]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode != 0:
-        last = (found.stderr.strip().splitlines() or ["killed"])[-1]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode != 0:
+        last = (process.stderr.strip().splitlines() or ["killed"])[-1]
         _, mistake, said = last.partition("UsageError: ")
         if mistake:
             raise UsageError(said)
         raise UsageError(f"bench: the {way} step did not run ({last}); does batch {workload.batch} fit the memory?")
-    return int(found.stdout.split()[-1])
+    return int(process.stdout.split()[-1])
 
 
 def _peak_of_this_process(workload: Workload, way: str) -> int:

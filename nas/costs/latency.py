@@ -69,8 +69,8 @@ def by_turns(
             run(images)
             times[key].append(1000 * (time.perf_counter() - start))
     quartiles = {key: statistics.quantiles(taken[warmup:], n=4) for key, taken in times.items()}
-    told = (repeats, warmup, len(images), torch.get_num_threads())
-    return {key: Latency(median, low, high, *told) for key, (low, median, high) in quartiles.items()}
+    conditions = (repeats, warmup, len(images), torch.get_num_threads())
+    return {key: Latency(median, low, high, *conditions) for key, (low, median, high) in quartiles.items()}
 
 
 @torch.inference_mode()

@@ -34,8 +34,8 @@ def load(root: Path, image_size: int | None, cache: Path) -> Dataset:
 
 
 def _files(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    if unknown := [name for name in found if name not in classes]:
+    folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    if unknown := [name for name in folders if name not in classes]:
         raise UsageError(f"data {folder}: class {unknown[0]} is not in train/")
     return [
         (path, label)

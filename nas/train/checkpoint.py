@@ -7,11 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic.dataclasses import dataclass
 
 from nas.errors import UsageError
-from nas.files import read_json, write, write_json
+from nas.files import write, write_json
+from nas.run.documents import DOCUMENT, as_json, read
 
 KEPT = 2
+INDEX = "latest.json"
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class Entry:
+    """A checkpoint that latest.json names: its file, the SHA-256 of its content, the step it was written after."""
+
+    file: str
+    sha256: str
+    step: int = 0
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
@@ -29,25 +41,22 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     data = buffer.getvalue()
     name = f"{step:09d}.pt"
     write(folder / name, data)
-    older = [entry for entry in entries(folder) if entry["file"] != name][: KEPT - 1]
-    kept = [{"file": name, "step": step, "sha256": hashlib.sha256(data).hexdigest()}, *older]
-    write_json(folder / "latest.json", kept)
+    older = [entry for entry in entries(folder) if entry.file != name][: KEPT - 1]
+    newest = [Entry(name, hashlib.sha256(data).hexdigest(), step), *older]
+    write_json(folder / INDEX, [as_json(entry) for entry in newest])
     for path in folder.glob("*.pt"):
-        if path.name not in {entry["file"] for entry in kept}:
+        if path.name not in {entry.file for entry in newest}:
             path.unlink(missing_ok=True)
 
 
-def entries(folder: Path) -> list[dict[str, Any]]:
+def entries(folder: Path) -> list[Entry]:
     """What latest.json names, newest first; nothing where there is no checkpoint yet."""
-    path = folder / "latest.json"
+    path = folder / INDEX
     if not path.is_file():
         if len(list(folder.glob("*.pt"))) > 1:
             raise UsageError(f"{path} is missing, though there are checkpoints beside it")
         return []
-    found = read_json(path)
-    if not isinstance(found, list) or not all(isinstance(e, dict) and {"file", "sha256"} <= set(e) for e in found):
-        raise UsageError(f"{path}: not a list of checkpoints")
-    return found
+    return read(path, list[Entry])
 
 
 def load(folder: Path) -> dict[str, Any] | None:
@@ -56,18 +65,18 @@ def load(folder: Path) -> dict[str, Any] | None:
     Raises:
         UsageError: there are checkpoints, but all are damaged.
     """
-    found = entries(folder)
-    for older, entry in enumerate(found, 1):
-        path = folder / str(entry["file"])
+    checkpoints = entries(folder)
+    for older, entry in enumerate(checkpoints, 1):
+        path = folder / entry.file
         try:
             data = path.read_bytes()
         except OSError:
             data = b""
-        if hashlib.sha256(data).hexdigest() == entry["sha256"]:
+        if hashlib.sha256(data).hexdigest() == entry.sha256:
             state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             return state
-        if older < len(found):
+        if older < len(checkpoints):
             print(f"warning: checkpoint {path} is damaged; the one before it is used", file=sys.stderr)
-    if found:
+    if checkpoints:
         raise UsageError(f"all checkpoints in {folder} are damaged: this run cannot be resumed")
     return None

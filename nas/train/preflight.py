@@ -109,9 +109,9 @@ def _free(device: str) -> int:
 def _meminfo() -> int | None:
     path = Path("/proc/meminfo")
     lines = path.read_text().splitlines() if path.is_file() else []
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    if found:
-        return found[0]
+    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    if available:
+        return available[0]
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
 
 

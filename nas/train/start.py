@@ -67,9 +67,9 @@ def fitting(
     for name, shape in wanted.items():
         if name in head or (name not in weights and name.startswith("auxiliary.")):
             continue
-        found = tuple(weights[name].shape) if name in weights else "nothing"
-        if found != shape:
-            raise UsageError(f"--init {where}: {name} is to have the shape {shape}, but there is {found}")
+        given = tuple(weights[name].shape) if name in weights else "nothing"
+        if given != shape:
+            raise UsageError(f"--init {where}: {name} is to have the shape {shape}, but there is {given}")
         chosen[name] = weights[name]
     for name in weights:
         if name not in wanted and not name.startswith("auxiliary."):
