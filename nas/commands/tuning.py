@@ -7,6 +7,7 @@ from pathlib import Path
 from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import advice
 from nas.commands.targets import architecture_of
+from nas.data.dataset import Dataset
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.extras import need
@@ -38,43 +39,31 @@ def tune(
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
-    """The run that finds the best settings of macro spaces, or of a searched cell, under budgets of multiply-adds.
+    """The run, with winners/ and tables, that tunes macro spaces, or a searched cell, under budgets of multiply-adds.
 
     Args:
         tuning: trials, sampler, mode, ….
         settings: of each training; without ``validation`` a fifth of the training images is held out.
-        budgets: such as "20M".
-        spaces, genotype: what is tuned.
+        budgets, spaces, genotype: such as "20M"; what is tuned.
         fixed, only: knobs that stay at a value; the only ones that stay free.
         seeds: the winners' last trainings; None: none for spaces, the settings' seed for a cell.
         parallel, gpus: as of :class:`TuneSpec`; on the cluster of ``execution``, if it has one.
-
-    Returns:
-        the run, with study.db, trials.csv, pareto.json, front.png, winners/ and result.json.
 
     Raises:
         UsageError, Interrupted: as :func:`search`; a budget that cannot be reached.
     """
     check_packages(execution, gpus)
-    limits = tuple(sorted({parse(text) for text in budgets}))
-    if not limits or not (spaces or genotype):
-        raise UsageError("nas tune needs --space (or --genotype) and --budget, each at least once")
-    if settings.freeze:
-        raise UsageError(f"--freeze {settings.freeze}: a trial has no trained weights to keep")
+    limits = limits_of(budgets, bool(spaces or genotype), settings)
     restriction = Restriction(dict(fixed or {}), only, tuning.mode == "fill")
     every: list[FamilySpace | GenotypeSpace] = [macro_space(name, restriction) for name in dict.fromkeys(spaces)]
-    if not settings.validation:
-        settings = replace(settings, validation=len(load_data(settings, execution).train) // 5)
-    dataset = check_data(settings, execution)
+    dataset = check_data(settings := with_held_out(settings, execution), execution)
     if genotype:
-        network = architecture_of(genotype, runs).fitted(dataset.shape, len(dataset.classes))
-        every.append(genotype_space(Path(genotype).stem, network, restriction))
-        seeds = [settings.seed] if seeds is None else seeds
+        every.append(cell_space(genotype, dataset, restriction, runs))
     spec = TuneSpec(
         settings=settings,
         tune=tuning,
         execution=execution.resolved(),
-        seeds=check_seeds(seeds),
+        seeds=check_seeds([settings.seed] if genotype and seeds is None else seeds),
         spaces=tuple(every),
         budgets=limits,
         image=dataset.shape,
@@ -83,10 +72,35 @@ def tune(
         cluster=execution.cluster or None,
         gpus=gpus,
     )
-    plan.check(spec)
-    run = create(runs_root(runs), label("tune", "+".join(space.name for space in every), [settings.seed]), spec)
+    run = begin(spec, runs)
     continue_tuning(run, execution)
     return run
+
+
+def begin(spec: TuneSpec, runs: Path | None) -> Run:
+    """A new run folder of a tuning whose budgets can be reached."""
+    plan.check(spec)
+    name = "+".join(space.name for space in spec.spaces)
+    return create(runs_root(runs), label("tune", name, [spec.settings.seed]), spec)
+
+
+def with_held_out(settings: TrainSettings, execution: Execution) -> TrainSettings:
+    """The settings, where they hold out no images with a fifth of the training images held out."""
+    held_out = settings.validation or len(load_data(settings, execution).train) // 5
+    return replace(settings, validation=held_out)
+
+
+def limits_of(budgets: Sequence[str], subject: bool, settings: TrainSettings) -> tuple[int, ...]:
+    """The budgets in multiply-adds, the least first.
+
+    Raises:
+        UsageError: no budget or nothing to tune, or trials that were to keep weights they do not have.
+    """
+    if not budgets or not subject:
+        raise UsageError("nas tune needs --space (or --genotype) and --budget, each at least once")
+    if settings.freeze:
+        raise UsageError(f"--freeze {settings.freeze}: a trial has no trained weights to keep")
+    return tuple(sorted({parse(text) for text in budgets}))
 
 
 def check_packages(execution: Execution, gpus: float | None) -> None:
@@ -102,6 +116,12 @@ def macro_space(name: str, restriction: Restriction) -> FamilySpace:
     """The macro space of that name, as it is tuned; errors as of its parts."""
     space = load_macro(name)
     return family_space(space.name, space.network, space.settings, space.knobs, restriction)
+
+
+def cell_space(genotype: str, dataset: Dataset, restriction: Restriction, runs: Path | None) -> GenotypeSpace:
+    """The cell that a user names, as it is tuned; errors as of its parts."""
+    network = architecture_of(genotype, runs).fitted(dataset.shape, len(dataset.classes))
+    return genotype_space(Path(genotype).stem, network, restriction)
 
 
 def continue_tuning(run: Run, execution: Execution) -> None:
