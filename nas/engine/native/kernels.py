@@ -52,12 +52,12 @@ def library() -> ctypes.CDLL | None:
     Raises:
         RuntimeError: their structures are not those of this file.
     """
-    found = compiler.library()
+    kernels = compiler.library()
     for name, structure in (("segment_layout", SegmentFields), ("mix_layout", MixFields)):
         wanted = (VERSION, ctypes.sizeof(structure))
-        if found is not None and (layout := tuple((INTEGER * 2).in_dll(found, name))) != wanted:
+        if kernels is not None and (layout := tuple((INTEGER * 2).in_dll(kernels, name))) != wanted:
             raise RuntimeError(f"{name} (version, bytes): {layout} in the C++ sources, {wanted} in {__file__}")
-    return found
+    return kernels
 
 
 def call(function: str, fields: ctypes.Structure, dtype: torch.dtype, **values: Value) -> None:
