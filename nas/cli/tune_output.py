@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from nas.run.names import ARCHITECTURE, FRONT
 from nas.tuning.budgets import short
 from nas.tuning.front import label, winners
 from nas.tuning.results import Final, PublishedResult, StudySummary, TrialResult, TuneResult
@@ -27,10 +28,10 @@ def print_run(run: "Run") -> None:
         console.print(finals_table(result.finals))
     images = f"{result.validation} held-out training images"
     console.print(f"accuracies of trials: {images}, seed {result.seed}, n = 1 each; {result.hardware}")
-    console.print(f"run      {run.path}\npicture  {run.path / 'front.png'}", soft_wrap=True)
+    console.print(f"run      {run.path}\npicture  {run.path / FRONT}", soft_wrap=True)
     for winner in winners(result.best):
         smaller = f" --image-size {winner.image_size}" if winner.image_size != result.image[1] else ""
-        file = run.path / "winners" / label(winner) / "architecture.json"
+        file = run.path / "winners" / label(winner) / ARCHITECTURE
         console.print(f"retrain  nas retrain {file}{smaller}", soft_wrap=True)
 
 

@@ -34,12 +34,6 @@ class Run:
     copy: Callable[[Path], None] | None = None
 
     @property
-    def name(self) -> str:
-        """The folder's name; a child's is parent/child."""
-        parent = self.path.parent
-        return f"{parent.name}/{self.path.name}" if (parent / names.SETTINGS).is_file() else self.path.name
-
-    @property
     def command(self) -> str:
         """The command that made it."""
         return self.spec(Spec).command

@@ -132,7 +132,7 @@ class Tuner:
             settings=spec.settings,
             hardware=hardware(),
         )
-        plot(trials, result, run.path / "front.png")
+        plot(trials, result, run.path / names.FRONT)
         report.write(run, result, studies, {label(one): self._architecture(one) for one in winners(result.best)})
 
 
