@@ -4,7 +4,7 @@ A cell hands each of its states to that state's fan-out, which returns what leav
 it. The reference supernet, the merged one and a found network differ only in their fan-outs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,8 +16,8 @@ from nas.blocks.layers import FactorizedReduce, conv_bn, relu_conv_bn
 from nas.cells.recompute import recomputed
 from nas.errors import UsageError
 
-Weights = Mapping[str, Any]
-"""Per cell kind what its fan-outs weigh with: (edges, operations), or a path an edge; empty for a found network."""
+Weights = Sequence[Any]
+"""Per cell what its fan-outs weigh with: (edges, operations), or a path an edge."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ class CellNetwork(nn.Module):
         """(N, 3, H, W) → logits (N, classes); with an auxiliary head in training mode (logits, auxiliary logits)."""
         before_last, last = self.stem(images)
         auxiliary = None
-        for index, (kind, cell) in enumerate(zip(self.kinds, self.cells, strict=True)):
+        for index, cell in enumerate(self.cells):
             run = partial(recomputed, cell) if self.recompute and torch.is_grad_enabled() else cell
-            before_last, last = last, run(before_last, last, weights[kind] if weights else None)
+            before_last, last = last, run(before_last, last, weights[index] if weights else None)
             if self.auxiliary is not None and self.training and index == 2 * len(self.cells) // 3:
                 auxiliary = self.auxiliary(last)
         logits: Tensor = self.classifier(self.pool(last).flatten(1))

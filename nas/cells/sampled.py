@@ -1,5 +1,6 @@
 """Sampled paths: one operation of each edge is drawn and runs, the others do not (Dong and Yang, GDAS, CVPR 2019)."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -43,10 +44,9 @@ class SampledSupernet(Supernet):
             kind: -torch.empty(noise.shape).exponential_(generator=stream).log() for kind, noise in self.noise.items()
         }
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) → logits (N, classes)."""
-        logits: Tensor = self.network(images, {kind: self.paths(kind) for kind in self.alphas})
-        return logits
+    def forward(self, images: Tensor, mixing: Mapping[str, Any] | None = None) -> Tensor:
+        """(N, 3, H, W) → logits (N, classes), along the paths of each cell kind; None: its own."""
+        return super().forward(images, mixing or {kind: self.paths(kind) for kind in self.alphas})
 
     def paths(self, kind: str) -> list[Path]:
         """Per edge the most likely operation under the noise; its weight is 1 and has the gradient of the relaxed

@@ -1,7 +1,7 @@
 """The supernet: every edge a softmax-weighted mix of all operations of the space (Liu et al., DARTS, Eq. 2)."""
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,13 @@ class MixedFanOut(nn.Module):
 
 
 FanOut = Callable[[CellSpace, int, int, int], nn.Module]
+Relax = Callable[[str, Tensor], Tensor]
+"""A cell kind and its alphas (edges, operations) → their mixing weights, of the same shape."""
+
+
+def softmax(kind: str, alphas: Tensor) -> Tensor:
+    """DARTS' own relaxation, over the operations of an edge, ``none`` included (Eq. 2)."""
+    return alphas.softmax(dim=-1)
 
 
 class Supernet(nn.Module):
@@ -65,6 +72,7 @@ class Supernet(nn.Module):
         edge_weights: learn also one number an edge, the betas, (edges,) per cell kind: edge normalisation (Xu et al.,
             PC-DARTS, ICLR 2020, §3.3).
         recompute: as of :class:`CellNetwork`.
+        relax: what makes mixing weights of alphas.
     """
 
     def __init__(
@@ -77,9 +85,10 @@ class Supernet(nn.Module):
         fan_out: FanOut = MixedFanOut,
         edge_weights: bool = False,
         recompute: bool = False,
+        relax: Relax = softmax,
     ) -> None:
         super().__init__()
-        self.space = space
+        self.space, self.relax = space, relax
         edges = (space.edges, len(space.ops))
         self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(edges)) for kind in KINDS})
         weighted = KINDS if edge_weights else ()
@@ -105,16 +114,17 @@ class Supernet(nn.Module):
         return [*self.alphas.parameters(), *self.betas.parameters()]
 
     def mixing(self) -> dict[str, Tensor]:
-        """Softmax of the alphas over the operations, ``none`` included; times that of the betas over a node's edges."""
-        mixing = {kind: alpha.softmax(dim=-1) for kind, alpha in self.alphas.items()}
+        """The relaxed alphas; times the softmax of the betas over a node's edges."""
+        mixing = {kind: self.relax(kind, alpha) for kind, alpha in self.alphas.items()}
         reads = [node + 2 for node in range(self.space.nodes)]
         for kind, beta in self.betas.items():
             mixing[kind] = mixing[kind] * torch.cat([edges.softmax(0) for edges in beta.split(reads)])[:, None]
         return mixing
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) → logits (N, classes)."""
-        logits: Tensor = self.network(images, self.mixing())
+    def forward(self, images: Tensor, mixing: Mapping[str, Any] | None = None) -> Tensor:
+        """(N, 3, H, W) → logits (N, classes), under mixing weights of each cell kind; None: its own."""
+        mixing = self.mixing() if mixing is None else mixing
+        logits: Tensor = self.network(images, [mixing[kind] for kind in self.network.kinds])
         return logits
 
     def genotype(self) -> Genotype:
