@@ -86,6 +86,7 @@ class Step:
     def __init__(self, supernet: Supernet, learner: Learner, train: Stream, valid: Stream) -> None:
         self.supernet, self.learner, self.train, self.valid = supernet, learner, train, valid
         on_device = train.split.images.is_cuda and valid.split.images.is_cuda
+        on_device &= "noise" not in supernet.space.ops  # which the host draws
         self.recordable = on_device and learner.settings.order == 1 and learner.settings.relaxation == "softmax"
         self.recorded: dict[bool, Recorded] = {}
 

@@ -25,6 +25,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "mobile block": ("#00754A", ("inverted_residual", "sandglass", "harmonious", "asymmetric", "pruned")),
     "pooling": ("#BF3F0A", ("max_pool", "avg_pool")),
     "skip connection": ("#333333", ("skip_connect",)),
+    "noise": ("#8F2D56", ("noise",)),
     "none": ("#777777", ("none",)),
     "user's operation": ("#B0206C", ("",)),
 }
