@@ -1,9 +1,11 @@
 """The supernet: every edge a softmax-weighted mix of all operations of the space (Liu et al., DARTS, Eq. 2)."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks import OPS
@@ -51,13 +53,18 @@ class MixedFanOut(nn.Module):
 
 
 FanOut = Callable[[CellSpace, int, int, int], nn.Module]
-Relax = Callable[[str, Tensor], Tensor]
-"""A cell kind and its alphas (edges, operations) → their mixing weights, of the same shape."""
 
 
-def softmax(kind: str, alphas: Tensor) -> Tensor:
-    """DARTS' own relaxation, over the operations of an edge, ``none`` included (Eq. 2)."""
-    return alphas.softmax(dim=-1)
+class Softmax:
+    """What makes mixing weights of alphas: the softmax over an edge's operations, ``none`` included (Eq. 2)."""
+
+    def __call__(self, kind: str, alphas: Tensor) -> Any:
+        """The alphas of a cell kind, (edges, operations) → what its fan-outs weigh with now, a row an edge."""
+        return self.strengths(alphas)
+
+    def strengths(self, alphas: Tensor) -> Tensor:
+        """The weights free of noise, (edges, operations): what a cell is derived from."""
+        return alphas.softmax(dim=-1)
 
 
 class Supernet(nn.Module):
@@ -72,7 +79,9 @@ class Supernet(nn.Module):
         edge_weights: learn also one number an edge, the betas, (edges,) per cell kind: edge normalisation (Xu et al.,
             PC-DARTS, ICLR 2020, §3.3).
         recompute: as of :class:`CellNetwork`.
-        relax: what makes mixing weights of alphas.
+        relax: what makes mixing weights of alphas; None: :class:`Softmax`.
+        skip: whether each edge has a skip connection beside its mixture, weighed by :attr:`skip` (Chu et al., DARTS-,
+            ICLR 2021, Eq. 4); it is no part of any cell that is derived.
     """
 
     def __init__(
@@ -85,10 +94,13 @@ class Supernet(nn.Module):
         fan_out: FanOut = MixedFanOut,
         edge_weights: bool = False,
         recompute: bool = False,
-        relax: Relax = softmax,
+        relax: Softmax | None = None,
+        skip: bool = False,
     ) -> None:
         super().__init__()
-        self.space, self.relax = space, relax
+        self.space, self.relax = space, relax or Softmax()
+        self.skip = 1.0 if skip else None
+        candidates = replace(space, ops={**space.ops, "auxiliary_skip": {}}) if skip else space
         edges = (space.edges, len(space.ops))
         self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(edges)) for kind in KINDS})
         weighted = KINDS if edge_weights else ()
@@ -96,7 +108,7 @@ class Supernet(nn.Module):
 
         def fill(kind: str, width: int) -> Filling:
             states = range(space.nodes + 1)
-            fan_outs = [fan_out(space, state, width, stride_of(kind, state)) for state in states]
+            fan_outs = [fan_out(candidates, state, width, stride_of(kind, state)) for state in states]
             return Filling(fan_outs, range(2, space.nodes + 2))
 
         self.network = CellNetwork(
@@ -113,9 +125,16 @@ class Supernet(nn.Module):
         """The alphas and betas."""
         return [*self.alphas.parameters(), *self.betas.parameters()]
 
-    def mixing(self) -> dict[str, Tensor]:
-        """The relaxed alphas; times the softmax of the betas over a node's edges."""
-        mixing = {kind: self.relax(kind, alpha) for kind, alpha in self.alphas.items()}
+    def mixing(self) -> dict[str, Any]:
+        """What the fan-outs of each cell kind weigh with now: the relaxed alphas."""
+        return self.weighted({kind: self.relax(kind, alpha) for kind, alpha in self.alphas.items()})
+
+    def strengths(self) -> dict[str, Tensor]:
+        """The mixing weights free of noise."""
+        return self.weighted({kind: self.relax.strengths(alpha) for kind, alpha in self.alphas.items()})
+
+    def weighted(self, mixing: dict[str, Any]) -> dict[str, Any]:
+        """The mixing weights times the softmax of the betas over a node's edges, if there are betas."""
         reads = [node + 2 for node in range(self.space.nodes)]
         for kind, beta in self.betas.items():
             mixing[kind] = mixing[kind] * torch.cat([edges.softmax(0) for edges in beta.split(reads)])[:, None]
@@ -123,13 +142,18 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor, mixing: Mapping[str, Any] | None = None) -> Tensor:
         """(N, 3, H, W) → logits (N, classes), under mixing weights of each cell kind; None: its own."""
-        mixing = self.mixing() if mixing is None else mixing
-        logits: Tensor = self.network(images, [mixing[kind] for kind in self.network.kinds])
+        logits: Tensor = self.network(images, self.cell_weights(self.mixing() if mixing is None else mixing))
         return logits
+
+    def cell_weights(self, mixing: Mapping[str, Any]) -> list[Any]:
+        """The mixing weights of each cell, of its kind; with those of the skips beside the mixtures, if there are."""
+        if self.skip is not None:
+            mixing = {kind: F.pad(weights, (0, 1), value=self.skip) for kind, weights in mixing.items()}
+        return [mixing[kind] for kind in self.network.kinds]
 
     def genotype(self) -> Genotype:
         """The cell the alphas stand for now."""
-        return derive(self.space, {kind: weights.detach() for kind, weights in self.mixing().items()})
+        return derive(self.space, {kind: weights.detach() for kind, weights in self.strengths().items()})
 
 
 def derive(space: CellSpace, weights: dict[str, Tensor]) -> Genotype:
