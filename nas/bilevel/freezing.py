@@ -3,8 +3,6 @@
 An operation whose training gradients no longer point where its held-out ones do stops learning, lest it overfit.
 """
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,7 +30,7 @@ class Freezer(nn.Module):
     def __init__(self, supernet: Supernet, threshold: float) -> None:
         super().__init__()
         fan_outs = [module for module in supernet.modules() if isinstance(module, MixedFanOut)]
-        edges = [cast(nn.ModuleList, edge) for fan_out in fan_outs for edge in fan_out.edges.values()]
+        edges = [fan_out.operations(node).values() for fan_out in fan_outs for node in fan_out.rows]
         operations = [list(operation.parameters()) for edge in edges for operation in edge]
         self.operations = [parameters for parameters in operations if parameters]
         self.threshold = threshold

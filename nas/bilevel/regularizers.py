@@ -19,7 +19,7 @@ def beta_decay(supernet: Supernet) -> Tensor:
 
     Its gradient is softmax(α) / edges: what is large shrinks most, so that weights are drawn together.
     """
-    return torch.stack([alphas.logsumexp(dim=-1).mean() for alphas in supernet.alphas.values()]).sum()
+    return torch.stack([supernet.scores(kind).logsumexp(dim=-1).mean() for kind in supernet.alphas]).sum()
 
 
 def zero_one(supernet: Supernet) -> Tensor:

@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.cells.supernet import MixedFanOut
 
@@ -16,5 +16,4 @@ class SampledFanOut(MixedFanOut):
     def mix(self, node: int, state: Tensor, weights: Any) -> Tensor:
         """weight · o(state) of the drawn operation."""
         chosen, weight = weights
-        operation = cast(nn.ModuleList, self.edges[str(node)])[chosen]
-        return cast(Tensor, weight * operation(state))
+        return cast(Tensor, weight * self.operations(node)[chosen](state))
