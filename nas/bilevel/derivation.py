@@ -1,7 +1,7 @@
 """The best cell under limits, exactly: a knapsack whose groups are the nodes, solved by merging Pareto frontiers.
 
 A cell's cost is the sum of its edges' costs and its score the sum of their log strengths, so the frontier of two nodes
-together lies among the sums of their frontiers (Nemhauser and Ullmann, 1969). All are integers: no tolerance, no solver.
+together lies among the sums of their frontiers (Nemhauser and Ullmann, 1969). Integers: no tolerance, no solver.
 """
 
 import math

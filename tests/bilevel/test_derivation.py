@@ -7,28 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.bilevel.derivation import Cost, EdgeCosts, Limits, Option, derive_within, frontier, prune
+from nas.bilevel.derivation import Cost, Limits, Option, derive_within, frontier, prune
 from nas.cells.genotype import KINDS, Cell, Genotype
 from nas.cells.supernet import derive, edge_index
 from nas.errors import UsageError
 from nas.space import CellSpace, load
+from tests.bilevel.random_cells import random_costs, random_strengths
 
 THREE = CellSpace("three", "", 2, {"none": {}, "skip_connect": {}, "conv_3x3": {}})
-
-
-def random_costs(space: CellSpace, stream: torch.Generator) -> EdgeCosts:
-    def costs() -> dict[str, Cost]:
-        return {name: Cost(*torch.randint(0, 50, (2,), generator=stream).tolist()) for name in space.ops}
-
-    return EdgeCosts(Cost(100, 7), {kind: [costs() for _ in range(space.edges)] for kind in KINDS})
-
-
-def random_strengths(space: CellSpace, stream: torch.Generator, levels: int | None = None) -> dict[str, Tensor]:
-    """Softmaxed alphas, or, with many ties, one of so many values."""
-    shape = (space.edges, len(space.ops))
-    if levels:
-        return {kind: torch.randint(0, levels, shape, generator=stream) / levels for kind in KINDS}
-    return {kind: torch.randn(shape, generator=stream).softmax(-1) for kind in KINDS}
 
 
 @pytest.mark.parametrize("text", ["darts", "darts+ir+sandglass"])

@@ -1,0 +1,117 @@
+"""What the network derived of a relaxed cell is expected to cost, and the price that keeps a search to its limits.
+
+The mixture's own cost would count all edges where two a node stay. So the cost is that of the choice instead: of an
+operation on each edge, and of a pair of edges at each node.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from nas.bilevel.derivation import LEAST, EdgeCosts, Limits
+from nas.cells.genotype import KINDS
+from nas.cells.supernet import edge_index
+from nas.space import CellSpace
+
+SHARP = 1e-6
+"""A temperature at which the expected cost is that of the strongest choice."""
+TRAVEL = 10.0
+"""The dual rate times the steps of a search: a limit overrun by a tenth throughout ends with a price of 1."""
+
+
+class Budget(nn.Module):
+    """Expected costs of the derived network, relative to limits, and their prices (dual variables, saved and resumed).
+
+    Args:
+        space: of the cells.
+        costs: of the network that the cell is meant for.
+        limits: at least one.
+        steps: alpha steps of the whole search.
+        rate: ρ, by which a price grows a step and unit of relative overrun; None: 10 / steps.
+        tau, tau_min: first and last temperature of the choice (linear).
+    """
+
+    prices: Tensor
+    rest: Tensor
+    table: Tensor
+    kept: Tensor
+    member: Tensor
+    absent: Tensor
+
+    def __init__(
+        self,
+        space: CellSpace,
+        costs: EdgeCosts,
+        limits: Limits,
+        *,
+        steps: int,
+        rate: float | None = None,
+        tau: float = 1.0,
+        tau_min: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.rate, self.tau, self.tau_min = TRAVEL / max(1, steps) if rate is None else rate, tau, tau_min
+        given = {name: limit for name in ("madds", "params") if (limit := getattr(limits, name)) is not None}
+        bounds = torch.tensor(list(given.values()), dtype=torch.float64)
+
+        def relative(name: str) -> tuple[Tensor, Tensor]:
+            rows = [[[getattr(edge[op], name) for op in space.ops] for edge in costs.edges[kind]] for kind in KINDS]
+            return torch.tensor(getattr(costs.rest, name)), torch.tensor(rows)
+
+        rest, table = zip(*map(relative, given), strict=True)
+        self.register_buffer("prices", torch.zeros(len(given), dtype=torch.float64))
+        fixed = {
+            "rest": torch.stack(rest) / bounds,
+            "table": torch.stack(table) / bounds[:, None, None, None],
+            "kept": torch.tensor([name != "none" for name in space.ops]),
+            "member": (member := pairs_of(space)),
+            "absent": member.sum(-1) == 0,
+        }
+        for name, tensor in fixed.items():
+            self.register_buffer(name, tensor, persistent=False)
+
+    def penalty(self, mixing: Mapping[str, Tensor], progress: float | Tensor) -> Tensor:
+        """Σ price · (expected cost / limit − 1), a scalar, to be added to the alphas' loss.
+
+        Args:
+            mixing: per cell kind (edges, operations), from 0 to 1.
+            progress: of the search, from 0 to 1; a tensor where the step is recorded once and replayed.
+        """
+        excess = self.expected(mixing, self.tau + progress * (self.tau_min - self.tau)) - 1
+        return (self.prices * excess).sum()
+
+    @torch.no_grad()
+    def update(self, mixing: Mapping[str, Tensor]) -> None:
+        """A dual step: μ ← max(0, μ + ρ · (M / B − 1)), M the cost of the strongest choice (You et al., LightNAS)."""
+        self.prices.add_(self.rate * (self.expected(mixing, SHARP) - 1)).clamp_(min=0)
+
+    def expected(self, mixing: Mapping[str, Tensor], tau: float | Tensor) -> Tensor:
+        """Expected cost of the derived network over its limit, a number a limit.
+
+        E[M] = M₀ + Σ_kinds Σ_edges r_e Σ_o p′_eo c_eo, exact if each edge draws its operation from p′ ∝ p^(1/τ),
+        ``none`` left out, and each node, independently, its pair of edges from q_ef ∝ exp((s_e + s_f)/τ), where
+        s_e = log max_o p_eo and r_e = Σ_f q_ef. With τ → 0 it is the cost of the derived network.
+        """
+        logs = torch.stack([mixing[kind] for kind in KINDS]).double().clamp_min(LEAST).log()
+        logs = logs.masked_fill(~self.kept, -torch.inf)
+        operations = (logs / tau).softmax(-1)
+        strength = logs.amax(-1)
+        pairs = torch.einsum("npe,ke->knp", self.member, strength) / tau
+        pairs = pairs.masked_fill(self.absent, -torch.inf).softmax(-1)
+        kept = torch.einsum("npe,knp->ke", self.member, pairs)
+        return self.rest + torch.einsum("ke,keo,mkeo->m", kept, operations, self.table)
+
+
+def pairs_of(space: CellSpace) -> Tensor:
+    """Which edges are in which pair: (nodes, most pairs of a node, edges), 1 or 0; rows beyond a node's pairs are 0."""
+    pairs = [
+        [(edge_index(node, one), edge_index(node, other)) for one, other in combinations(range(node + 2), 2)]
+        for node in range(space.nodes)
+    ]
+    member = torch.zeros(space.nodes, len(pairs[-1]), space.edges, dtype=torch.float64)
+    for node, own in enumerate(pairs):
+        for place, edges in enumerate(own):
+            member[node, place, list(edges)] = 1
+    return member
