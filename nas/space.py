@@ -1,12 +1,13 @@
 """Search spaces: TOML files, read strictly.
 
-A cell space lists the candidate operations of every edge (``kind = "cell"``); a fragment lists operations to add to one
-(``kind = "ops"``). ``darts+sandglass:t=6`` is darts.toml plus the operations of sandglass.toml, with t set to 6.
+A cell space (``kind = "cell"``) lists the candidate operations of a cell and, where edges differ, those of each edge; a
+fragment (``kind = "ops"``) lists operations to add to every edge. ``darts+sandglass:t=6`` is darts.toml plus the
+operations of sandglass.toml, with t set to 6.
 """
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib import resources
@@ -14,9 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nas.blocks import OPS, default_settings
 from nas.errors import UsageError, nearest
+from nas.skeleton import SKELETONS
+
+Choices = Mapping[str, tuple[tuple[str, ...], ...]]
+"""Per cell kind the operations of each edge, in the order of :meth:`CellSpace.edge_index`."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +34,84 @@ class CellSpace:
         about: one sentence.
         nodes: intermediate nodes of a cell.
         ops: candidate operations in order, each with its complete settings.
+        skeleton: a key of :data:`nas.skeleton.SKELETONS`.
+        choices: of the kinds whose edges do not all have all operations.
     """
 
     name: str
     about: str
     nodes: int
     ops: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    skeleton: str = "darts"
+    choices: Choices = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= 16:
             raise UsageError(f"space {self.name}: nodes = {self.nodes}: a cell has 1 to 16 nodes")
         if not any(name != "none" for name in self.ops):
             raise UsageError(f"space {self.name}: it needs at least one operation other than none")
+        if self.skeleton not in SKELETONS:
+            known = nearest(self.skeleton, list(SKELETONS))
+            raise UsageError(f'space {self.name}: unknown skeleton "{self.skeleton}": {known}')
+        for kind, edges in self.choices.items():
+            self._check_choices(kind, edges)
+
+    def _check_choices(self, kind: str, edges: Sequence[Sequence[str]]) -> None:
+        if kind not in self.kinds:
+            raise UsageError(
+                f'space {self.name}: unknown cell kind "{kind}" in edges: {nearest(kind, list(self.kinds))}'
+            )
+        if len(edges) != self.edges:
+            raise UsageError(
+                f"space {self.name}: edges.{kind} has {len(edges)} lists, but a cell has {self.edges} edges"
+            )
+        for edge, names in enumerate(edges):
+            if unknown := [name for name in names if name not in self.ops]:
+                known = nearest(unknown[0], list(self.ops))
+                raise UsageError(f'space {self.name}: edges.{kind}: operation "{unknown[0]}" is not in ops: {known}')
+            if not set(names) - {"none"}:
+                raise UsageError(f"space {self.name}: edges.{kind}: edge {edge} has no operation other than none")
+
+    @property
+    def inputs(self) -> int:
+        """The states of a cell that are no nodes of its own."""
+        return SKELETONS[self.skeleton].inputs
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of its cells."""
+        return SKELETONS[self.skeleton].kinds
 
     @property
     def edges(self) -> int:
-        """Edges of a cell: node j reads j + 2 states."""
-        return sum(node + 2 for node in range(self.nodes))
+        """Edges of a cell: node j reads all j + inputs states before it."""
+        return self.edge_index(self.nodes, 0)
+
+    def edge_index(self, node: int, state: int) -> int:
+        """Row of the edge state → node in the alphas: edges are ordered by node, then state."""
+        return node * (node + 2 * self.inputs - 1) // 2 + state
+
+    def readers(self, state: int) -> range:
+        """The nodes that read a state."""
+        return range(max(0, state - self.inputs + 1), self.nodes)
+
+    def options(self, kind: str, edge: int) -> list[int]:
+        """The operations that an edge may have, as places in ``ops``."""
+        names = self.choices[kind][edge] if kind in self.choices else self.ops
+        return [index for index, name in enumerate(self.ops) if name in names]
+
+    def candidates(self, kind: str, edge: int) -> list[int]:
+        """Of these, what the edge of a found cell may have: no ``none`` where a node keeps some of its edges only."""
+        all_kept = SKELETONS[self.skeleton].inputs_kept is None
+        none = -1 if all_kept or "none" not in self.ops else list(self.ops).index("none")
+        return [index for index in self.options(kind, edge) if index != none]
+
+    def mask(self, kind: str) -> Tensor:
+        """Whether an edge may have an operation, (edges, operations)."""
+        mask = torch.zeros(self.edges, len(self.ops), dtype=torch.bool)
+        for edge in range(self.edges):
+            mask[edge, self.options(kind, edge)] = True
+        return mask
 
     def settings_of(self, operations: list[str]) -> dict[str, dict[str, Any]]:
         """The settings of those of ``operations`` that have any, as a genotype keeps them."""
@@ -56,8 +123,17 @@ class CellSpace:
             f"{json.dumps(name)} = {{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in settings.items())} }}"
             for name, settings in self.ops.items()
         ]
-        head = ['kind = "cell"', f"name = {json.dumps(self.name)}", f"about = {json.dumps(self.about)}"]
-        return "\n".join([*head, f"nodes = {self.nodes}", "", "[ops]", *inline, ""])
+        head = ["name", "about", "nodes", "skeleton"]
+        lines = [
+            'kind = "cell"',
+            *(f"{key} = {json.dumps(getattr(self, key))}" for key in head),
+            "",
+            "[ops]",
+            *inline,
+            "",
+        ]
+        edges = [f"{kind} = {json.dumps(choices)}" for kind, choices in self.choices.items()]
+        return "\n".join([*lines, *(["[edges]", *edges, ""] if edges else [])])
 
 
 def load(text: str) -> CellSpace:
@@ -69,10 +145,22 @@ def load(text: str) -> CellSpace:
     base, *additions = [text] if Path(text).is_file() else text.split("+")
     document, where = _read(base, "cell")
     ops = _operations(document["ops"], _settings(base), where)
+    added: dict[str, dict[str, Any]] = {}
     for addition in additions:
-        fragment, where = _read(addition, "ops")
-        ops |= _operations(fragment["ops"], _settings(addition), where)
-    return CellSpace(document.get("name", _stem(text)), document["about"], document["nodes"], ops)
+        fragment, place = _read(addition, "ops")
+        added |= _operations(fragment["ops"], _settings(addition), place)
+    choices = {
+        kind: tuple((*names, *added) for names in _lists(edges, f"space {where}: edges.{kind}"))
+        for kind, edges in document.get("edges", {}).items()
+    }
+    name, skeleton = document.get("name", _stem(text)), document.get("skeleton", "darts")
+    return CellSpace(name, document["about"], document["nodes"], ops | added, skeleton, choices)
+
+
+def _lists(edges: Any, where: str) -> list[list[str]]:
+    if not isinstance(edges, list) or not all(isinstance(names, list) for names in edges):
+        raise UsageError(f"{where} must be a list of lists of operations, one an edge")
+    return edges
 
 
 def names(kind: str) -> list[str]:
@@ -98,7 +186,16 @@ def _path(part: str) -> Path:
 
 
 KEYS = {"cell": {"kind", "about", "nodes", "ops"}, "ops": {"kind", "about", "ops"}}
-TYPES: dict[str, type] = {"kind": str, "name": str, "about": str, "nodes": int, "ops": dict}
+OPTIONAL = {"cell": {"name", "skeleton", "edges"}, "ops": {"name"}}
+TYPES: dict[str, type] = {
+    "kind": str,
+    "name": str,
+    "about": str,
+    "nodes": int,
+    "ops": dict,
+    "skeleton": str,
+    "edges": dict,
+}
 
 
 def _read(part: str, kind: str) -> tuple[dict[str, Any], str]:
@@ -113,7 +210,7 @@ def _read(part: str, kind: str) -> tuple[dict[str, Any], str]:
     if document.get("kind") != kind:
         wanted = {"cell": 'a cell space (kind = "cell")', "ops": 'operations to add (kind = "ops")'}[kind]
         raise UsageError(f'space {path}: kind = "{document.get("kind")}", but here {wanted} must stand')
-    if wrong := KEYS[kind] - set(document) or set(document) - KEYS[kind] - {"name"}:
+    if wrong := KEYS[kind] - set(document) or set(document) - KEYS[kind] - OPTIONAL[kind]:
         key = sorted(wrong)[0]
         raise UsageError(f'space {path}: {"unknown" if key in document else "missing"} key "{key}"')
     for key, value in document.items():

@@ -15,7 +15,19 @@ import nas
 
 ROOT = Path(nas.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-SHARED = {"amounts", "errors", "execution", "extras", "files", "knobs", "plugins", "rng", "settings", "space"}
+SHARED = {
+    "amounts",
+    "errors",
+    "execution",
+    "extras",
+    "files",
+    "knobs",
+    "plugins",
+    "rng",
+    "settings",
+    "skeleton",
+    "space",
+}
 """Modules at the top that any folder but ``blocks`` may import."""
 MAY_IMPORT: dict[str, set[str]] = {
     "blocks": set(),

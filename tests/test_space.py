@@ -58,6 +58,9 @@ def test_refused(text: str, said: str) -> None:
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+SKIPS = 'kind = "cell"\nabout = "x"\nnodes = 1\n'
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -69,6 +72,16 @@ def test_refused(text: str, said: str) -> None:
         ('kind = "cell"\nabout = "x"\nnodes = 4\n[ops]\nskip_conect = {}\n', "did you mean skip_connect"),
         ('kind = "cell"\nabout = "x"\nnodes = 4\n[ops]\nskip_connect = 3\n', "table"),
         ('kind = "cell"\nabout = "x"\nnodes = 4\n[ops]\nnone = {}\n', "at least one"),
+        (f'{SKIPS}skeleton = "dart"\n[ops]\nskip_connect = {{}}\n', "did you mean darts"),
+        (f'{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nnormal = "skip_connect"\n', "a list of lists"),
+        (f'{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nnormal = ["skip_connect"]\n', "a list of lists"),
+        (f'{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nnormal = [["skip_connect"]]\n', "1 lists, but a cell has 2"),
+        (f'{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nnormla = [["skip_connect"]]\n', "did you mean normal"),
+        (
+            f'{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nreduce = [["skip_connect"], ["skip"]]\n',
+            '"skip" is not in ops',
+        ),
+        (f'{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nreduce = [["skip_connect"], []]\n', "edge 1 has no operation"),
     ],
 )
 def test_refused_files(content: str, said: str, tmp_path: Path) -> None:
@@ -85,3 +98,37 @@ def test_a_users_file(tmp_path: Path) -> None:
     found = space.load(str(path))
     assert (found.nodes, list(found.ops), found.name) == (2, ["skip_connect", "conv_3x3"], "mine")
     assert list(space.load(f"{path}+sandglass").ops)[-1] == "sandglass_3x3"
+
+
+def test_edges_are_ordered_by_node_then_state() -> None:
+    darts = space.load("darts")
+    rows = [darts.edge_index(node, state) for node in range(4) for state in range(node + 2)]
+    assert rows == list(range(14)) and darts.edges == 14
+    reads = [[state for state in range(5) if node in darts.readers(state)] for node in range(4)]
+    assert reads == [list(range(node + 2)) for node in range(4)]
+
+
+def test_edges_with_operations_of_their_own(tmp_path: Path) -> None:
+    """Written and read back; what is added stands on every edge."""
+    edges = '[edges]\nreduce = [["skip_connect"], ["none", "conv_3x3"]]\n'
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{SKIPS}[ops]\nnone = {{}}\nskip_connect = {{}}\nconv_3x3 = {{}}\n{edges}")
+    found = space.load(str(path))
+    assert found.choices == {"reduce": (("skip_connect",), ("none", "conv_3x3"))}
+    assert [found.options("reduce", edge) for edge in range(2)] == [[1], [0, 2]]
+    assert found.options("normal", 0) == [0, 1, 2] and found.mask("normal").all()
+    again = tmp_path / "again.toml"
+    again.write_text(found.to_toml())
+    assert space.load(str(again)) == found
+    assert space.load(f"{path}+sandglass").options("reduce", 1) == [0, 2, 3]
+
+
+def test_one_input_a_cell(tmp_path: Path) -> None:
+    found = space.CellSpace("all", "", 3, {"none": {}, "skip_connect": {}}, "nasbench201")
+    assert (found.edges, found.kinds) == (6, ("normal",))
+    rows = [found.edge_index(node, state) for node in range(3) for state in range(node + 1)]
+    assert rows == list(range(6))
+    assert [list(found.readers(state)) for state in range(3)] == [[0, 1, 2], [1, 2], [2]]
+    path = tmp_path / "mine.toml"
+    path.write_text(found.to_toml())
+    assert space.load(str(path)) == found

@@ -1,7 +1,7 @@
 """What the network derived of a relaxed cell is expected to cost, and the price that keeps a search to its limits.
 
 The mixture's own cost would count all edges where two a node stay. So the cost is that of the choice instead: of an
-operation on each edge, and of a pair of edges at each node.
+operation on each edge, and of the pair of edges that a node keeps.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,8 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from nas.bilevel.derivation import LEAST, EdgeCosts, Limits
-from nas.cells.genotype import KINDS
-from nas.cells.supernet import edge_index
+from nas.bilevel.derivation import LEAST, Cost, EdgeCosts, Limits
+from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 
 SHARP = 1e-6
@@ -25,7 +24,6 @@ class Budget(nn.Module):
     """Expected costs of the derived network, relative to limits, and their prices (dual variables, saved and resumed).
 
     Args:
-        space: of the cells.
         costs: of the network that the cell is meant for.
         limits: at least one.
         steps: alpha steps of the whole search.
@@ -36,13 +34,12 @@ class Budget(nn.Module):
     prices: Tensor
     rest: Tensor
     table: Tensor
-    kept: Tensor
+    possible: Tensor
     member: Tensor
     absent: Tensor
 
     def __init__(
         self,
-        space: CellSpace,
         costs: EdgeCosts,
         limits: Limits,
         *,
@@ -53,11 +50,15 @@ class Budget(nn.Module):
     ) -> None:
         super().__init__()
         self.rate, self.tau, self.tau_min = TRAVEL / max(1, steps) if rate is None else rate, tau, tau_min
+        self.kinds, ops = costs.space.kinds, costs.space.ops
         given = {name: limit for name in ("madds", "params") if (limit := getattr(limits, name)) is not None}
         bounds = torch.tensor(list(given.values()), dtype=torch.float64)
 
         def relative(name: str) -> tuple[Tensor, Tensor]:
-            rows = [[[getattr(edge[op], name) for op in space.ops] for edge in costs.edges[kind]] for kind in KINDS]
+            rows = [
+                [[getattr(edge.get(op, Cost()), name) for op in ops] for edge in costs.edges[kind]]
+                for kind in self.kinds
+            ]
             return torch.tensor(getattr(costs.rest, name)), torch.tensor(rows)
 
         rest, table = zip(*map(relative, given), strict=True)
@@ -65,8 +66,8 @@ class Budget(nn.Module):
         fixed = {
             "rest": torch.stack(rest) / bounds,
             "table": torch.stack(table) / bounds[:, None, None, None],
-            "kept": torch.tensor([name != "none" for name in space.ops]),
-            "member": (member := pairs_of(space)),
+            "possible": possible_of(costs.space),
+            "member": (member := subsets_of(costs.space)),
             "absent": member.sum(-1) == 0,
         }
         for name, tensor in fixed.items():
@@ -94,24 +95,35 @@ class Budget(nn.Module):
         ``none`` left out, and each node, independently, its pair of edges from q_ef ∝ exp((s_e + s_f)/τ), where
         s_e = log max_o p_eo and r_e = Σ_f q_ef. With τ → 0 it is the cost of the derived network.
         """
-        logs = torch.stack([mixing[kind] for kind in KINDS]).double().clamp_min(LEAST).log()
-        logs = logs.masked_fill(~self.kept, -torch.inf)
+        logs = torch.stack([mixing[kind] for kind in self.kinds]).double().clamp_min(LEAST).log()
+        logs = logs.masked_fill(~self.possible, -torch.inf)
         operations = (logs / tau).softmax(-1)
         strength = logs.amax(-1)
-        pairs = torch.einsum("npe,ke->knp", self.member, strength) / tau
-        pairs = pairs.masked_fill(self.absent, -torch.inf).softmax(-1)
-        kept = torch.einsum("npe,knp->ke", self.member, pairs)
+        subsets = torch.einsum("nse,ke->kns", self.member, strength) / tau
+        subsets = subsets.masked_fill(self.absent, -torch.inf).softmax(-1)
+        kept = torch.einsum("nse,kns->ke", self.member, subsets)
         return self.rest + torch.einsum("ke,keo,mkeo->m", kept, operations, self.table)
 
 
-def pairs_of(space: CellSpace) -> Tensor:
-    """Which edges are in which pair: (nodes, most pairs of a node, edges), 1 or 0; rows beyond a node's pairs are 0."""
-    pairs = [
-        [(edge_index(node, one), edge_index(node, other)) for one, other in combinations(range(node + 2), 2)]
-        for node in range(space.nodes)
-    ]
-    member = torch.zeros(space.nodes, len(pairs[-1]), space.edges, dtype=torch.float64)
-    for node, own in enumerate(pairs):
-        for place, edges in enumerate(own):
-            member[node, place, list(edges)] = 1
+def possible_of(space: CellSpace) -> Tensor:
+    """Whether the edge of a found cell may have an operation: (kinds, edges, operations)."""
+    possible = torch.zeros(len(space.kinds), space.edges, len(space.ops), dtype=torch.bool)
+    for row, kind in enumerate(space.kinds):
+        for edge in range(space.edges):
+            possible[row, edge, space.candidates(kind, edge)] = True
+    return possible
+
+
+def subsets_of(space: CellSpace) -> Tensor:
+    """Which edges are in which of the subsets that a node may keep: (nodes, most subsets of a node, edges), 1 or 0.
+
+    Rows beyond a node's subsets are 0.
+    """
+    kept = SKELETONS[space.skeleton].inputs_kept
+    edges = [[space.edge_index(node, state) for state in range(node + space.inputs)] for node in range(space.nodes)]
+    subsets = [list(combinations(own, len(own) if kept is None else min(kept, len(own)))) for own in edges]
+    member = torch.zeros(space.nodes, max(map(len, subsets)), space.edges, dtype=torch.float64)
+    for node, own in enumerate(subsets):
+        for place, subset in enumerate(own):
+            member[node, place, list(subset)] = 1
     return member

@@ -14,9 +14,9 @@ from itertools import combinations, product
 from torch import Tensor
 
 from nas.amounts import short
-from nas.cells.genotype import KINDS, Cell, Genotype, Pair
-from nas.cells.supernet import edge_index
+from nas.cells.genotype import Cell, Genotype, Pair
 from nas.errors import UsageError
+from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 
 SCALE = 2**40
@@ -58,17 +58,19 @@ class EdgeCosts:
     """What each choice costs in the network that a cell is meant for.
 
     Args:
+        space: of the cells.
         rest: all but the edges: stem, preprocessing, classifier.
-        edges: per cell kind, edge (as :func:`edge_index` counts) and operation, summed over the cells of that kind.
+        edges: per cell kind, edge and operation that it may have, summed over the cells of that kind.
     """
 
+    space: CellSpace
     rest: Cost
     edges: Mapping[str, Sequence[Mapping[str, Cost]]]
 
     def of(self, genotype: Genotype) -> Cost:
         """The cost of a genotype's network; its concat must name all nodes."""
         chosen = (
-            self.edges[kind][edge_index(node, state)][operation]
+            self.edges[kind][self.space.edge_index(node, state)][operation]
             for kind, cell in genotype.cells.items()
             for node, pairs in enumerate(cell.nodes)
             for operation, state in pairs
@@ -90,9 +92,7 @@ class Option:
         return -(-self.score // RANKS) / SCALE
 
 
-def derive_within(
-    space: CellSpace, strengths: Mapping[str, Tensor], costs: EdgeCosts, limits: Limits
-) -> tuple[Genotype, Option]:
+def derive_within(strengths: Mapping[str, Tensor], costs: EdgeCosts, limits: Limits) -> tuple[Genotype, Option]:
     """The cell of the highest Σ log strength whose network keeps the limits, and what it scores and costs.
 
     Without limits it is :func:`nas.cells.supernet.derive`'s cell; ties are broken as there.
@@ -103,11 +103,11 @@ def derive_within(
     Raises:
         UsageError: no cell keeps the limits; the least cost is named.
     """
-    front = frontier(space, strengths, costs, params=limits.params is not None)
+    front = frontier(strengths, costs, params=limits.params is not None)
     within = next((option for option in front if limits.allow(option.cost)), None)
     if within is None:
-        raise UsageError(f"no cell of {space.name} keeps {_impossible(front, limits)}")
-    return genotype_of(space, within), within
+        raise UsageError(f"no cell of {costs.space.name} keeps {_impossible(front, limits)}")
+    return genotype_of(costs.space, within), within
 
 
 def _impossible(front: Sequence[Option], limits: Limits) -> str:
@@ -124,47 +124,44 @@ def _impossible(front: Sequence[Option], limits: Limits) -> str:
     )
 
 
-def frontier(
-    space: CellSpace, strengths: Mapping[str, Tensor], costs: EdgeCosts, *, params: bool = False
-) -> list[Option]:
+def frontier(strengths: Mapping[str, Tensor], costs: EdgeCosts, *, params: bool = False) -> list[Option]:
     """The cells that no other beats in score and cost at once, best score first.
 
     Args:
         params: whether parameters count as a cost of their own; else multiply-adds alone do.
     """
     groups = (
-        prune(list(node_options(space, node, strengths[kind].tolist(), costs.edges[kind])), params)
-        for kind in KINDS
-        for node in range(space.nodes)
+        prune(list(node_options(costs, kind, node, strengths[kind].tolist())), params)
+        for kind in costs.space.kinds
+        for node in range(costs.space.nodes)
     )
     return reduce(lambda one, other: merge(one, other, params), groups, [Option(cost=costs.rest)])
 
 
 def genotype_of(space: CellSpace, option: Option) -> Genotype:
-    """The genotype of a choice for all nodes of both kinds."""
-    concat = tuple(range(2, space.nodes + 2))
-    genotype = Genotype(
-        Cell(option.nodes[: space.nodes], concat), Cell(option.nodes[space.nodes :], concat), space=space.name
-    )
+    """The genotype of a choice for all nodes of all kinds."""
+    concat, starts = SKELETONS[space.skeleton].concat(space.nodes), range(0, len(option.nodes), space.nodes)
+    normal, reduce = (Cell(option.nodes[start : start + space.nodes], concat) for start in starts)
+    genotype = Genotype(normal, reduce, space=space.name)
     return replace(genotype, ops=space.settings_of(genotype.operations))
 
 
-def node_options(
-    space: CellSpace, node: int, strengths: Sequence[Sequence[float]], costs: Sequence[Mapping[str, Cost]]
-) -> Iterator[Option]:
-    """All pairs of a node's edges with an operation each, other than ``none``, in DARTS' own order of ties: the lower
-    state, then the earlier operation. Within an option the stronger edge comes first."""
-    names = [(index, name) for index, name in enumerate(space.ops) if name != "none"]
-    edges = [
-        [
-            (round(math.log(max(strengths[row][index], LEAST)) * SCALE), costs[row][name], (name, state))
-            for index, name in names
-        ]
-        for state, row in ((state, edge_index(node, state)) for state in range(node + 2))
-    ]
-    choices = (choice for pair in combinations(edges, 2) for choice in product(*pair))
-    for rank, choice in enumerate(choices):
-        ordered = sorted(choice, key=lambda edge: -edge[0])
+def node_options(costs: EdgeCosts, kind: str, node: int, strengths: Sequence[Sequence[float]]) -> Iterator[Option]:
+    """All that a node may keep of its edges, with an operation each, in DARTS' own order of ties: the lower state, then
+    the earlier operation. Within an option the stronger edge comes first, where it is not all edges that are kept."""
+    space = costs.space
+    names, kept = list(space.ops), SKELETONS[space.skeleton].inputs_kept
+
+    def edge_options(state: int) -> list[tuple[int, Cost, Pair]]:
+        edge = space.edge_index(node, state)
+        row, prices = strengths[edge], costs.edges[kind][edge]
+        candidates = [(max(row[index], LEAST), names[index]) for index in space.candidates(kind, edge)]
+        return [(round(math.log(strength) * SCALE), prices[name], (name, state)) for strength, name in candidates]
+
+    edges = [edge_options(state) for state in range(node + space.inputs)]
+    subsets = combinations(edges, len(edges) if kept is None else min(kept, len(edges)))
+    for rank, choice in enumerate(each for subset in subsets for each in product(*subset)):
+        ordered = choice if kept is None else sorted(choice, key=lambda edge: -edge[0])
         score = sum(edge[0] for edge in choice) * RANKS - rank
         yield Option(score, sum((edge[1] for edge in choice), Cost()), (tuple(edge[2] for edge in ordered),))
 

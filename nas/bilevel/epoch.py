@@ -29,7 +29,7 @@ def end_epoch(session: Session[SearchEpoch], supernet: Supernet, valid: tuple[fl
 @torch.no_grad()
 def alpha_entropy(supernet: Supernet) -> float:
     """Entropy in nats of the softmax of an edge's alphas, mean over all edges; ln(operations) at the start."""
-    weights = torch.cat([alpha.softmax(dim=-1) for alpha in supernet.alphas.values()]).double()
+    weights = torch.cat([supernet.scores(kind).softmax(dim=-1) for kind in supernet.alphas]).double()
     return float(-(weights * weights.clamp_min(1e-30).log()).sum(-1).mean())
 
 

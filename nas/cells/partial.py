@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.cells.supernet import FanOut, edge_index
+from nas.cells.network import stride_of
+from nas.cells.supernet import FanOut
 from nas.space import CellSpace
 
 
@@ -14,14 +15,15 @@ class PartialFanOut(nn.Module):
     Args:
         inner: the engine.
         share: K; it divides C.
-        space, state, channels, stride: as of any fan-out.
+        space, kind, state, channels: as of any fan-out.
     """
 
-    def __init__(self, inner: FanOut, share: int, space: CellSpace, state: int, channels: int, stride: int) -> None:
+    def __init__(self, inner: FanOut, share: int, space: CellSpace, kind: str, state: int, channels: int) -> None:
         super().__init__()
-        self.state, self.stride, self.share = state, stride, share
+        self.share, self.stride = share, stride_of(kind, state)
+        self.rows = {node: space.edge_index(node, state) for node in space.readers(state)}
         self.seen = channels // share
-        self.inner = inner(space, state, self.seen, stride)
+        self.inner = inner(space, kind, state, self.seen)
 
     def forward(self, state: Tensor, weights: Tensor) -> list[tuple[int, Tensor]]:
         """State (N, C, H, W) and the cell's mixing weights (edges, operations) → (node, contribution) pairs.
@@ -34,7 +36,7 @@ class PartialFanOut(nn.Module):
         mixed: dict[int, Tensor] = {}
         for node, part in self.inner(seen, weights):
             mixed[node] = mixed[node] + part if node in mixed else part
-        edges = {node: weights[edge_index(node, self.state)].sum() for node in mixed}
+        edges = {node: weights[self.rows[node]].sum() for node in mixed}
         return [(node, shuffle(torch.cat([mixed[node], edges[node] * rest], 1), self.share)) for node in mixed]
 
 

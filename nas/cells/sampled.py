@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.cells.supernet import MixedFanOut, Supernet
 from nas.space import CellSpace
@@ -19,8 +19,7 @@ class SampledFanOut(MixedFanOut):
     def mix(self, node: int, state: Tensor, weights: Any) -> Tensor:
         """weight · o(state) of the drawn operation."""
         chosen, weight = weights
-        operation = cast(nn.ModuleList, self.edges[str(node)])[chosen]
-        return cast(Tensor, weight * operation(state))
+        return cast(Tensor, weight * self.operations(node)[chosen](state))
 
 
 class SampledSupernet(Supernet):
@@ -51,7 +50,7 @@ class SampledSupernet(Supernet):
     def paths(self, kind: str) -> list[Path]:
         """Per edge the most likely operation under the noise; its weight is 1 and has the gradient of the relaxed
         probability p = softmax((log softmax(α) + noise) / τ)."""
-        scores = self.alphas[kind].log_softmax(dim=-1)
+        scores = self.scores(kind).log_softmax(dim=-1)
         if self.training:
             scores = (scores + self.noise[kind].to(scores)) / self.tau
         likely, chosen = scores.softmax(dim=-1).max(dim=-1)

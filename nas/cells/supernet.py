@@ -1,20 +1,17 @@
 """The supernet: every edge a softmax-weighted mix of all operations of the space (Liu et al., DARTS, Eq. 2)."""
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from nas.blocks import OPS
-from nas.cells.genotype import KINDS, Cell, Genotype
+from nas.cells.genotype import Cell, Genotype
 from nas.cells.network import CellNetwork, Filling, stride_of
+from nas.skeleton import SKELETONS
 from nas.space import CellSpace
-
-
-def edge_index(node: int, state: int) -> int:
-    """Row of the edge state → node in the alphas: edges are ordered by node, then state."""
-    return node * (node + 3) // 2 + state
 
 
 class MixedFanOut(nn.Module):
@@ -22,37 +19,42 @@ class MixedFanOut(nn.Module):
 
     Args:
         space: its nodes and operations.
+        kind: of the cell.
         state: index of the state.
         channels: C.
-        stride: of all its edges.
     """
 
-    def __init__(self, space: CellSpace, state: int, channels: int, stride: int) -> None:
+    def __init__(self, space: CellSpace, kind: str, state: int, channels: int) -> None:
         super().__init__()
-        self.state = state
-        self.readers = range(max(0, state - 1), space.nodes)
-        self.edges = nn.ModuleDict(
-            {
-                str(node): nn.ModuleList(
-                    OPS[op](channels, stride, False, **settings) for op, settings in space.ops.items()
-                )
-                for node in self.readers
-            }
-        )
+        stride, names = stride_of(kind, state), list(space.ops)
+        self.rows = {node: space.edge_index(node, state) for node in space.readers(state)}
+        self.edges = nn.ModuleDict()
+        for node, row in self.rows.items():
+            operations = nn.ModuleDict()  # named by the operation's place in the space, whether or not all are there
+            for index in space.options(kind, row):
+                settings = space.ops[names[index]]
+                operations[str(index)] = OPS[names[index]](channels, stride, False, **settings)
+            self.edges[str(node)] = operations
+
+    def operations(self, node: int) -> dict[int, nn.Module]:
+        """Those of one edge, by their places in the space."""
+        return {int(index): module for index, module in cast(nn.ModuleDict, self.edges[str(node)]).items()}
 
     def forward(self, state: Tensor, weights: Tensor) -> list[tuple[int, Tensor]]:
         """State (N, C, H, W) and the cell's mixing weights (edges, operations) → (node, contribution) pairs."""
-        return [(node, self.mix(node, state, weights[edge_index(node, self.state)])) for node in self.readers]
+        return [(node, self.mix(node, state, weights[row])) for node, row in self.rows.items()]
 
     def mix(self, node: int, state: Tensor, weights: Tensor) -> Tensor:
         """Σ_o weight_o · o(state) over the operations of one edge."""
-        operations = cast(nn.ModuleList, self.edges[str(node)])
-        return torch.stack([weight * op(state) for weight, op in zip(weights, operations, strict=True)]).sum(0)
+        each = weights.unbind()
+        return torch.stack([each[index] * module(state) for index, module in self.operations(node).items()]).sum(0)
 
 
-FanOut = Callable[[CellSpace, int, int, int], nn.Module]
+FanOut = Callable[[CellSpace, str, int, int], nn.Module]
 Relax = Callable[[str, Tensor], Tensor]
-"""A cell kind and its alphas (edges, operations) → their mixing weights, of the same shape."""
+"""A cell kind and its alphas (edges, operations) → their mixing weights, of the same shape.
+
+An alpha is −∞ where the edge does not have the operation, which must then weigh 0."""
 
 
 def softmax(kind: str, alphas: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ class Supernet(nn.Module):
         channels: C of the first cells.
         cells: L.
         classes: number of logits.
-        fan_out: the engine: builds ``fan_out(space, state, channels, stride)``.
+        fan_out: the engine: builds ``fan_out(space, kind, state, channels)``.
         edge_weights: learn also one number an edge, the betas, (edges,) per cell kind: edge normalisation (Xu et al.,
             PC-DARTS, ICLR 2020, §3.3).
         recompute: as of :class:`CellNetwork`.
@@ -89,15 +91,17 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.space, self.relax = space, relax
+        skeleton = SKELETONS[space.skeleton]
         edges = (space.edges, len(space.ops))
-        self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(edges)) for kind in KINDS})
-        weighted = KINDS if edge_weights else ()
+        self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(edges)) for kind in space.kinds})
+        weighted = space.kinds if edge_weights else ()
         self.betas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(space.edges)) for kind in weighted})
+        for kind in space.choices:
+            self.register_buffer(f"absent_{kind}", ~space.mask(kind), persistent=False)
 
         def fill(kind: str, width: int) -> Filling:
-            states = range(space.nodes + 1)
-            fan_outs = [fan_out(space, state, width, stride_of(kind, state)) for state in states]
-            return Filling(fan_outs, range(2, space.nodes + 2))
+            states = range(space.inputs + space.nodes - 1)
+            return Filling([fan_out(space, kind, state, width) for state in states], skeleton.concat(space.nodes))
 
         self.network = CellNetwork(
             fill, channels=channels, cells=cells, classes=classes, affine=False, recompute=recompute
@@ -113,10 +117,15 @@ class Supernet(nn.Module):
         """The alphas and betas."""
         return [*self.alphas.parameters(), *self.betas.parameters()]
 
+    def scores(self, kind: str) -> Tensor:
+        """The alphas, −∞ where the edge does not have the operation: it weighs 0 and its alpha has no gradient."""
+        alphas: Tensor = self.alphas[kind]
+        return alphas.masked_fill(self.get_buffer(f"absent_{kind}"), -inf) if kind in self.space.choices else alphas
+
     def mixing(self) -> dict[str, Tensor]:
         """The relaxed alphas; times the softmax of the betas over a node's edges."""
-        mixing = {kind: self.relax(kind, alpha) for kind, alpha in self.alphas.items()}
-        reads = [node + 2 for node in range(self.space.nodes)]
+        mixing = {kind: self.relax(kind, self.scores(kind)) for kind in self.alphas}
+        reads = [node + self.space.inputs for node in range(self.space.nodes)]
         for kind, beta in self.betas.items():
             mixing[kind] = mixing[kind] * torch.cat([edges.softmax(0) for edges in beta.split(reads)])[:, None]
         return mixing
@@ -132,29 +141,32 @@ class Supernet(nn.Module):
         return derive(self.space, {kind: weights.detach() for kind, weights in self.mixing().items()})
 
 
-def derive(space: CellSpace, weights: dict[str, Tensor]) -> Genotype:
+def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
     """The discrete cell: per node the two strongest edges, each by its best operation other than ``none`` (§2.4).
 
-    Ties go to the lower state, then to the earlier operation of the space.
+    Where the skeleton keeps all edges, each by its best operation, in the order of their states. Ties go to the lower
+    state, then to the earlier operation of the space.
 
     Args:
         weights: per cell kind the strengths, (edges, operations).
     """
-    names = list(space.ops)
-    allowed = [index for index, name in enumerate(names) if name != "none"]
+    names, skeleton = list(space.ops), SKELETONS[space.skeleton]
+    kept = skeleton.inputs_kept
 
-    def cell(strengths: list[list[float]]) -> Cell:
+    def cell(kind: str) -> Cell:
+        strengths = weights[kind].tolist()
         nodes = []
         for node in range(space.nodes):
             best = []
-            for state in range(node + 2):
-                row = strengths[edge_index(node, state)]
-                operation = max(allowed, key=lambda index: row[index])
-                best.append((row[operation], names[operation], state))
-            best.sort(key=lambda edge: -edge[0])
-            nodes.append(tuple((name, state) for _, name, state in best[:2]))
-        return Cell(tuple(nodes), tuple(range(2, space.nodes + 2)))
+            for state in range(node + space.inputs):
+                edge = space.edge_index(node, state)
+                operation = max(space.candidates(kind, edge), key=strengths[edge].__getitem__)
+                best.append((strengths[edge][operation], names[operation], state))
+            if kept is not None:
+                best = sorted(best, key=lambda edge: -edge[0])[:kept]
+            nodes.append(tuple((name, state) for _, name, state in best))
+        return Cell(tuple(nodes), skeleton.concat(space.nodes))
 
-    normal, reduce = (cell(weights[kind].tolist()) for kind in KINDS)
+    normal, reduce = (cell(kind) for kind in space.kinds)
     genotype = Genotype(normal, reduce, space=space.name)
     return Genotype(normal, reduce, space.settings_of(genotype.operations), space.name)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from nas.bilevel.derivation import Cost, EdgeCosts
 from nas.blocks import OPS
-from nas.cells.genotype import KINDS
 from nas.cells.network import CellNetwork, Filling, stride_of
 from nas.costs.count import count
 from nas.run.spec import Size
+from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 
 Shape = tuple[int, int, int]
@@ -20,13 +20,13 @@ class Probe(nn.Module):
     """In the place of a state's fan-out: notes the state's shape, and hands it on for nothing.
 
     Args:
-        kind, state, nodes: of the cell; the state that it reads; the cell's nodes.
+        space, kind, state: as of any fan-out.
     """
 
-    def __init__(self, kind: str, state: int, nodes: int) -> None:
+    def __init__(self, space: CellSpace, kind: str, state: int) -> None:
         super().__init__()
         self.kind, self.state, self.stride = kind, state, stride_of(kind, state)
-        self.readers = range(max(0, state - 1), nodes)
+        self.readers = space.readers(state)
         self.shape: Shape = (0, 0, 0)
 
     def forward(self, state: Tensor, weights: Tensor | None = None) -> list[tuple[int, Tensor]]:
@@ -46,22 +46,22 @@ def edge_costs(space: CellSpace, size: Size, image: Shape, classes: int, stem: s
     probes: list[Probe] = []
 
     def fill(kind: str, width: int) -> Filling:
-        own = [Probe(kind, state, space.nodes) for state in range(space.nodes + 1)]
+        own = [Probe(space, kind, state) for state in range(space.inputs + space.nodes - 1)]
         probes.extend(own)
-        return Filling(own, range(2, space.nodes + 2))
+        return Filling(own, SKELETONS[space.skeleton].concat(space.nodes))
 
     @cache
     def cost_of(name: str, stride: int, shape: Shape) -> Cost:
         counted = count(OPS[name](shape[0], stride, True, **space.ops[name]), shape)
         return Cost(counted.madds, counted.params)
 
-    def of_state(kind: str, state: int) -> dict[str, Cost]:
+    def of_edge(kind: str, edge: int, state: int) -> dict[str, Cost]:
         own = [probe for probe in probes if (probe.kind, probe.state) == (kind, state)]
-        return {name: sum((cost_of(name, probe.stride, probe.shape) for probe in own), Cost()) for name in space.ops}
+        names = [list(space.ops)[index] for index in space.candidates(kind, edge)]
+        return {name: sum((cost_of(name, probe.stride, probe.shape) for probe in own), Cost()) for name in names}
 
     with torch.device("meta"):
         rest = count(CellNetwork(fill, channels=size.channels, cells=size.cells, classes=classes, stem=stem), image)
-        edges = {
-            kind: [of_state(kind, state) for node in range(space.nodes) for state in range(node + 2)] for kind in KINDS
-        }
-    return EdgeCosts(Cost(rest.madds, rest.params), edges)
+        ends = [(node, state) for node in range(space.nodes) for state in range(node + space.inputs)]
+        edges = {kind: [of_edge(kind, space.edge_index(*end), end[1]) for end in ends] for kind in space.kinds}
+    return EdgeCosts(space, Cost(rest.madds, rest.params), edges)

@@ -1,8 +1,9 @@
 """The merged engine: all that leaves one state at once; the parameters and the mathematics of MixedFanOut.
 
 What the edges of a state have in common is computed once: both poolings and their batch norms, shortcuts. The
-convolutions of one operation on several edges are one. An operation is merged by the terms it is made of
-(:mod:`nas.blocks.segment`), read at construction; one that has none runs edge by edge.
+convolutions of one operation on several edges are one; operations that the same edges have are summed together. An
+operation is merged by the terms it is made of (:mod:`nas.blocks.segment`), read at construction; one that has none runs
+edge by edge.
 """
 
 import logging
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.cells.supernet import MixedFanOut, edge_index
+from nas.cells.supernet import MixedFanOut
 from nas.engine.backend import Backend, Contribution, Summand
 from nas.engine.library.backend import Library
 from nas.engine.native.backend import Native
@@ -30,8 +31,9 @@ BACKENDS: tuple[type[Backend], ...] = (Native, Library)
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation on all edges: its modules and, if it can be merged, its terms."""
+    """One operation on the edges that have it: its place in the space, its modules, its terms if it can be merged."""
 
+    index: int
     modules: tuple[nn.Module, ...]
     terms: Sequence[MergedTerm] | None
 
@@ -40,23 +42,27 @@ class MergedFanOut(MixedFanOut):
     """MixedFanOut's modules, so that a checkpoint fits both engines, run together.
 
     Args:
-        space, state, channels, stride: as of MixedFanOut.
+        space, kind, state, channels: as of MixedFanOut.
         backends: what may compute it, as :data:`BACKENDS`.
     """
 
     def __init__(
         self,
         space: CellSpace,
+        kind: str,
         state: int,
         channels: int,
-        stride: int,
         backends: Sequence[type[Backend]] = BACKENDS,
     ) -> None:
-        super().__init__(space, state, channels, stride)
+        super().__init__(space, kind, state, channels)
         self.backends = backends
-        columns = zip(*self.edges.values(), strict=True)
-        self.operations = [Operation(modules, merge_terms(modules)) for modules in columns]
-        for name, operation in zip(space.ops, self.operations, strict=True):
+        self.groups: dict[tuple[int, ...], list[Operation]] = {}
+        for index, name in enumerate(space.ops):
+            modules = {node: self.operations(node)[index] for node in self.rows if index in self.operations(node)}
+            if not modules:
+                continue
+            operation = Operation(index, tuple(modules.values()), merge_terms(list(modules.values())))
+            self.groups.setdefault(tuple(modules), []).append(operation)
             if operation.terms is None:
                 warn_unmerged(name)
 
@@ -66,15 +72,20 @@ class MergedFanOut(MixedFanOut):
         if torch.is_autocast_enabled(kind):
             state = state.to(torch.get_autocast_dtype(kind))
         state = state.contiguous(memory_format=torch.channels_last)
-        rows = torch.stack([weights[edge_index(node, self.state)] for node in self.readers]).T
-        return [(self.readers[edge], part) for edge, part in self.contributions(state, rows)]
+        parts: list[Contribution] = []
+        for nodes, operations in self.groups.items():
+            rows = torch.stack([weights[self.rows[node]] for node in nodes]).T
+            parts += [(nodes[edge], part) for edge, part in self.contributions(operations, state, rows)]
+        return parts
 
-    def contributions(self, state: Tensor, rows: Tensor) -> list[Contribution]:
-        """What leaves the state, by edge; rows are (operations, edges)."""
-        sums = [backend(state, len(self.readers)) for backend in self.backends]
+    def contributions(self, operations: Sequence[Operation], state: Tensor, rows: Tensor) -> list[Contribution]:
+        """What leaves the state by operations that the same edges have, by edge; rows are (operations, edges)."""
+        sums = [backend(state, rows.shape[1]) for backend in self.backends]
         common: list[Summand] = []
         contributions: list[Contribution] = []
-        for operation, row in zip(self.operations, rows.unbind(), strict=True):
+        each = rows.unbind()
+        for operation in operations:
+            row = each[operation.index]
             if operation.terms is None:
                 contributions += [(edge, row[edge] * module(state)) for edge, module in enumerate(operation.modules)]
             for term in operation.terms or ():

@@ -12,7 +12,7 @@ def random_costs(space: CellSpace, stream: torch.Generator) -> EdgeCosts:
     def costs() -> dict[str, Cost]:
         return {name: Cost(*torch.randint(0, 50, (2,), generator=stream).tolist()) for name in space.ops}
 
-    return EdgeCosts(Cost(100, 7), {kind: [costs() for _ in range(space.edges)] for kind in KINDS})
+    return EdgeCosts(space, Cost(100, 7), {kind: [costs() for _ in range(space.edges)] for kind in KINDS})
 
 
 def random_strengths(space: CellSpace, stream: torch.Generator, levels: int | None = None) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas.bilevel.derivation import Cost, Limits, Option, derive_within, frontier, prune
 from nas.cells.genotype import KINDS, Cell, Genotype
-from nas.cells.supernet import derive, edge_index
+from nas.cells.supernet import derive
 from nas.errors import UsageError
 from nas.space import CellSpace, load
 from tests.bilevel.random_cells import random_costs, random_strengths
@@ -23,7 +23,7 @@ def test_without_limits_it_is_darts_own_cell(text: str, levels: int | None) -> N
     space, stream = load(text), torch.Generator().manual_seed(0)
     for _ in range(4):
         strengths, costs = random_strengths(space, stream, levels), random_costs(space, stream)
-        genotype, option = derive_within(space, strengths, costs, Limits())
+        genotype, option = derive_within(strengths, costs, Limits())
         assert genotype == derive(space, strengths)
         assert genotype.ops == derive(space, strengths).ops
         assert costs.of(genotype) == option.cost
@@ -45,7 +45,7 @@ def every_cell(space: CellSpace) -> list[Cell]:
 def log_strength(space: CellSpace, strengths: dict[str, Tensor], genotype: Genotype) -> float:
     names = list(space.ops)
     return sum(
-        log(strengths[kind][edge_index(node, state), names.index(name)])
+        log(strengths[kind][space.edge_index(node, state), names.index(name)])
         for kind, cell in genotype.cells.items()
         for node, pairs in enumerate(cell.nodes)
         for name, state in pairs
@@ -65,7 +65,7 @@ def test_brute_force_agrees(limited: tuple[str, ...]) -> None:
         ranges = {name: sorted(getattr(cost, name) for _, cost in scored) for name in limited}
         limits = Limits(**{name: values[int(share * (len(values) - 1))] for name, values in ranges.items()})
         best = max(score for score, cost in scored if limits.allow(cost))
-        genotype, option = derive_within(THREE, strengths, costs, limits)
+        genotype, option = derive_within(strengths, costs, limits)
         assert limits.allow(costs.of(genotype)) and costs.of(genotype) == option.cost
         assert option.log_strength == pytest.approx(best, abs=1e-9)
         assert log_strength(THREE, strengths, genotype) == pytest.approx(best, abs=1e-9)
@@ -77,20 +77,20 @@ def test_impossible_limits_name_the_least_cost() -> None:
     every = [costs.of(Genotype(normal, reduce)) for normal in every_cell(THREE) for reduce in every_cell(THREE)]
     madds, params = min(cost.madds for cost in every), min(cost.params for cost in every)
     with pytest.raises(UsageError, match=f"--max-madds.*the least possible is {madds:,} multiply-adds"):
-        derive_within(THREE, strengths, costs, Limits(madds=madds - 1))
+        derive_within(strengths, costs, Limits(madds=madds - 1))
     with pytest.raises(UsageError, match=f"--max-params.*the least possible is {params:,} parameters"):
-        derive_within(THREE, strengths, costs, Limits(params=params - 1))
-    assert derive_within(THREE, strengths, costs, Limits(madds=madds))[1].cost.madds == madds
+        derive_within(strengths, costs, Limits(params=params - 1))
+    assert derive_within(strengths, costs, Limits(madds=madds))[1].cost.madds == madds
     within = min(cost.params for cost in every if cost.madds <= madds)
     assert within > params, "a case in which the limits can be kept, but not at once"
     with pytest.raises(UsageError, match=f"at once: the least possible within the first is {within:,} parameters"):
-        derive_within(THREE, strengths, costs, Limits(madds, params))
+        derive_within(strengths, costs, Limits(madds, params))
 
 
 def test_the_frontier_rises() -> None:
     space, stream = load("darts+sandglass"), torch.Generator().manual_seed(3)
     strengths, costs = random_strengths(space, stream), random_costs(space, stream)
-    front = frontier(space, strengths, costs)
+    front = frontier(strengths, costs)
     assert len(front) > 20
     for better, cheaper in pairwise(front):
         assert better.score > cheaper.score and better.cost.madds > cheaper.cost.madds
@@ -118,5 +118,5 @@ def test_a_strength_of_zero_loses_to_any_other() -> None:
     strengths = {kind: torch.zeros(THREE.edges, len(THREE.ops)) for kind in KINDS}
     strengths["normal"][2, 2] = 1e-45
     costs = random_costs(THREE, torch.Generator().manual_seed(5))
-    genotype, _ = derive_within(THREE, strengths, costs, Limits())
+    genotype, _ = derive_within(strengths, costs, Limits())
     assert genotype == derive(THREE, strengths) and genotype.normal.nodes[1][0] == ("conv_3x3", 0)

@@ -12,7 +12,7 @@ from nas.bilevel.build import build_supernet
 from nas.bilevel.epoch import alpha_entropy
 from nas.cells.genotype import KINDS
 from nas.cells.partial import PartialFanOut, shuffle
-from nas.cells.supernet import MixedFanOut, Supernet, edge_index
+from nas.cells.supernet import MixedFanOut, Supernet
 from nas.errors import UsageError
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
@@ -53,16 +53,16 @@ def test_engines_agree_in_float64(space: str, share: int, size: int) -> None:
     assert all(bool((parameter.grad != 0).all()) for parameter in reference.architecture if parameter.grad is not None)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_contributions_by_hand(stride: int) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_contributions_by_hand(kind: str) -> None:
     """Channel 4j of eight is the mixture's channel j; the others are those passed, times the edge's weight."""
     torch.manual_seed(0)
-    fan_out = PartialFanOut(MixedFanOut, 4, THREE, 0, 8, stride)
+    fan_out = PartialFanOut(MixedFanOut, 4, THREE, kind, 0, 8)
     state, weights = torch.randn(2, 8, 5, 5), torch.rand(5, 3)
     inside = dict(fan_out.inner(state[:, :2], weights))
-    passed = nn.functional.max_pool2d(state[:, 2:], 2, ceil_mode=True) if stride == 2 else state[:, 2:]
+    passed = nn.functional.max_pool2d(state[:, 2:], 2, ceil_mode=True) if kind == "reduce" else state[:, 2:]
     for node, part in fan_out(state, weights):
-        edge = weights[edge_index(node, 0)].sum()
+        edge = weights[THREE.edge_index(node, 0)].sum()
         assert torch.allclose(part[:, [0, 4]], inside[node], atol=1e-6)
         assert torch.allclose(part[:, [1, 5]], edge * passed[:, :2], atol=1e-6)
         assert torch.equal(part, torch.channel_shuffle(torch.cat([inside[node], edge * passed], 1), 4))
@@ -77,6 +77,7 @@ def test_shuffle_keeps_the_memory_format() -> None:
 
 def test_edge_weights_are_a_softmax_per_node_and_decide_the_derivation() -> None:
     supernet = small()
+    edge_index = supernet.space.edge_index
     for weights in supernet.mixing().values():
         sums = [float(weights.detach()[edge_index(node, 0) :][: node + 2].sum()) for node in range(4)]
         assert sums == pytest.approx([1.0] * 4)

@@ -46,9 +46,9 @@ def test_one_operation_of_each_edge_runs(training: bool) -> None:
     supernet.draw(generator(0, "gumbel", 0, 0), tau=1.0)
     ran: Counter[int] = Counter()
     fan_outs = [module for module in supernet.modules() if isinstance(module, MixedFanOut)]
-    edges = [edge for fan_out in fan_outs for edge in fan_out.edges.values()]
+    edges = [fan_out.operations(node) for fan_out in fan_outs for node in fan_out.rows]
     for number, operations in enumerate(edges):
-        for operation in operations:  # type: ignore[attr-defined]
+        for operation in operations.values():
             operation.register_forward_hook(lambda *_, number=number: ran.update([number]))
     supernet(torch.randn(2, 3, 16, 16))
     assert len(edges) == 3 * 14 and list(ran.values()) == [1] * len(edges)
@@ -62,11 +62,25 @@ def test_evaluation_runs_the_best_operation() -> None:
         assert all(weight == 1 for _, weight in supernet.paths(kind))
 
 
+def test_only_operations_that_an_edge_has_are_drawn() -> None:
+    space = replace(THREE, choices={"normal": (("skip_connect", "sep_conv_3x3"),) * 4 + (("sep_conv_3x3",),)})
+    supernet = sampled(space)
+    with torch.no_grad():
+        supernet.alphas["normal"][:, 0] = 100.0
+    for step in range(8):
+        supernet.draw(generator(0, "gumbel", step, 0), tau=5.0)
+        paths = [chosen for chosen, _ in supernet.paths("normal")]
+        assert 0 not in paths and paths[4] == 2
+    loss(supernet, batch(8, dtype=torch.float32)).backward()
+    grad = supernet.alphas["normal"].grad
+    assert grad is not None and bool(grad.isfinite().all()) and not grad[:, 0].any()
+
+
 def test_gradient_of_the_alphas_by_hand() -> None:
     """dw/dα_j = p_c · (δ_cj − p_j) / τ, with p the relaxed probabilities and c the operation that ran."""
     supernet = sampled().double()
     supernet.draw(generator(0, "gumbel", 0, 0), tau=0.7)
-    fan_out = SampledFanOut(THREE, 0, 4, 1).double()
+    fan_out = SampledFanOut(THREE, "normal", 0, 4).double()
     state, factor = torch.randn(2, 4, 8, 8).double(), torch.randn(2, 4, 8, 8).double()
     alpha, noise = supernet.alphas["normal"], supernet.noise["normal"].double()
     relaxed = ((alpha.log_softmax(-1) + noise) / 0.7).softmax(-1).detach()
@@ -74,7 +88,7 @@ def test_gradient_of_the_alphas_by_hand() -> None:
     total = torch.zeros((), dtype=torch.float64)
     for (node, part), row in zip(fan_out(state, supernet.paths("normal")), (0, 2), strict=True):
         chosen = int(relaxed[row].argmax())
-        output = fan_out.edges[str(node)][chosen](state)  # type: ignore[index]
+        output = fan_out.operations(node)[chosen](state)
         torch.testing.assert_close(part, output)
         slope = float((factor * output).sum().detach()) * relaxed[row, chosen] / 0.7
         expected[row] = -slope * relaxed[row]

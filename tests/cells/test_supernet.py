@@ -1,20 +1,17 @@
 """The reference supernet and the derivation of a genotype from alphas."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from nas.blocks import OPS
 from nas.cells.genotype import KINDS
-from nas.cells.supernet import MixedFanOut, Supernet, derive, edge_index
+from nas.cells.supernet import MixedFanOut, Supernet, derive
 from nas.errors import UsageError
 from nas.space import CellSpace, load
 
 THREE = CellSpace("three", "", 2, {"none": {}, "skip_connect": {}, "sep_conv_3x3": {}})
-
-
-def test_edges_are_ordered_by_node_then_state() -> None:
-    rows = [edge_index(node, state) for node in range(4) for state in range(node + 2)]
-    assert rows == list(range(14))
 
 
 def test_derivation_by_hand() -> None:
@@ -48,12 +45,12 @@ def test_settings_travel_with_the_genotype() -> None:
 
 def test_mixture_is_the_weighted_sum() -> None:
     torch.manual_seed(0)
-    fan_out = MixedFanOut(THREE, 0, 4, 1)
+    fan_out = MixedFanOut(THREE, "normal", 0, 4)
     state, weights = torch.randn(2, 4, 8, 8), torch.rand(5, 3)
     contributions = dict(fan_out(state, weights))
     for node in (0, 1):
-        operations = fan_out.edges[str(node)]
-        row = weights[edge_index(node, 0)]
+        operations = fan_out.operations(node)
+        row = weights[THREE.edge_index(node, 0)]
         expected = row[1] * state + row[2] * operations[2](state)
         assert torch.allclose(contributions[node], expected, atol=1e-6)
 
@@ -79,6 +76,29 @@ def test_a_users_operation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OPS, "mine", OPS["conv_3x3"])
     space = CellSpace("mine", "", 2, {"none": {}, "mine": {}})
     assert Supernet(space, channels=4, cells=2).genotype().operations == ["mine"]
+
+
+def test_operations_that_an_edge_does_not_have() -> None:
+    """They weigh 0, learn nothing, are no modules, are never derived, and do not count in the entropy."""
+    edges = (("skip_connect",), ("none", "sep_conv_3x3"), ("skip_connect", "sep_conv_3x3"), ("sep_conv_3x3",))
+    space = replace(THREE, choices={"normal": (*edges, ("none", "skip_connect", "sep_conv_3x3"))})
+    torch.manual_seed(0)
+    supernet = Supernet(space, channels=4, cells=3).double()
+    with torch.no_grad():
+        supernet.alphas["normal"].copy_(torch.tensor([[9.0, 1.0, 5.0]] * 5))
+    mask, weights = space.mask("normal"), supernet.mixing()["normal"]
+    assert mask.sum(1).tolist() == [1, 2, 2, 1, 3] and bool((weights[~mask] == 0).all())
+    torch.testing.assert_close(weights.sum(1), torch.ones(5, dtype=torch.float64))
+    assert space.mask("reduce").all()
+    supernet(torch.randn(2, 3, 8, 8).double()).square().sum().backward()
+    grad = supernet.alphas["normal"].grad
+    assert grad is not None and bool((grad[~mask] == 0).all()) and bool((grad[[1, 2, 4]][mask[[1, 2, 4]]] != 0).all())
+    assert [name for pairs in supernet.genotype().normal.nodes for name, _ in pairs].count("none") == 0
+    assert supernet.genotype().normal.nodes[0] == (("skip_connect", 0), ("sep_conv_3x3", 1))
+    fan_out = MixedFanOut(space, "normal", 0, 4)
+    assert [list(fan_out.operations(node)) for node in (0, 1)] == [[1], [1, 2]]
+    named = [name for name in fan_out.state_dict() if name.startswith("edges.1.")]
+    assert named and all(name.startswith("edges.1.2.") for name in named)
 
 
 def test_a_space_of_nothing() -> None:

@@ -39,10 +39,10 @@ def test_a_limit_is_kept_by_the_real_network() -> None:
     space, stream = load("darts+sandglass"), torch.Generator().manual_seed(1)
     costs = edge_costs(space, Size(8, 5), (3, 32, 32), 10)
     strengths = {kind: torch.randn(space.edges, len(space.ops), generator=stream).softmax(-1) for kind in KINDS}
-    front = frontier(space, strengths, costs)
+    front = frontier(strengths, costs)
     low, high = front[-1].cost.madds, front[0].cost.madds
     for share in (0.25, 0.5, 0.75):
         limit = int(low + share * (high - low))
-        genotype, option = derive_within(space, strengths, costs, Limits(madds=limit))
+        genotype, option = derive_within(strengths, costs, Limits(madds=limit))
         real = count(of_genotype(genotype, channels=8, cells=5).build_meta(), (3, 32, 32))
         assert 0.9 * limit < real.madds <= limit and real.madds == option.cost.madds

@@ -13,7 +13,8 @@ from nas import blocks
 from nas import space as spaces
 from nas.bilevel.gradients import Batch, Learner
 from nas.blocks.layers import FactorizedReduce
-from nas.cells.supernet import FanOut, Supernet
+from nas.cells.partial import PartialFanOut
+from nas.cells.supernet import FanOut, MixedFanOut, Supernet
 from nas.engine import merged, segments
 from nas.engine.backend import Backend, Chain, Contribution, Summand
 from nas.engine.library.backend import Library, mix_common
@@ -33,11 +34,16 @@ SPACES = [
 
 
 def pair(
-    space: CellSpace, fan_out: FanOut = MergedFanOut, *, channels: int = 4, cells: int = 3
+    space: CellSpace,
+    fan_out: FanOut = MergedFanOut,
+    *,
+    channels: int = 4,
+    cells: int = 3,
+    text: FanOut = MixedFanOut,
 ) -> tuple[Supernet, Supernet]:
     """The reference and the merged engine with one state dict, the alphas far from uniform."""
     torch.manual_seed(0)
-    reference = Supernet(space, channels=channels, cells=cells)
+    reference = Supernet(space, channels=channels, cells=cells, fan_out=text)
     for alpha in reference.alphas.values():
         nn.init.normal_(alpha)
     engine = Supernet(space, channels=channels, cells=cells, fan_out=fan_out)
@@ -86,6 +92,41 @@ def test_equals_the_reference_in_float64(name: str, size: int, fan_out: FanOut) 
     assert_close(engine, reference, 1e-9)
     with torch.no_grad():
         torch.testing.assert_close(engine.eval()(data[0]), reference.eval()(data[0]), rtol=1e-9, atol=1e-9)
+
+
+RAGGED = CellSpace(
+    "ragged",
+    "for tests: operations that some edges have and others do not",
+    2,
+    {name: {} for name in ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_5x5")},
+    choices={
+        "normal": (
+            ("skip_connect", "sep_conv_3x3"),
+            ("max_pool_3x3", "skip_connect"),
+            ("skip_connect", "dil_conv_5x5"),
+            ("none", "sep_conv_3x3"),
+            ("max_pool_3x3",),
+        ),
+        "reduce": (
+            ("max_pool_3x3", "dil_conv_5x5"),
+            ("skip_connect", "dil_conv_5x5"),
+            ("max_pool_3x3", "sep_conv_3x3"),
+            ("skip_connect", "sep_conv_3x3"),
+            ("skip_connect", "dil_conv_5x5"),
+        ),
+    },
+)
+
+
+@pytest.mark.parametrize("share", [1, 2])
+def test_edges_with_operations_of_their_own(share: int, fan_out: FanOut) -> None:
+    inner = [fan_out, MixedFanOut]
+    engines = [partial(PartialFanOut, each, share) for each in inner] if share > 1 else inner
+    reference, engine = (each.double() for each in pair(RAGGED, engines[0], channels=8, text=engines[1]))
+    data = batch(13)
+    for supernet in (engine, reference):
+        loss(supernet, data).backward()
+    assert_close(engine, reference, 1e-9)
 
 
 OTHERS = ("sep_conv_7x7", "conv_3x3", "conv_7x1_1x7")
@@ -160,7 +201,7 @@ def test_unusual_operations_are_computed_as_they_are(
     for supernet in (engine, reference):
         loss(supernet, data).backward()
     assert_close(engine, reference, 1e-9)
-    plans = [each.operations[-1].terms for each in engine.modules() if isinstance(each, MergedFanOut)]
+    plans = [each.groups[tuple(each.rows)][-1].terms for each in engine.modules() if isinstance(each, MergedFanOut)]
     assert any(terms is not None for terms in plans) == name.startswith(MERGED)
 
 
@@ -255,7 +296,7 @@ def test_a_copy_is_one_of_its_own(fan_out: FanOut) -> None:
 
 
 def test_one_value_has_no_variance(fan_out: FanOut) -> None:
-    module = fan_out(small_space("sep_conv_3x3"), 0, 8, 1)
+    module = fan_out(small_space("sep_conv_3x3"), "normal", 0, 8)
     with pytest.raises(ValueError, match="more than 1 value"):
         module(torch.randn(1, 8, 1, 1), torch.rand(5, 3))
 
