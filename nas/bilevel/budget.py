@@ -5,6 +5,7 @@ operation on each edge, and of the pair of edges that a node keeps.
 """
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from itertools import combinations
 
 import torch
@@ -51,21 +52,13 @@ class Budget(nn.Module):
         super().__init__()
         self.rate, self.tau, self.tau_min = TRAVEL / max(1, steps) if rate is None else rate, tau, tau_min
         self.kinds, ops = costs.space.kinds, costs.space.ops
-        given = {name: limit for name in ("madds", "params") if (limit := getattr(limits, name)) is not None}
-        bounds = torch.tensor(list(given.values()), dtype=torch.float64)
-
-        def relative(name: str) -> tuple[Tensor, Tensor]:
-            rows = [
-                [[getattr(edge.get(op, Cost()), name) for op in ops] for edge in costs.edges[kind]]
-                for kind in self.kinds
-            ]
-            return torch.tensor(getattr(costs.rest, name)), torch.tensor(rows)
-
-        rest, table = zip(*map(relative, given), strict=True)
-        self.register_buffer("prices", torch.zeros(len(given), dtype=torch.float64))
+        limited = [column for column, limit in enumerate(astuple(limits)) if limit is not None]
+        bounds = torch.tensor([astuple(limits)[column] for column in limited], dtype=torch.float64)
+        rows = [[[astuple(edge.get(op, Cost())) for op in ops] for edge in costs.edges[kind]] for kind in self.kinds]
+        self.register_buffer("prices", torch.zeros(len(limited), dtype=torch.float64))
         fixed = {
-            "rest": torch.stack(rest) / bounds,
-            "table": torch.stack(table) / bounds[:, None, None, None],
+            "rest": torch.tensor(astuple(costs.rest))[limited] / bounds,
+            "table": torch.tensor(rows)[..., limited] / bounds,
             "possible": possible_of(costs.space),
             "member": (member := subsets_of(costs.space)),
             "absent": member.sum(-1) == 0,
@@ -102,7 +95,7 @@ class Budget(nn.Module):
         subsets = torch.einsum("nse,ke->kns", self.member, strength) / tau
         subsets = subsets.masked_fill(self.absent, -torch.inf).softmax(-1)
         kept = torch.einsum("nse,kns->ke", self.member, subsets)
-        return self.rest + torch.einsum("ke,keo,mkeo->m", kept, operations, self.table)
+        return self.rest + torch.einsum("ke,keo,keom->m", kept, operations, self.table)
 
 
 def possible_of(space: CellSpace) -> Tensor:
