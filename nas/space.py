@@ -100,6 +100,12 @@ class CellSpace:
         names = self.choices[kind][edge] if kind in self.choices else self.ops
         return [index for index, name in enumerate(self.ops) if name in names]
 
+    def candidates(self, kind: str, edge: int) -> list[int]:
+        """Of these, what the edge of a found cell may have: no ``none`` where a node keeps some of its edges only."""
+        all_kept = SKELETONS[self.skeleton].inputs_kept is None
+        none = -1 if all_kept or "none" not in self.ops else list(self.ops).index("none")
+        return [index for index in self.options(kind, edge) if index != none]
+
     def mask(self, kind: str) -> Tensor:
         """Whether an edge may have an operation, (edges, operations)."""
         mask = torch.zeros(self.edges, len(self.ops), dtype=torch.bool)

@@ -16,6 +16,7 @@ import nas
 ROOT = Path(nas.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 SHARED = {
+    "amounts",
     "errors",
     "execution",
     "extras",

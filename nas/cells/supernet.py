@@ -184,8 +184,7 @@ def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
             best = []
             for state in range(node + space.inputs):
                 edge = space.edge_index(node, state)
-                allowed = [index for index in space.options(kind, edge) if kept is None or names[index] != "none"]
-                operation = max(allowed, key=strengths[edge].__getitem__)
+                operation = max(space.candidates(kind, edge), key=strengths[edge].__getitem__)
                 best.append((strengths[edge][operation], names[operation], state))
             if kept is not None:
                 best = sorted(best, key=lambda edge: -edge[0])[:kept]
