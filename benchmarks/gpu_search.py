@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from nas import space as spaces
-from nas.bilevel.build import build_supernet, make_learner
+from nas.bilevel.build import build_supernet
+from nas.bilevel.gradients import Learner
 from nas.bilevel.loop import Step
 from nas.commands import bench
 from nas.data.batches import Augmentation, Stream
@@ -38,7 +39,7 @@ def search_step(settings: SearchSettings, root: Path | None, device: str, *, rec
     streams = [Stream(split, augmentation, settings.batch, settings.seed) for split in (train, valid)]
     supernet = build_supernet(settings, spaces.load(settings.space), len(dataset.classes)).to(device)
     supernet.to(memory_format=torch.channels_last)
-    step = Step(supernet, make_learner(supernet, settings, device), *streams)
+    step = Step(supernet, Learner(supernet, settings, device), *streams)
     step.recordable = step.recordable and recorded
     return step
 

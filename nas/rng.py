@@ -15,6 +15,8 @@ PURPOSES = (
     "extra",
     "draw",
     "gumbel",
+    "dirichlet",
+    "perturbation",
 )
 
 

@@ -6,18 +6,19 @@ Presets are named sets of changes to the defaults; an option of the command line
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from nas.errors import UsageError, nearest
+from nas.methods import METHODS, TERMS, parse_regularizers
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-WHAT, LONG, RECIPE, RARE = "What", "How long", "Recipe", "Rarely needed"
+WHAT, LONG, METHOD, RECIPE, RARE = "What", "How long", "Method", "Recipe", "Rarely needed"
 """The parts of a command's help."""
 
 
@@ -33,6 +34,9 @@ class SearchSettings:
     space: str = option("darts", "Search space: a name, names joined by +, or a TOML file.", WHAT)
     data: str = option("cifar10", "Data: cifar10, cifar100, digits, or a folder with train/CLASS and test/CLASS.", WHAT)
     seed: int = option(0, "Seed of everything random.", WHAT, ge=0, lt=2**31)
+    method: str = option(
+        "darts", f"Published method, which brings its parts and constants: {', '.join(METHODS)}.", WHAT
+    )
     order: Literal[1, 2] = option(1, "1: first-order alpha gradient; 2: through one unrolled weight step.", WHAT)
     channels: int = option(16, "Channels C of the first cells.", LONG, ge=2, le=4096)
     cells: int = option(8, "Number of cells L.", LONG, ge=1, le=200)
@@ -55,11 +59,39 @@ class SearchSettings:
     partial: int = option(
         1, "K of PC-DARTS: operations see 1/K of the channels. Brings its own batch and rates.", WHAT, ge=1
     )
-    relaxation: Literal["softmax", "path"] = option(
-        "softmax", "softmax: all operations, weighted; path: one of each edge, drawn anew (GDAS; any engine).", WHAT
+    relaxation: Literal["softmax", "sigmoid", "gumbel", "dirichlet", "path"] = option(
+        "softmax",
+        "Alphas become mixing weights by softmax, sigmoid (no competition), gumbel or dirichlet (drawn each time); "
+        "path: one drawn operation of each edge runs (any engine).",
+        METHOD,
     )
-    tau: float = option(10.0, "First temperature of the drawn paths.", gt=0)
-    tau_min: float = option(0.1, "Last temperature of the drawn paths (linear).", gt=0)
+    perturb: Literal["none", "random", "adversarial", "mutation"] = option(
+        "none",
+        "What the weights' step sees instead of the mixing weights: random or adversarial noise (SDARTS), "
+        "mutation: some edges run one operation (EM-DARTS).",
+        METHOD,
+    )
+    regularize: str = option(
+        "", f"Terms of the alphas' loss with strengths, beta-decay:25,zero-one: {', '.join(TERMS)}.", METHOD
+    )
+    levels: Literal[1, 2] = option(2, "1: alphas and weights learn from the same batch, in one pass.", METHOD)
+    skip: float = option(0.0, "First weight of a skip beside each mixture; falls linearly to 0 (DARTS-).", METHOD, ge=0)
+    sharpness: float = option(0.0, "The alphas' gradient is taken so far uphill (A2M).", METHOD, ge=0)
+    freeze: float = option(
+        0.0,
+        "Cosine of an operation's training and held-out gradients below which it stops learning (OLES).",
+        METHOD,
+        ge=0,
+        le=1,
+    )
+    epsilon: float = option(0.3, "Largest perturbation of a mixing weight at the end.", METHOD, gt=0, le=1)
+    epsilon_min: float = option(0.03, "The same in the first epoch (linear).", METHOD, ge=0, le=1)
+    mutation: float = option(0.125, "Share of the edges mutated in the last epoch; rises from 0.", METHOD, ge=0, le=1)
+    select: Literal["strongest", "threshold", "perturbation", "budget"] = option(
+        "strongest", "How the cell is derived: see nas derive.", METHOD
+    )
+    tau: float = option(10.0, "First temperature of gumbel and path.", METHOD, gt=0)
+    tau_min: float = option(0.1, "Last temperature of gumbel and path (linear).", METHOD, gt=0)
     recompute: bool = option(
         False, "Keep only the cells' inputs and compute the rest again in the backward pass: less memory, slower."
     )
@@ -69,7 +101,8 @@ class SearchSettings:
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: mixed precision.")
 
     def __post_init__(self) -> None:
-        if self.alphas_from >= self.epochs:
+        parse_regularizers(self.regularize)
+        if self.alphas_from >= self.epochs and self.select != "perturbation":
             raise ValueError(
                 f"--alphas-from {self.alphas_from}: in --epochs {self.epochs} the alphas would never learn"
             )
@@ -77,10 +110,30 @@ class SearchSettings:
             raise ValueError(
                 f"--partial {self.partial}: --channels {self.channels} must be a multiple of it, at least its double"
             )
-        if self.relaxation == "path" and self.order == 2:
-            raise ValueError("--relaxation path and --order 2 do not go together: drawn paths are first order")
-        if self.relaxation == "path" and self.partial > 1:
-            raise ValueError(f"--relaxation path and --partial {self.partial} do not go together: choose one")
+        for (first, second, reason), refused in self._conflicts().items():
+            if refused:
+                raise ValueError(f"--{first} and --{second} do not go together: {reason}")
+
+    def _conflicts(self) -> dict[tuple[str, str, str], bool]:
+        """Pairs of options and why the one makes no sense with the other; whether both are set."""
+        path, order, levels = self.relaxation == "path", self.order == 2, self.levels == 1
+        perturbs, partial = self.perturb != "none", f"partial {self.partial}"
+        return {
+            ("relaxation path", "order 2", "drawn paths are first order"): path and order,
+            ("relaxation path", partial, "choose one"): path and self.partial > 1,
+            ("relaxation path", f"perturb {self.perturb}", "a path has no weights to perturb"): path and perturbs,
+            ("relaxation path", "skip", "a path has no mixture to stand beside"): path and self.skip > 0,
+            ("relaxation path", "freeze", "what is not drawn has no gradient"): path and self.freeze > 0,
+            ("relaxation sigmoid", "perturb", "its weights are no probabilities"): self.relaxation == "sigmoid"
+            and perturbs,
+            ("levels 1", "order 2", "there is no inner step to unroll"): levels and order,
+            ("levels 1", "perturb", "both halves share one pass"): levels and perturbs,
+            ("levels 1", "sharpness", "both halves share one pass"): levels and self.sharpness > 0,
+            ("levels 1", "freeze", "there are no held-out gradients"): levels and self.freeze > 0,
+            ("order 2", "sharpness", "its gradient is of first order"): order and self.sharpness > 0,
+            ("order 2", "freeze", "its alpha step has no plain gradient of the weights"): order and self.freeze > 0,
+            (partial, "skip", "channels that pass by are a skip already"): self.partial > 1 and self.skip > 0,
+        }
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -169,12 +222,6 @@ SEARCH_PRESETS: dict[str, dict[str, Any]] = {
 
 IMAGENET: dict[str, Any] = {"crop": "resized", "cutout": False, "drop_path": 0.0, "auxiliary": 0.0, "clip": 0.0}
 """Common to the recipes for image folders."""
-
-PARTIAL_PRESETS: dict[str, dict[str, Any]] = {
-    **SEARCH_PRESETS,
-    "paper": {"batch": 256, "lr": 0.1, "lr_min": 0.0, "alpha_lr": 6e-4, "alphas_from": 15},
-}
-"""The same with partial channels: ``paper`` is Xu et al., PC-DARTS, ICLR 2020, §4.2."""
 
 TRAIN_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -285,9 +332,16 @@ def resolve(
 
 
 def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
-    """:func:`resolve` for a search, whose presets depend on whether channels are partial."""
-    settings = resolve(SearchSettings, SEARCH_PRESETS, preset, *changes)
-    return resolve(SearchSettings, PARTIAL_PRESETS, preset, *changes) if settings.partial > 1 else settings
+    """:func:`resolve` for a search, whose method stands below its preset; partial channels are PC-DARTS'."""
+    given = {name: value for change in changes for name, value in change.items() if value is not None}
+    method = given.get("method", "pc-darts" if given.get("partial", 1) != 1 else "darts")
+    if method not in METHODS:
+        raise UsageError(f'--method "{method}": {nearest(method, list(METHODS))}')
+    parts = {name: value for name, value in METHODS[method].items() if name != "warmup"}
+    presets = {name: {**parts, **preset, "method": method} for name, preset in SEARCH_PRESETS.items()}
+    settings = resolve(SearchSettings, presets, preset, given)
+    warmup = round(METHODS[method].get("warmup", 0.0) * settings.epochs)
+    return settings if "alphas_from" in given else replace(settings, alphas_from=warmup)
 
 
 def make(kind: type[Settings], values: Mapping[str, Any], where: str = "settings") -> Settings:

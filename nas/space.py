@@ -8,7 +8,7 @@ operations of sandglass.toml, with t set to 6.
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -100,12 +100,23 @@ class CellSpace:
         names = self.choices[kind][edge] if kind in self.choices else self.ops
         return [index for index, name in enumerate(self.ops) if name in names]
 
+    def candidates(self, kind: str, edge: int) -> list[int]:
+        """Of these, what the edge of a found cell may have: no ``none`` where a node keeps some of its edges only."""
+        all_kept = SKELETONS[self.skeleton].inputs_kept is None
+        none = -1 if all_kept or "none" not in self.ops else list(self.ops).index("none")
+        return [index for index in self.options(kind, edge) if index != none]
+
     def mask(self, kind: str) -> Tensor:
         """Whether an edge may have an operation, (edges, operations)."""
         mask = torch.zeros(self.edges, len(self.ops), dtype=torch.bool)
         for edge in range(self.edges):
             mask[edge, self.options(kind, edge)] = True
         return mask
+
+    def with_operation(self, name: str) -> "CellSpace":
+        """The space with one more operation on every edge, in the last place."""
+        choices = {kind: tuple((*edge, name) for edge in edges) for kind, edges in self.choices.items()}
+        return replace(self, ops={**self.ops, name: {}}, choices=choices)
 
     def settings_of(self, operations: list[str]) -> dict[str, dict[str, Any]]:
         """The settings of those of ``operations`` that have any, as a genotype keeps them."""

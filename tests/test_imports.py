@@ -15,7 +15,20 @@ import nas
 
 ROOT = Path(nas.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-SHARED = {"errors", "execution", "extras", "files", "knobs", "plugins", "rng", "settings", "skeleton", "space"}
+SHARED = {
+    "amounts",
+    "errors",
+    "execution",
+    "extras",
+    "files",
+    "knobs",
+    "methods",
+    "plugins",
+    "rng",
+    "settings",
+    "skeleton",
+    "space",
+}
 """Modules at the top that any folder but ``blocks`` may import."""
 MAY_IMPORT: dict[str, set[str]] = {
     "blocks": set(),

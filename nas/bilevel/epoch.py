@@ -8,7 +8,9 @@ from nas.run.log import SearchEpoch
 from nas.train.session import Session
 
 
-def end_epoch(session: Session[SearchEpoch], supernet: Supernet, valid: tuple[float, float], batch: int) -> None:
+def end_epoch(
+    session: Session[SearchEpoch], supernet: Supernet, valid: tuple[float, float], batch: int, alignment: float | None
+) -> None:
     """Logs the epoch; ``valid`` is the supernet's (loss, accuracy) on held-out images."""
     sums, genotype, entropy = session.sums(), supernet.genotype(), alpha_entropy(supernet)
     accuracy, skips = sums["correct"] / (session.per_epoch * batch), skip_share(genotype)
@@ -22,6 +24,7 @@ def end_epoch(session: Session[SearchEpoch], supernet: Supernet, valid: tuple[fl
         betas={kind: beta.tolist() for kind, beta in supernet.betas.items()} if supernet.betas else None,
         entropy=entropy,
         skip_share=skips,
+        alignment=alignment,
         genotype=genotype.document(),
     )
 

@@ -3,30 +3,37 @@
 First order is one function called twice; second order is :mod:`nas.bilevel.second_order`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
+from nas.bilevel.freezing import Freezer
+from nas.bilevel.moment import Moment
+from nas.bilevel.perturbation import PERTURBATIONS, Mixing
+from nas.bilevel.regularizers import make_penalty
+from nas.bilevel.relaxation import Relaxation
 from nas.bilevel.second_order import Batch, unrolled_gradient
+from nas.cells.supernet import Supernet
+from nas.execution import mixed
 from nas.settings import SearchSettings
-
-Loss = Callable[[Batch], tuple[Tensor, Tensor]]
-"""The network on a batch of images and labels: (mean cross-entropy, a scalar; logits)."""
+from nas.train.session import Stateful
 
 
 class Learner:
-    """A supernet's two parameter sets with their optimisers.
+    """A supernet's two parameter sets with their optimisers, and the parts of the search's method.
 
     Args:
-        weights, alphas: parameters.
-        loss: of a batch, under the parameters' current values.
-        settings: learning rates and so on.
+        supernet: whose relaxation is drawn anew for each half of a step.
+        settings: learning rates, perturbation, regularizers and so on.
+        device: where a mixed precision is to work.
     """
 
-    def __init__(
-        self, weights: Sequence[nn.Parameter], alphas: Sequence[nn.Parameter], loss: Loss, settings: SearchSettings
-    ) -> None:
-        self.weights, self.alphas, self.loss, self.settings = list(weights), list(alphas), loss, settings
+    def __init__(self, supernet: Supernet, settings: SearchSettings, device: str = "cpu") -> None:
+        self.supernet, self.settings, self.device = supernet, settings, device
+        self.weights, self.alphas = supernet.weights, supernet.architecture
         self.weight_optimizer = optim.SGD(
             self.weights, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
@@ -37,6 +44,42 @@ class Learner:
             weight_decay=settings.alpha_weight_decay,
             capturable=self.alphas[0].is_cuda,
         )
+        self.perturb = PERTURBATIONS[settings.perturb]
+        self.penalty = make_penalty(settings.regularize)
+        self.freezer = Freezer(supernet, settings.freeze) if settings.freeze else None
+        self.moment = Moment(settings.seed)
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """What learns beside the supernet, by its name in a checkpoint."""
+        parts: dict[str, Stateful] = {"weights": self.weight_optimizer, "alphas": self.alpha_optimizer}
+        return {**parts, "freezer": self.freezer} if self.freezer else parts
+
+    @property
+    def constant(self) -> bool:
+        """Whether every step computes the same function of its batches, so that it can be recorded."""
+        first_order, plain = self.settings.order == 1, self.settings.relaxation == "softmax"
+        return first_order and plain and not (self.perturb or self.penalty or self.freezer or self.settings.skip)
+
+    def begin(self, moment: Moment) -> None:
+        """Begins half a step: draws its mixing weights and sets what changes over the epochs."""
+        self.moment = moment
+        if isinstance(self.supernet.relax, Relaxation):
+            self.supernet.relax.draw(moment)
+        if self.supernet.skip is not None:
+            self.supernet.skip = self.settings.skip * (1 - moment.share)
+
+    def end(self) -> None:
+        """Ends a step: the supernet mixes without noise again."""
+        if isinstance(self.supernet.relax, Relaxation):
+            self.supernet.relax.clear()
+
+    def loss(self, batch: Batch, mixing: Mixing | None = None) -> tuple[Tensor, Tensor]:
+        """(Mean cross-entropy, logits) of a batch, under these mixing weights or the supernet's own."""
+        images, labels = batch
+        with mixed(self.settings.precision, self.device):
+            logits = self.supernet(images, mixing)
+        return F.cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, labels), logits
 
     def step_weights(self, train: Batch) -> tuple[Tensor, Tensor]:
         """One SGD step on a training batch: its (loss, logits)."""
@@ -46,7 +89,15 @@ class Learner:
 
     def differentiate_weights(self, train: Batch) -> tuple[Tensor, Tensor]:
         """The first half of :meth:`step_weights`: the gradient. No gradient of the alphas is computed."""
-        return self.differentiate(self.weights, self.alphas, train)
+        with constant(self.alphas):
+            mixing = None
+            if self.perturb:
+                with constant(self.weights):
+                    mixing = self.perturb(self, train, self.moment)
+            result = self.differentiate(self.weights, train, mixing)
+        if self.freezer:
+            self.freezer.freeze()
+        return result
 
     def update_weights(self) -> None:
         """The second half: the update."""
@@ -55,24 +106,71 @@ class Learner:
 
     def step_alphas(self, train: Batch, valid: Batch) -> None:
         """One Adam step on a held-out batch; in first order no gradient of the weights is computed."""
-        if self.settings.order == 1:
-            self.differentiate(self.alphas, self.weights, valid)
-        else:
-            for alpha, gradient in zip(self.alphas, unrolled_gradient(self, train, valid), strict=True):
-                alpha.grad = gradient
+        self.differentiate_alphas(train, valid)
+        if self.settings.sharpness:
+            with shifted(self.alphas, self.settings.sharpness):
+                self.differentiate_alphas(train, valid)
         self.alpha_optimizer.step()
 
+    def step_both(self, train: Batch) -> tuple[Tensor, Tensor]:
+        """One level: the alphas' step and the weights' gradient from one backward pass on a training batch."""
+        result = self.differentiate([*self.weights, *self.alphas], train)
+        self.add_penalty()
+        self.alpha_optimizer.step()
+        return result
+
+    def differentiate_alphas(self, train: Batch, valid: Batch) -> None:
+        """Sets the alphas' gradients, regularizers included."""
+        if self.settings.order == 2:
+            for alpha, gradient in zip(self.alphas, unrolled_gradient(self, train, valid), strict=True):
+                alpha.grad = gradient
+        elif self.freezer:
+            self.differentiate([*self.weights, *self.alphas], valid)
+            self.freezer.hold()
+        else:
+            with constant(self.weights):
+                self.differentiate(self.alphas, valid)
+        self.add_penalty()
+
+    def add_penalty(self) -> None:
+        """Adds the gradient of the regularizers to the alphas' own."""
+        if self.penalty:
+            self.penalty(self.supernet, self.moment).backward()
+
     def differentiate(
-        self, learning: Sequence[nn.Parameter], fixed: Sequence[nn.Parameter], batch: Batch
+        self, learning: Sequence[nn.Parameter], batch: Batch, mixing: Mixing | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Sets the gradients of those that learn, and of no others: the batch's (loss, logits)."""
-        for parameter in fixed:
-            parameter.requires_grad_(False)
+        """Sets the gradients of those that learn: the batch's (loss, logits)."""
         for parameter in learning:
-            parameter.requires_grad_(True)
             parameter.grad = None
-        loss, logits = self.loss(batch)
+        loss, logits = self.loss(batch, mixing)
         loss.backward()
-        for parameter in fixed:
-            parameter.requires_grad_(True)
         return loss.detach(), logits.detach()
+
+
+@contextmanager
+def constant(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """A context in which no gradient of the parameters is computed."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def shifted(parameters: Sequence[nn.Parameter], rate: float) -> Iterator[None]:
+    """A context in which the parameters are uphill by ``rate`` times their gradients."""
+    before = [parameter.detach().clone() for parameter in parameters]
+    with torch.no_grad():
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.add_(parameter.grad, alpha=rate)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, before, strict=True):
+                parameter.copy_(value)

@@ -2,16 +2,18 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from nas.bilevel.build import build_supernet, make_learner
+from nas.bilevel.alignment import layer_alignment
+from nas.bilevel.build import build_supernet
 from nas.bilevel.epoch import end_epoch
 from nas.bilevel.gradients import Learner
+from nas.bilevel.moment import Moment
 from nas.bilevel.recorded import Recorded
-from nas.bilevel.relaxation import draw_paths
 from nas.cells.supernet import Supernet
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
@@ -25,9 +27,6 @@ from nas.train.preflight import announce, measure
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful, Watch
 from nas.train.start import load_data
-
-Draw = Callable[[int], None]
-"""Draws what is random in the alphas' (0) and in the weights' (1) half of a step."""
 
 
 def search(
@@ -50,7 +49,7 @@ def search(
     train, valid = dataset.divided(len(dataset.train) // 2, settings.seed)
     augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device)
     supernet = build_supernet(settings, space, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)
-    learner = make_learner(supernet, settings, device)
+    learner = Learner(supernet, settings, device)
     step = Step(
         supernet,
         learner,
@@ -67,10 +66,10 @@ def search(
             set_rate(learner.weight_optimizer, learning_rate(settings, epoch))
             supernet.train()
             for number in session.steps():
-                draw = partial(draw_paths, supernet, settings, epoch, number)
-                loss, right = step(number, alphas=epoch >= settings.alphas_from, draw=draw)
+                loss, right = step(Moment(settings.seed, epoch, settings.epochs, number))
                 session.add(loss=loss, correct=right)
-            end_epoch(session, supernet, evaluate(supernet, valid, augmentation), settings.batch)
+            alignment = step.alignment(session.step - 1)
+            end_epoch(session, supernet, evaluate(supernet, valid, augmentation), settings.batch, alignment)
     return supernet
 
 
@@ -86,33 +85,42 @@ class Step:
     def __init__(self, supernet: Supernet, learner: Learner, train: Stream, valid: Stream) -> None:
         self.supernet, self.learner, self.train, self.valid = supernet, learner, train, valid
         on_device = train.split.images.is_cuda and valid.split.images.is_cuda
-        on_device &= "noise" not in supernet.space.ops  # which the host draws
-        self.recordable = on_device and learner.settings.order == 1 and learner.settings.relaxation == "softmax"
+        drawn = "noise" in supernet.space.ops  # by the host
+        self.recordable = on_device and learner.constant and not drawn
         self.recorded: dict[bool, Recorded] = {}
 
-    def __call__(self, number: int, *, alphas: bool = True, draw: Draw = lambda half: None) -> tuple[Tensor, Tensor]:
-        """(Loss on the training batch, how many of it were right); the alphas learn if ``alphas``."""
-        inputs = [*self.train.drawn(number), *self.valid.drawn(number)]
-        gradients: Callable[..., tuple[Tensor, Tensor]] = partial(self.gradients, alphas, draw)
+    def __call__(self, moment: Moment) -> tuple[Tensor, Tensor]:
+        """(Loss on the training batch, how many of it were right)."""
+        alphas = moment.epoch >= self.learner.settings.alphas_from
+        inputs = [*self.train.drawn(moment.step), *self.valid.drawn(moment.step)]
+        gradients: Callable[..., tuple[Tensor, Tensor]] = partial(self.gradients, alphas, moment)
         if self.recordable:
             if alphas not in self.recorded:
                 self.recorded[alphas] = Recorded(gradients, inputs, self.changed)
             gradients = self.recorded[alphas]
         loss, right = gradients(*inputs)
         self.learner.update_weights()
+        self.learner.end()
         return loss, right
 
     def gradients(
-        self, alphas: bool, draw: Draw, indices: Tensor, numbers: Tensor, *held_out: Tensor
+        self, alphas: bool, moment: Moment, indices: Tensor, numbers: Tensor, *held_out: Tensor
     ) -> tuple[Tensor, Tensor]:
         """A step up to the update of the weights, whose learning rate changes; inputs as :meth:`Stream.drawn` gives."""
-        train = self.train.batch_of(indices, numbers)
-        if alphas:
-            draw(0)
-            self.learner.step_alphas(train, self.valid.batch_of(*held_out))
-        draw(1)
-        loss, logits = self.learner.differentiate_weights(train)
+        train, learner = self.train.batch_of(indices, numbers), self.learner
+        single = learner.settings.levels == 1
+        if alphas and not single:
+            learner.begin(moment)
+            learner.step_alphas(train, self.valid.batch_of(*held_out))
+        learner.begin(replace(moment, half=1))
+        loss, logits = learner.step_both(train) if alphas and single else learner.differentiate_weights(train)
         return loss, correct(logits, train[1])
+
+    def alignment(self, number: int) -> float | None:
+        """The layer alignment on a step's training batch; None: paths are drawn, which have no mixing weights."""
+        if self.learner.settings.relaxation == "path":
+            return None
+        return layer_alignment(self.supernet, self.train.at(number))
 
     def changed(self) -> dict[str, Tensor]:
         """All that :meth:`gradients` changes, by name; an optimiser without a history has nothing yet."""
@@ -140,8 +148,7 @@ def open_session(
     watch: Watch[SearchEpoch] | None,
 ) -> Session[SearchEpoch]:
     """The session of a search, at its newest checkpoint."""
-    weights, alphas = learner.weight_optimizer, learner.alpha_optimizer
-    parts: dict[str, Stateful] = {"supernet": supernet, "weights": weights, "alphas": alphas}
+    parts: dict[str, Stateful] = {"supernet": supernet, **learner.parts}
     title = f"search {space} s{settings.seed}"
     session = Session(run, parts, SearchEpoch, epochs=settings.epochs, steps=steps, title=title, watch=watch)
     session.restore()
@@ -151,10 +158,11 @@ def open_session(
 def rehearsal(supernet: Supernet, settings: SearchSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
     """A whole step on a copy of the supernet and so many random images: it changes nothing."""
     copied = copy.deepcopy(supernet)
-    learner = make_learner(copied, settings, device)
+    learner = Learner(copied, settings, device)
 
     def step(images: int) -> None:
         batch = dataset.random_batch(images, device)
+        learner.begin(Moment(settings.seed))
         learner.step_alphas(batch, batch)
         learner.step_weights(batch)
 

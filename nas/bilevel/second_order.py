@@ -1,6 +1,6 @@
 """The alphas' gradient through one unrolled step of the weights (Liu et al., DARTS, ICLR 2019, Eq. 6–8)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -16,9 +16,10 @@ class Bilevel(Protocol):
 
     weights: list[nn.Parameter]
     alphas: list[nn.Parameter]
-    loss: Callable[[Batch], tuple[Tensor, Tensor]]
     settings: SearchSettings
     weight_optimizer: optim.SGD
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]: ...
 
 
 def unrolled_gradient(learner: Bilevel, train: Batch, valid: Batch) -> list[Tensor]:

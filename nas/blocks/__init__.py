@@ -17,6 +17,7 @@ OPS: dict[str, Builder] = {
     "max_pool_3x3": darts.max_pool_3x3,
     "avg_pool_3x3": darts.avg_pool_3x3,
     "skip_connect": darts.skip_connect,
+    "auxiliary_skip": darts.skip_connect,  # DARTS-' own, beside a mixture and never in a cell
     "sep_conv_3x3": darts.sep_conv_3x3,
     "sep_conv_5x5": darts.sep_conv_5x5,
     "sep_conv_7x7": darts.sep_conv_7x7,

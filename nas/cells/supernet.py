@@ -6,6 +6,7 @@ from math import inf
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks import OPS
@@ -52,15 +53,21 @@ class MixedFanOut(nn.Module):
 
 
 FanOut = Callable[[CellSpace, str, int, int], nn.Module]
-Relax = Callable[[str, Tensor], Tensor]
-"""A cell kind and its alphas (edges, operations) → their mixing weights, of the same shape.
-
-An alpha is −∞ where the edge does not have the operation, which must then weigh 0."""
 
 
-def softmax(kind: str, alphas: Tensor) -> Tensor:
-    """DARTS' own relaxation, over the operations of an edge, ``none`` included (Eq. 2)."""
-    return alphas.softmax(dim=-1)
+class Softmax:
+    """What makes mixing weights of alphas: the softmax over an edge's operations, ``none`` included (Eq. 2)."""
+
+    def __call__(self, kind: str, alphas: Tensor) -> Any:
+        """The alphas of a cell kind, (edges, operations) → what its fan-outs weigh with now, a row an edge.
+
+        An alpha is −∞ where the edge does not have the operation, which must then weigh 0.
+        """
+        return self.strengths(alphas)
+
+    def strengths(self, alphas: Tensor) -> Tensor:
+        """The weights free of noise, (edges, operations): what a cell is derived from."""
+        return alphas.softmax(dim=-1)
 
 
 class Supernet(nn.Module):
@@ -75,7 +82,9 @@ class Supernet(nn.Module):
         edge_weights: learn also one number an edge, the betas, (edges,) per cell kind: edge normalisation (Xu et al.,
             PC-DARTS, ICLR 2020, §3.3).
         recompute: as of :class:`CellNetwork`.
-        relax: what makes mixing weights of alphas.
+        relax: what makes mixing weights of alphas; None: :class:`Softmax`.
+        skip: whether each edge has a skip connection beside its mixture, weighed by :attr:`skip` (Chu et al., DARTS-,
+            ICLR 2021, Eq. 4); it is no part of any cell that is derived.
     """
 
     def __init__(
@@ -88,10 +97,13 @@ class Supernet(nn.Module):
         fan_out: FanOut = MixedFanOut,
         edge_weights: bool = False,
         recompute: bool = False,
-        relax: Relax = softmax,
+        relax: Softmax | None = None,
+        skip: bool = False,
     ) -> None:
         super().__init__()
-        self.space, self.relax = space, relax
+        self.space, self.relax = space, relax or Softmax()
+        self.skip = 1.0 if skip else None
+        candidates = space.with_operation("auxiliary_skip") if skip else space
         skeleton = SKELETONS[space.skeleton]
         edges = (space.edges, len(space.ops))
         self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(edges)) for kind in space.kinds})
@@ -102,7 +114,7 @@ class Supernet(nn.Module):
 
         def fill(kind: str, width: int) -> Filling:
             states = range(space.inputs + space.nodes - 1)
-            return Filling([fan_out(space, kind, state, width) for state in states], skeleton.concat(space.nodes))
+            return Filling([fan_out(candidates, kind, state, width) for state in states], skeleton.concat(space.nodes))
 
         self.network = CellNetwork(
             fill, channels=channels, cells=cells, classes=classes, affine=False, recompute=recompute
@@ -123,9 +135,16 @@ class Supernet(nn.Module):
         alphas: Tensor = self.alphas[kind]
         return alphas.masked_fill(self.get_buffer(f"absent_{kind}"), -inf) if kind in self.space.choices else alphas
 
-    def mixing(self) -> dict[str, Tensor]:
-        """The relaxed alphas; times the softmax of the betas over a node's edges."""
-        mixing = {kind: self.relax(kind, self.scores(kind)) for kind in self.alphas}
+    def mixing(self) -> dict[str, Any]:
+        """What the fan-outs of each cell kind weigh with now: the relaxed alphas."""
+        return self.weighted({kind: self.relax(kind, self.scores(kind)) for kind in self.alphas})
+
+    def strengths(self) -> dict[str, Tensor]:
+        """The mixing weights free of noise."""
+        return self.weighted({kind: self.relax.strengths(self.scores(kind)) for kind in self.alphas})
+
+    def weighted(self, mixing: dict[str, Any]) -> dict[str, Any]:
+        """The mixing weights times the softmax of the betas over a node's edges, if there are betas."""
         reads = [node + self.space.inputs for node in range(self.space.nodes)]
         for kind, beta in self.betas.items():
             mixing[kind] = mixing[kind] * torch.cat([edges.softmax(0) for edges in beta.split(reads)])[:, None]
@@ -133,13 +152,18 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor, mixing: Mapping[str, Any] | None = None) -> Tensor:
         """(N, 3, H, W) → logits (N, classes), under mixing weights of each cell kind; None: its own."""
-        mixing = self.mixing() if mixing is None else mixing
-        logits: Tensor = self.network(images, [mixing[kind] for kind in self.network.kinds])
+        logits: Tensor = self.network(images, self.cell_weights(self.mixing() if mixing is None else mixing))
         return logits
+
+    def cell_weights(self, mixing: Mapping[str, Any]) -> list[Any]:
+        """The mixing weights of each cell, of its kind; with those of the skips beside the mixtures, if there are."""
+        if self.skip is not None:
+            mixing = {kind: F.pad(weights, (0, 1), value=self.skip) for kind, weights in mixing.items()}
+        return [mixing[kind] for kind in self.network.kinds]
 
     def genotype(self) -> Genotype:
         """The cell the alphas stand for now."""
-        return derive(self.space, {kind: weights.detach() for kind, weights in self.mixing().items()})
+        return derive(self.space, {kind: weights.detach() for kind, weights in self.strengths().items()})
 
 
 def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
@@ -161,8 +185,7 @@ def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
             best = []
             for state in range(node + space.inputs):
                 edge = space.edge_index(node, state)
-                allowed = [index for index in space.options(kind, edge) if kept is None or names[index] != "none"]
-                operation = max(allowed, key=strengths[edge].__getitem__)
+                operation = max(space.candidates(kind, edge), key=strengths[edge].__getitem__)
                 best.append((strengths[edge][operation], names[operation], state))
             if kept is not None:
                 best = sorted(best, key=lambda edge: -edge[0])[:kept]

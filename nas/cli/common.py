@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 import typer
 
 from nas.errors import UsageError
-from nas.settings import LONG, RARE, RECIPE, WHAT
+from nas.settings import LONG, METHOD, RARE, RECIPE, WHAT
 
 if TYPE_CHECKING:
     from nas.execution import Execution
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 WHERE = "Where"
-PANELS = (WHAT, LONG, WHERE, RECIPE, RARE)
+PANELS = (WHAT, METHOD, LONG, WHERE, RECIPE, RARE)
 """The panels of a command's help, in their order."""
 
 Runs = Annotated[

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from nas.amounts import short
 from nas.run.names import ARCHITECTURE, FRONT
-from nas.tuning.budgets import short
 from nas.tuning.front import label, winners
 from nas.tuning.results import Final, PublishedResult, StudySummary, TrialResult, TuneResult
 

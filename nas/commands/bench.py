@@ -17,8 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from nas.bilevel.build import build_supernet, make_learner
-from nas.bilevel.relaxation import draw_paths
+from nas.bilevel.build import build_supernet
+from nas.bilevel.gradients import Learner
+from nas.bilevel.moment import Moment
 from nas.blocks.layers import without_grids
 from nas.cells import genotype
 from nas.cells.found import found_network
@@ -91,15 +92,15 @@ def search_step(workload: Workload, way: str, batch: Batch) -> Step:
     size = {"channels": workload.channels, "cells": workload.cells}
     settings = make(SearchSettings, {**size, **SEARCH_CHANGES[way]}, f"bench {way}")
     supernet = build_supernet(settings, load(workload.space), 10).to(workload.device)
-    learner = make_learner(supernet, settings, workload.device)
+    learner = Learner(supernet, settings, workload.device)
     steps = itertools.count()
     batch = layout(supernet, batch, way != "reference")
 
     def lean() -> None:
         step = next(steps)
-        draw_paths(supernet, settings, 0, step, 0)
+        learner.begin(Moment(0, step=step))
         learner.step_alphas(batch, batch)
-        draw_paths(supernet, settings, 0, step, 1)
+        learner.begin(Moment(0, step=step, half=1))
         learner.step_weights(batch)
 
     def textbook() -> None:

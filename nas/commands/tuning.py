@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nas.amounts import parse
 from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import advice
 from nas.commands.targets import architecture_of
@@ -18,7 +19,6 @@ from nas.run.folder import Run, create, runs_root
 from nas.settings import TrainSettings, TuneSettings
 from nas.train.start import load_data
 from nas.tuning import plan
-from nas.tuning.budgets import parse
 from nas.tuning.space import FamilySpace, GenotypeSpace, Restriction, family_space, genotype_space
 from nas.tuning.spec import TuneSpec
 from nas.tuning.tuner import Tuner
@@ -100,7 +100,7 @@ def limits_of(budgets: Sequence[str], subject: bool, settings: TrainSettings) ->
         raise UsageError("nas tune needs --space (or --genotype) and --budget, each at least once")
     if settings.freeze:
         raise UsageError(f"--freeze {settings.freeze}: a trial has no trained weights to keep")
-    return tuple(sorted({parse(text) for text in budgets}))
+    return tuple(sorted({parse(text, "--budget") for text in budgets}))
 
 
 def check_packages(execution: Execution, gpus: float | None) -> None:

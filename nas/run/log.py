@@ -28,6 +28,7 @@ class SearchEpoch(Epoch):
         betas: per cell kind (edges,), where edges have weights of their own.
         entropy: mean entropy of the mixing weights of an edge, in nats.
         skip_share: share of the genotype's edges that are skip connections.
+        alignment: of the normal cells' gradients (Λ-DARTS); None: there are no two of them.
         genotype: the document of the cell so far.
     """
 
@@ -37,4 +38,5 @@ class SearchEpoch(Epoch):
     betas: dict[str, list[float]] | None = None
     entropy: float
     skip_share: float
+    alignment: float | None = None
     genotype: dict[str, Any]

@@ -1,11 +1,11 @@
 """Budgets of multiply-adds: what fits one, and how a network is brought up to it."""
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+from nas.amounts import short
 from nas.architecture import Architecture
 from nas.errors import UsageError
 from nas.knobs import Knob, Level, Values
@@ -15,24 +15,6 @@ GAP = 0.03
 """A network further than this share below its budget does not fill it."""
 THIN = 5
 """So many values of each knob are looked at for what can be reached at all."""
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-
-
-def parse(text: str) -> int:
-    """``20M``, ``1.5G``, ``800K`` or a plain number, in multiply-adds.
-
-    Raises:
-        UsageError: not of that form, or below 1.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text.strip(), re.IGNORECASE)
-    if not match or not (value := round(float(match[1]) * UNITS[match[2].upper()])):
-        raise UsageError(f'--budget "{text}": it must be a number of multiply-adds such as 20M')
-    return value
-
-
-def short(madds: int) -> str:
-    """A budget as its user would write it: 20M."""
-    return f"{madds / 10**6:.6g}M"
 
 
 class Rejection(Exception):

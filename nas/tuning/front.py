@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from nas.tuning.budgets import short
+from nas.amounts import short
 from nas.tuning.results import TrialResult
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, cast
 
+from nas.amounts import short
 from nas.knobs import Knob, Level, Values
 from nas.rng import number
-from nas.tuning.budgets import Budgets, Point, Rejection, short
+from nas.tuning.budgets import Budgets, Point, Rejection
 from nas.tuning.pruning import Address, storage, trial_of
 from nas.tuning.results import Outcome
 

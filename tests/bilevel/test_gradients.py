@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nas.bilevel.gradients import Batch, Learner
+from nas.bilevel.gradients import Batch, Learner, constant
 from nas.bilevel.second_order import hessian_vector, unrolled_gradient
 from nas.cells.supernet import Supernet
 from nas.settings import SearchSettings
@@ -44,12 +44,7 @@ def supernet() -> Supernet:
 
 
 def learner_of(supernet: Supernet) -> Learner:
-    def loss(part: Batch) -> tuple[Tensor, Tensor]:
-        logits = supernet(part[0])
-        return F.cross_entropy(logits, part[1]), logits
-
-    settings = SearchSettings(order=2, lr=0.1, weight_decay=0.01)
-    learner = Learner(supernet.weights, list(supernet.alphas.parameters()), loss, settings)
+    learner = Learner(supernet, SearchSettings(order=2, lr=0.1, weight_decay=0.01))
     for seed in (10, 11):  # fills the momentum buffers
         learner.step_weights(batch(seed))
     return learner
@@ -125,7 +120,8 @@ def test_lean_gradients(supernet: Supernet) -> None:
     ):
         for parameter in [*learning, *fixed]:
             parameter.grad = None
-        learner.differentiate(learning, fixed, batch(3))
+        with constant(fixed):
+            learner.differentiate(learning, batch(3))
         assert all(parameter.grad is None for parameter in fixed)
         for name, parameter in supernet.named_parameters():
             if name.startswith(prefix):

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas import data
@@ -14,8 +12,8 @@ from nas import space as spaces
 from nas.bilevel.build import ENGINES
 from nas.bilevel.gradients import Learner
 from nas.bilevel.loop import Step
+from nas.bilevel.moment import Moment
 from nas.bilevel.recorded import restore
-from nas.bilevel.second_order import Batch
 from nas.cells.supernet import Supernet
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Split
@@ -30,12 +28,11 @@ def step_on(device: str, engine: str = "merged", *, cutout: bool = True) -> Step
     splits = [Split(part.images.to(device), part.labels.to(device)) for part in dataset.divided(600, 0)]
     streams = [Stream(split, augmentation, 4, seed) for seed, split in enumerate(splits)]
 
-    def loss(batch: Batch) -> tuple[Tensor, Tensor]:
-        logits = supernet(batch[0])
-        return F.cross_entropy(logits, batch[1]), logits
+    return Step(supernet, Learner(supernet, SearchSettings()), *streams)
 
-    learner = Learner(supernet.weights, list(supernet.alphas.parameters()), loss, SearchSettings())
-    return Step(supernet, learner, *streams)
+
+def moment(step: int, *, alphas: bool = True) -> Moment:
+    return Moment(0, epoch=0 if alphas else -1, epochs=50, step=step)
 
 
 class Waits(TorchDispatchMode):
@@ -53,14 +50,14 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_no_step_waits_for_the_device(engine: str, alphas: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     step = step_on("cpu", engine)
-    step(0)  # an epoch's numbers, drawn on the host, are there
+    step(moment(0))  # an epoch's numbers, drawn on the host, are there
     monkeypatch.setattr(step.learner.alpha_optimizer, "step", lambda: None)  # counts its steps on the host on a CPU
     with Waits():
-        step(1, alphas=alphas)
+        step(moment(1, alphas=alphas))
 
 
 def test_a_wait_would_be_seen() -> None:
-    loss, _ = step_on("cpu")(0)
+    loss, _ = step_on("cpu")(moment(0))
     with Waits(), pytest.raises(AssertionError, match="_local_scalar_dense"):
         float(loss)
 
@@ -68,7 +65,7 @@ def test_a_wait_would_be_seen() -> None:
 def test_steps_are_those_of_the_learner() -> None:
     mine, theirs = step_on("cpu"), step_on("cpu")
     for number in (0, 1):
-        loss, right = mine(number)
+        loss, right = mine(moment(number))
         train, valid = theirs.train.at(number), theirs.valid.at(number)
         theirs.learner.step_alphas(train, valid)
         wanted, logits = theirs.learner.step_weights(train)
@@ -82,7 +79,7 @@ def test_what_a_step_changes_can_be_put_back() -> None:
     drawn = [*step.train.drawn(0), *step.valid.drawn(0)]
     before = {name: value.detach().clone() for name, value in step.changed().items()}
     whole = copy.deepcopy(step.supernet.state_dict())
-    step.gradients(True, lambda half: None, *drawn)
+    step.gradients(True, moment(0), *drawn)
     assert set(step.changed()) > set(before), "the alphas' moments came to be"
     restore(step.changed(), before)
     for name, value in step.supernet.state_dict().items():
@@ -96,4 +93,4 @@ def test_recorded_steps_are_the_same() -> None:
     assert recorded.recordable
     eager.recordable = False
     for number in range(3):
-        assert torch.allclose(recorded(number)[0], eager(number)[0], rtol=1e-4)
+        assert torch.allclose(recorded(moment(number))[0], eager(moment(number))[0], rtol=1e-4)

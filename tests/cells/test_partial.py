@@ -96,6 +96,7 @@ def test_settings_of_its_own() -> None:
     assert resolve_search("paper", {"partial": 2, "batch": 128}, {"batch": None}).batch == 128
     assert resolve_search("paper", {"partial": 1}) == SearchSettings()
     assert resolve_search("quick", {"partial": 4}).batch == resolve_search("quick").batch
+    assert resolve_search("paper", {"partial": 4, "epochs": 10}).alphas_from == 3, "a share of the search's length"
 
 
 @pytest.mark.parametrize(("channels", "share"), [(16, 3), (4, 4)])
@@ -109,7 +110,7 @@ SMALL = ("--data", "digits", "--preset", "quick", "--limit", "32", "--epochs", "
 
 def test_alphas_that_would_never_learn() -> None:
     with pytest.raises(UsageError, match="--alphas-from 15: in --epochs 10"):
-        resolve_search("paper", {"partial": 4, "epochs": 10})
+        resolve_search("paper", {"partial": 4, "epochs": 10, "alphas_from": 15})
 
 
 def test_searched_through_the_command_line(nas: Callable[..., tuple[int, str, str]]) -> None:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from nas.bilevel.build import build_supernet
-from nas.bilevel.relaxation import draw_paths
+from nas.bilevel.moment import Moment
+from nas.bilevel.relaxation import Path as Paths
 from nas.cells.genotype import KINDS
-from nas.cells.sampled import SampledFanOut, SampledSupernet
+from nas.cells.sampled import SampledFanOut
 from nas.cells.supernet import MixedFanOut, Supernet
 from nas.errors import UsageError
-from nas.rng import generator
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings, make
@@ -28,12 +28,18 @@ from tests.engine.test_merged import batch, loss
 THREE = CellSpace("three", "", 2, {"none": {}, "skip_connect": {}, "sep_conv_3x3": {}})
 
 
-def sampled(space: CellSpace = THREE) -> SampledSupernet:
+def sampled(space: CellSpace = THREE, tau: float = 1.0) -> Supernet:
+    settings = SearchSettings(relaxation="path", channels=4, cells=3, tau=tau, tau_min=tau, epochs=1)
+    supernet = build_supernet(settings, space, 10)
     torch.manual_seed(0)
-    supernet = SampledSupernet(space, channels=4, cells=3)
     for alpha in supernet.alphas.values():
         nn.init.normal_(alpha)
     return supernet
+
+
+def paths(supernet: Supernet) -> Paths:
+    assert isinstance(supernet.relax, Paths)
+    return supernet.relax
 
 
 def test_the_parameters_are_those_of_every_engine() -> None:
@@ -43,7 +49,8 @@ def test_the_parameters_are_those_of_every_engine() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_one_operation_of_each_edge_runs(training: bool) -> None:
     supernet = sampled(load("darts")).train(training)
-    supernet.draw(generator(0, "gumbel", 0, 0), tau=1.0)
+    if training:
+        paths(supernet).draw(Moment(0))
     ran: Counter[int] = Counter()
     fan_outs = [module for module in supernet.modules() if isinstance(module, MixedFanOut)]
     edges = [fan_out.operations(node) for fan_out in fan_outs for node in fan_out.rows]
@@ -55,11 +62,13 @@ def test_one_operation_of_each_edge_runs(training: bool) -> None:
 
 
 def test_evaluation_runs_the_best_operation() -> None:
-    supernet = sampled().eval()
-    supernet.draw(generator(0, "gumbel", 0, 0), tau=10.0)
+    """As it does wherever nothing is drawn."""
+    supernet = sampled()
+    paths(supernet).draw(Moment(0))
+    paths(supernet).clear()
     for kind in KINDS:
-        assert [chosen for chosen, _ in supernet.paths(kind)] == supernet.alphas[kind].argmax(-1).tolist()
-        assert all(weight == 1 for _, weight in supernet.paths(kind))
+        assert [chosen for chosen, _ in supernet.mixing()[kind]] == supernet.alphas[kind].argmax(-1).tolist()
+        assert all(weight == 1 for _, weight in supernet.mixing()[kind])
 
 
 def test_only_operations_that_an_edge_has_are_drawn() -> None:
@@ -68,9 +77,9 @@ def test_only_operations_that_an_edge_has_are_drawn() -> None:
     with torch.no_grad():
         supernet.alphas["normal"][:, 0] = 100.0
     for step in range(8):
-        supernet.draw(generator(0, "gumbel", step, 0), tau=5.0)
-        paths = [chosen for chosen, _ in supernet.paths("normal")]
-        assert 0 not in paths and paths[4] == 2
+        paths(supernet).draw(Moment(0, step=step))
+        chosen = [operation for operation, _ in supernet.mixing()["normal"]]
+        assert 0 not in chosen and chosen[4] == 2
     loss(supernet, batch(8, dtype=torch.float32)).backward()
     grad = supernet.alphas["normal"].grad
     assert grad is not None and bool(grad.isfinite().all()) and not grad[:, 0].any()
@@ -78,15 +87,17 @@ def test_only_operations_that_an_edge_has_are_drawn() -> None:
 
 def test_gradient_of_the_alphas_by_hand() -> None:
     """dw/dα_j = p_c · (δ_cj − p_j) / τ, with p the relaxed probabilities and c the operation that ran."""
-    supernet = sampled().double()
-    supernet.draw(generator(0, "gumbel", 0, 0), tau=0.7)
+    supernet = sampled(tau=0.7).double()
+    paths(supernet).draw(Moment(0))
     fan_out = SampledFanOut(THREE, "normal", 0, 4).double()
     state, factor = torch.randn(2, 4, 8, 8).double(), torch.randn(2, 4, 8, 8).double()
-    alpha, noise = supernet.alphas["normal"], supernet.noise["normal"].double()
+    noises = paths(supernet).noise
+    assert noises is not None
+    alpha, noise = supernet.alphas["normal"], noises["normal"].double()
     relaxed = ((alpha.log_softmax(-1) + noise) / 0.7).softmax(-1).detach()
     expected = torch.zeros_like(relaxed)
     total = torch.zeros((), dtype=torch.float64)
-    for (node, part), row in zip(fan_out(state, supernet.paths("normal")), (0, 2), strict=True):
+    for (node, part), row in zip(fan_out(state, supernet.mixing()["normal"]), (0, 2), strict=True):
         chosen = int(relaxed[row].argmax())
         output = fan_out.operations(node)[chosen](state)
         torch.testing.assert_close(part, output)
@@ -100,32 +111,32 @@ def test_gradient_of_the_alphas_by_hand() -> None:
 
 
 def test_draws_follow_the_probabilities() -> None:
-    supernet = sampled()
+    supernet = sampled(tau=5.0)
     wanted = supernet.alphas["normal"][0].softmax(-1).detach()
     counts = torch.zeros(3)
     for step in range(2000):
-        supernet.draw(generator(0, "gumbel", step, 0), tau=5.0)
-        counts[supernet.paths("normal")[0][0]] += 1
+        paths(supernet).draw(Moment(0, step=step))
+        counts[supernet.mixing()["normal"][0][0]] += 1
     torch.testing.assert_close(counts / 2000, wanted, rtol=0, atol=0.04)
 
 
 def test_a_draw_is_a_function_of_seed_step_and_half() -> None:
-    settings = SearchSettings(seed=3, epochs=5)
     noises: list[Tensor] = []
-    for epoch, step, turn in ((0, 7, 0), (0, 7, 1), (0, 8, 0), (0, 7, 0)):
-        supernet = sampled()
-        draw_paths(supernet, settings, epoch, step, turn)
-        noises.append(supernet.noise["normal"])
+    for step, half in ((7, 0), (7, 1), (8, 0), (7, 0)):
+        relaxation = paths(sampled())
+        relaxation.draw(Moment(3, step=step, half=half))
+        assert relaxation.noise is not None
+        noises.append(relaxation.noise["normal"])
+        assert not torch.equal(relaxation.noise["normal"], relaxation.noise["reduce"])
     assert torch.equal(noises[0], noises[3])
     assert not torch.equal(noises[0], noises[1]) and not torch.equal(noises[0], noises[2])
-    assert not torch.equal(supernet.noise["normal"], supernet.noise["reduce"])
 
 
 @pytest.mark.parametrize(("epoch", "tau"), [(0, 10.0), (2, 5.05), (4, 0.1)])
 def test_temperature_falls_linearly(epoch: int, tau: float) -> None:
-    supernet = sampled()
-    draw_paths(supernet, SearchSettings(epochs=5), epoch, 0, 0)
-    assert supernet.tau == pytest.approx(tau)
+    relaxation = Paths(SearchSettings(), {})
+    relaxation.draw(Moment(0, epoch, epochs=5))
+    assert relaxation.tau == pytest.approx(tau)
 
 
 def test_a_path_of_nothing() -> None:
@@ -134,6 +145,7 @@ def test_a_path_of_nothing() -> None:
     with torch.no_grad():
         for alpha in supernet.alphas.values():
             alpha[:, 0] = 1000.0
+    paths(supernet).draw(Moment(0))
     loss(supernet, batch(8, dtype=torch.float32)).backward()
     grad = supernet.alphas["reduce"].grad  # the normal cell is cut off
     assert grad is not None and not grad.any()
@@ -143,12 +155,6 @@ def test_a_path_of_nothing() -> None:
 def test_refused(other: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"path and --(order|partial) . do not go together"):
         make(SearchSettings, {"relaxation": "path", **other})
-
-
-def test_the_settings_choose_it() -> None:
-    assert isinstance(
-        build_supernet(SearchSettings(relaxation="path", channels=4, cells=2), THREE, 10), SampledSupernet
-    )
 
 
 SMALL = ("--data", "digits", "--preset", "quick", "--limit", "64", "--epochs", "2", "--batch", "8", "--channels", "4")

@@ -231,13 +231,7 @@ def test_twenty_search_steps_in_float64(name: str) -> None:
     settings = SearchSettings(alpha_lr=3e-3)
     alphas = []
     for supernet in pair(spaces.load(name)):
-        supernet.double()
-
-        def measure(data: Batch, supernet: Supernet = supernet) -> tuple[Tensor, Tensor]:
-            logits = supernet(data[0])
-            return F.cross_entropy(logits, data[1]), logits
-
-        learner = Learner(supernet.weights, list(supernet.alphas.parameters()), measure, settings)
+        learner = Learner(supernet.double(), settings)
         torch.manual_seed(1)
         for _ in range(20):
             train, valid = batch(8), batch(8)

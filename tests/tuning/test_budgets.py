@@ -18,7 +18,7 @@ from nas.macro.space import load
 from nas.run.documents import as_json
 from nas.run.documents import parse as parse_document
 from nas.settings import TrainSettings, TuneSettings
-from nas.tuning.budgets import GAP, Budgets, Rejection, parse, short
+from nas.tuning.budgets import GAP, Budgets, Rejection
 from nas.tuning.space import FamilySpace, GenotypeSpace, Restriction, family_space, genotype_space
 from nas.tuning.spec import TuneSpec
 
@@ -34,21 +34,6 @@ def restricted(name: str, restriction: Restriction) -> FamilySpace:
 
 
 FAMILIES = {name: restricted(name, Restriction()) for name in SPACES}
-
-
-@pytest.mark.parametrize(("text", "value"), [("20M", 20_000_000), ("1.5G", 1_500_000_000), ("800k", 800_000), ("7", 7)])
-def test_parse(text: str, value: int) -> None:
-    assert parse(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "M", "-3M", "0", "20 MB", "nan", "1e6"])
-def test_what_is_no_budget(text: str) -> None:
-    with pytest.raises(UsageError, match="--budget"):
-        parse(text)
-
-
-def test_short_is_read_back() -> None:
-    assert parse(short(12_345_678)) == 12_345_700 and short(20_000_000) == "20M"
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -1,0 +1,35 @@
+"""Layer alignment, a sign of collapse (Movahedi et al., Λ-DARTS, ICLR 2023, Eq. 4).
+
+It says whether the normal cells of a network pull their common alphas the same way.
+"""
+
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.bilevel.second_order import Batch
+from nas.cells.recompute import still
+from nas.cells.supernet import Supernet
+
+
+def layer_alignment(supernet: Supernet, batch: Batch) -> float | None:
+    """Mean cosine between the gradients that every two normal cells have of the mixing weights.
+
+    Nothing is changed by it, running statistics included.
+
+    Returns:
+        from −1 to 1; None: there are no two normal cells, or no weights to differentiate.
+    """
+    rows = supernet.cell_weights({kind: weights.detach() for kind, weights in supernet.strengths().items()})
+    leaves = [row.clone().requires_grad_() for row in rows]
+    normal = [leaf for leaf, kind in zip(leaves, supernet.network.kinds, strict=True) if kind == "normal"]
+    if len(normal) < 2:
+        return None
+    images, labels = batch
+    with still(supernet):
+        loss = F.cross_entropy(supernet.network(images, leaves), labels)
+        slopes: tuple[Tensor, ...] = torch.autograd.grad(loss, normal)
+    cosines = [F.cosine_similarity(left.flatten(), right.flatten(), dim=0) for left, right in combinations(slopes, 2)]
+    return float(torch.stack(cosines).mean())

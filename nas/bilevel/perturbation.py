@@ -1,0 +1,113 @@
+"""Perturbations: mixing weights that the weights' half of a step sees in the place of the relaxed alphas.
+
+The alphas themselves are never touched. A row that adds up to its edge's weight still does afterwards.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nas.bilevel.moment import Moment
+from nas.bilevel.second_order import Batch
+from nas.cells.supernet import Supernet
+from nas.settings import SearchSettings
+
+Mixing = Mapping[str, Tensor]
+"""Per cell kind (edges, operations)."""
+STEPS = 7
+
+
+class Classifier(Protocol):
+    """What an attack needs of a learner."""
+
+    supernet: Supernet
+    settings: SearchSettings
+
+    def loss(self, batch: Batch, mixing: Mixing | None = None) -> tuple[Tensor, Tensor]: ...
+
+
+Perturb = Callable[[Classifier, Batch, Moment], Mixing]
+
+
+def uniform(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
+    """clip(p + U(−ε, ε)): SDARTS-RS (Chen and Hsieh, ICML 2020, Eq. 7), ε rising linearly."""
+    mixing, size = plain(learner.supernet), epsilon(learner.settings, moment)
+    noises = noise(mixing, size, moment)
+    return {kind: clip(mixing[kind] + noises[kind], mixing[kind]) for kind in mixing}
+
+
+def adversarial(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
+    """The weights within ε of p for which the training loss is highest: SDARTS-ADV (ibid., Eq. 8 and 9).
+
+    Projected gradient ascent from a random place, in evaluation mode; p where the loss did not rise.
+    """
+    mixing, size = plain(learner.supernet), epsilon(learner.settings, moment)
+    noises = noise(mixing, size, moment)
+    learner.supernet.eval()
+    worst = {kind: clip(mixing[kind] + noises[kind], mixing[kind]) for kind in mixing}
+    for _ in range(STEPS):
+        leaves = {kind: weights.requires_grad_() for kind, weights in worst.items()}
+        slopes = torch.autograd.grad(
+            learner.loss(batch, leaves)[0], list(leaves.values()), allow_unused=True, materialize_grads=True
+        )
+        for (kind, weights), slope in zip(leaves.items(), slopes, strict=True):
+            offset = weights.detach() + 2 * size / STEPS * slope.sign() - mixing[kind]
+            worst[kind] = clip(mixing[kind] + offset.clamp(-size, size), mixing[kind])
+    with torch.no_grad():
+        rises = learner.loss(batch, worst)[0] > learner.loss(batch, mixing)[0]
+    learner.supernet.train()
+    return {kind: torch.where(rises, worst[kind], mixing[kind]) for kind in mixing}
+
+
+def mutation(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
+    """Some edges run one operation alone, drawn evenly: edge mutation (EM-DARTS); the probability rises linearly."""
+    mixing, stream = plain(learner.supernet), moment.stream("perturbation")
+    rate = learner.settings.mutation * moment.progress
+    mutated = {}
+    for kind, weights in mixing.items():
+        draws = torch.rand(weights.shape, generator=stream).to(weights).where(weights > 0, -1.0)
+        alone = torch.zeros_like(weights).scatter(1, draws.argmax(dim=1, keepdim=True), 1.0)
+        chosen = (torch.rand(len(weights), 1, generator=stream) < rate).to(weights.device)
+        mutated[kind] = torch.where(chosen, alone * weights.sum(dim=1, keepdim=True), weights)
+    return mutated
+
+
+PERTURBATIONS: dict[str, Perturb | None] = {
+    "none": None,
+    "random": uniform,
+    "adversarial": adversarial,
+    "mutation": mutation,
+}
+
+
+def plain(supernet: Supernet) -> dict[str, Tensor]:
+    """The mixing weights of this half of a step, without a gradient."""
+    return {kind: weights.detach() for kind, weights in supernet.mixing().items()}
+
+
+def epsilon(settings: SearchSettings, moment: Moment) -> float:
+    """The largest perturbation of a weight in this epoch."""
+    return settings.epsilon_min + (settings.epsilon - settings.epsilon_min) * moment.share
+
+
+def noise(mixing: Mixing, size: float, moment: Moment) -> dict[str, Tensor]:
+    """U(−ε, ε) for every weight."""
+    stream = moment.stream("perturbation")
+    return {
+        kind: torch.empty(weights.shape).uniform_(-size, size, generator=stream).to(weights)
+        for kind, weights in mixing.items()
+    }
+
+
+def clip(weights: Tensor, mixing: Tensor) -> Tensor:
+    """The weights back in [0, total] and, by rows, with the sums of ``mixing``; a row of zeros chooses its argmax.
+
+    A masked operation, whose weight is 0, keeps it.
+    """
+    total = mixing.sum(dim=1, keepdim=True)
+    kept = torch.minimum(weights.clamp_min(0), total).where(mixing > 0, 0.0)
+    alone = torch.zeros_like(kept).scatter(1, weights.where(mixing > 0, -torch.inf).argmax(dim=1, keepdim=True), 1.0)
+    sums = kept.sum(dim=1, keepdim=True)
+    return torch.where(sums > 0, kept / sums.clamp_min(torch.finfo(kept.dtype).tiny), alone) * total

@@ -1,0 +1,21 @@
+"""Amounts as people write them."""
+
+import pytest
+
+from nas.amounts import parse, short
+from nas.errors import UsageError
+
+
+@pytest.mark.parametrize(("text", "value"), [("20M", 20_000_000), ("1.5G", 1_500_000_000), ("800k", 800_000), ("7", 7)])
+def test_parse(text: str, value: int) -> None:
+    assert parse(text, "--budget") == value
+
+
+@pytest.mark.parametrize("text", ["", "M", "-3M", "0", "20 MB", "nan", "1e6"])
+def test_what_is_no_amount(text: str) -> None:
+    with pytest.raises(UsageError, match="--budget"):
+        parse(text, "--budget")
+
+
+def test_short_is_read_back() -> None:
+    assert parse(short(12_345_678), "--budget") == 12_345_700 and short(20_000_000) == "20M"
