@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -52,7 +53,7 @@ class SearchSettings:
     alpha_beta1: float = option(0.5, "First moment's decay of the alphas' Adam.", ge=0, lt=1)
     alpha_beta2: float = option(0.999, "Second moment's decay of the alphas' Adam.", ge=0, lt=1)
     alpha_weight_decay: float = option(1e-3, "Weight decay of the alphas.", ge=0)
-    alphas_from: int = option(0, "First epoch in which the alphas learn.", ge=0)
+    alphas_from: int = option(0, "First epoch (of each stage) in which the alphas learn.", ge=0)
     engine: Literal["merged", "reference"] = option(
         "merged", "merged: fast; reference: one module per operation.", WHAT
     )
@@ -84,6 +85,15 @@ class SearchSettings:
         ge=0,
         le=1,
     )
+    keep: str = option(
+        "",
+        "Operations an edge keeps in the second stage, the third and so on, 5,3; stages are equally long.",
+        METHOD,
+    )
+    deepen: int = option(0, "Cells that each stage has more than the one before.", METHOD, ge=0)
+    stage_partials: str = option("", "The K of --partial in each stage, 4,2.", METHOD)
+    fresh: bool = option(False, "Each stage begins with new weights and alphas (P-DARTS).", METHOD)
+    edge_weights: bool = option(True, "With --partial, learn a weight of each edge too (PC-DARTS).", METHOD)
     epsilon: float = option(0.3, "Largest perturbation of a mixing weight at the end.", METHOD, ge=0, le=1)
     epsilon_min: float = option(0.03, "The same in the first epoch (linear).", METHOD, ge=0, le=1)
     mutation: float = option(0.125, "Share of the edges mutated in the last epoch; rises from 0.", METHOD, ge=0, le=1)
@@ -102,6 +112,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         parse_regularizers(self.regularize)
+        self._check_stages()
         if self.alphas_from >= self.epochs and self.select != "perturbation":
             raise ValueError(
                 f"--alphas-from {self.alphas_from}: in --epochs {self.epochs} the alphas would never learn"
@@ -113,6 +124,17 @@ class SearchSettings:
         for (first, second, reason), refused in self._conflicts().items():
             if refused:
                 raise ValueError(f"--{first} and --{second} do not go together: {reason}")
+
+    def _check_stages(self) -> None:
+        kept, partials = numbers(self.keep), numbers(self.stage_partials)
+        if 0 in kept or kept != sorted(kept, reverse=True):
+            raise ValueError(f"--keep {self.keep}: an edge keeps at least one operation and never more than before")
+        if len(kept) >= self.epochs:
+            raise ValueError(f"--keep {self.keep}: {len(kept) + 1} stages need as many --epochs at least")
+        if partials and len(partials) != len(kept) + 1:
+            raise ValueError(f"--stage-partials {self.stage_partials}: --keep makes {len(kept) + 1} stages")
+        if any(after > before for before, after in pairwise(partials)):
+            raise ValueError(f"--stage-partials {self.stage_partials}: K never rises")
 
     def _conflicts(self) -> dict[tuple[str, str, str], bool]:
         """Pairs of options and why the one makes no sense with the other; whether both are set."""
@@ -126,6 +148,7 @@ class SearchSettings:
             ("relaxation path", "freeze", "what is not drawn has no gradient"): path and self.freeze > 0,
             ("relaxation sigmoid", "perturb", "its weights are no probabilities"): self.relaxation == "sigmoid"
             and perturbs,
+            (partial, "stage-partials", "these say K of every stage"): self.partial > 1 and self.stage_partials != "",
             ("levels 1", "order 2", "there is no inner step to unroll"): levels and order,
             ("levels 1", "perturb", "both halves share one pass"): levels and perturbs,
             ("levels 1", "sharpness", "both halves share one pass"): levels and self.sharpness > 0,
@@ -315,6 +338,18 @@ SIZES: dict[str, dict[str, int]] = {
 Settings = TypeVar("Settings")
 
 
+def numbers(text: str) -> list[int]:
+    """``5,3`` as numbers.
+
+    Raises:
+        ValueError: not such a list.
+    """
+    try:
+        return [int(part) for part in filter(None, text.split(","))]
+    except ValueError:
+        raise ValueError(f'"{text}": it must be whole numbers with commas between, such as 5,3') from None
+
+
 def resolve(
     kind: type[Settings], presets: Mapping[str, Mapping[str, Any]], preset: str, *changes: Mapping[str, Any]
 ) -> Settings:
@@ -340,7 +375,8 @@ def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
     parts = {name: value for name, value in METHODS[method].items() if name != "warmup"}
     presets = {name: {**parts, **preset, "method": method} for name, preset in SEARCH_PRESETS.items()}
     settings = resolve(SearchSettings, presets, preset, given)
-    warmup = round(METHODS[method].get("warmup", 0.0) * settings.epochs)
+    stages = len(numbers(settings.keep)) + 1
+    warmup = round(METHODS[method].get("warmup", 0.0) * settings.epochs / stages)
     return settings if "alphas_from" in given else replace(settings, alphas_from=warmup)
 
 
