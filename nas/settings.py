@@ -334,6 +334,16 @@ SIZES: dict[str, dict[str, int]] = {
     **{name: IMAGENET_SIZE if name.startswith("imagenet") else PAPER_SIZE for name in TRAIN_PRESETS if name != "quick"},
 }
 """The found network's size under each preset."""
+OWN_CELLS = {"nasbench201": 15}
+"""Cells of a search under the preset ``paper``, in spaces that are not searched in DARTS' 8."""
+
+
+def final_size(preset: str, skeleton: str) -> tuple[int, int]:
+    """Channels and cells of a found network under a preset; NAS-Bench-201's (ICLR 2020, §2.1) has 16 and 3 · 5."""
+    if skeleton == "nasbench201":
+        return 16, 3 if preset == "quick" else 15
+    return SIZES[preset]["channels"], SIZES[preset]["cells"]
+
 
 Settings = TypeVar("Settings")
 
@@ -373,6 +383,8 @@ def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
     if method not in METHODS:
         raise UsageError(f'--method "{method}": {nearest(method, list(METHODS))}')
     parts = {name: value for name, value in METHODS[method].items() if name != "warmup"}
+    if cells := OWN_CELLS.get(given.get("space", "").partition("+")[0]):
+        parts["cells"] = cells
     presets = {name: {**parts, **preset, "method": method} for name, preset in SEARCH_PRESETS.items()}
     settings = resolve(SearchSettings, presets, preset, given)
     stages = len(numbers(settings.keep)) + 1

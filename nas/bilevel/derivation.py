@@ -7,14 +7,15 @@ together lies among the sums of their frontiers (Nemhauser and Ullmann, 1969). I
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations, product
 
 from torch import Tensor
 
 from nas.amounts import short
-from nas.cells.genotype import Cell, Genotype, Pair
+from nas.cells.genotype import Genotype, Pair
+from nas.cells.supernet import genotype_of
 from nas.errors import UsageError
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
@@ -86,6 +87,11 @@ class Option:
     cost: Cost = Cost()
     nodes: tuple[tuple[Pair, ...], ...] = ()
 
+    def genotype(self, space: CellSpace) -> Genotype:
+        """Of a choice for all nodes of all kinds."""
+        starts = {kind: index * space.nodes for index, kind in enumerate(space.kinds)}
+        return genotype_of(space, {kind: self.nodes[start : start + space.nodes] for kind, start in starts.items()})
+
     @property
     def log_strength(self) -> float:
         """Σ log strength of the chosen edges."""
@@ -107,7 +113,7 @@ def derive_within(strengths: Mapping[str, Tensor], costs: EdgeCosts, limits: Lim
     within = next((option for option in front if limits.allow(option.cost)), None)
     if within is None:
         raise UsageError(f"no cell of {costs.space.name} keeps {_impossible(front, limits)}")
-    return genotype_of(costs.space, within), within
+    return within.genotype(costs.space), within
 
 
 def _impossible(front: Sequence[Option], limits: Limits) -> str:
@@ -136,14 +142,6 @@ def frontier(strengths: Mapping[str, Tensor], costs: EdgeCosts, *, params: bool 
         for node in range(costs.space.nodes)
     )
     return reduce(lambda one, other: merge(one, other, params), groups, [Option(cost=costs.rest)])
-
-
-def genotype_of(space: CellSpace, option: Option) -> Genotype:
-    """The genotype of a choice for all nodes of all kinds."""
-    concat, starts = SKELETONS[space.skeleton].concat(space.nodes), range(0, len(option.nodes), space.nodes)
-    normal, reduce = (Cell(option.nodes[start : start + space.nodes], concat) for start in starts)
-    genotype = Genotype(normal, reduce, space=space.name)
-    return replace(genotype, ops=space.settings_of(genotype.operations))
 
 
 def node_options(costs: EdgeCosts, kind: str, node: int, strengths: Sequence[Sequence[float]]) -> Iterator[Option]:

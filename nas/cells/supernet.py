@@ -1,6 +1,6 @@
 """The supernet: every edge a softmax-weighted mix of all operations of the space (Liu et al., DARTS, Eq. 2)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any, cast
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks import OPS
-from nas.cells.genotype import Cell, Genotype
+from nas.cells.genotype import Genotype, Pair, pruned
 from nas.cells.network import CellNetwork, Filling, stride_of
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
@@ -117,7 +117,13 @@ class Supernet(nn.Module):
             return Filling([fan_out(candidates, kind, state, width) for state in states], skeleton.concat(space.nodes))
 
         self.network = CellNetwork(
-            fill, channels=channels, cells=cells, classes=classes, affine=False, recompute=recompute
+            fill,
+            channels=channels,
+            cells=cells,
+            classes=classes,
+            affine=False,
+            recompute=recompute,
+            skeleton=skeleton,
         )
 
     @property
@@ -175,23 +181,26 @@ def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
     Args:
         weights: per cell kind the strengths, (edges, operations).
     """
-    names, skeleton = list(space.ops), SKELETONS[space.skeleton]
-    kept = skeleton.inputs_kept
+    names, kept = list(space.ops), SKELETONS[space.skeleton].inputs_kept
 
-    def cell(kind: str) -> Cell:
-        strengths = weights[kind].tolist()
-        nodes = []
-        for node in range(space.nodes):
-            best = []
-            for state in range(node + space.inputs):
-                edge = space.edge_index(node, state)
-                operation = max(space.candidates(kind, edge), key=strengths[edge].__getitem__)
-                best.append((strengths[edge][operation], names[operation], state))
-            if kept is not None:
-                best = sorted(best, key=lambda edge: -edge[0])[:kept]
-            nodes.append(tuple((name, state) for _, name, state in best))
-        return Cell(tuple(nodes), skeleton.concat(space.nodes), space.inputs)
+    def pairs_of(node: int, kind: str, strengths: list[list[float]]) -> list[Pair]:
+        best = []
+        for state in range(node + space.inputs):
+            edge = space.edge_index(node, state)
+            operation = max(space.candidates(kind, edge), key=strengths[edge].__getitem__)
+            best.append((strengths[edge][operation], names[operation], state))
+        if kept is not None:
+            best = sorted(best, key=lambda edge: -edge[0])[:kept]
+        return [(name, state) for _, name, state in best]
 
-    cells = {kind: cell(kind) for kind in space.kinds}
+    strengths = {kind: weights[kind].tolist() for kind in space.kinds}
+    nodes = {kind: [pairs_of(node, kind, rows) for node in range(space.nodes)] for kind, rows in strengths.items()}
+    return genotype_of(space, nodes)
+
+
+def genotype_of(space: CellSpace, nodes: Mapping[str, Sequence[Sequence[Pair]]]) -> Genotype:
+    """The genotype of what the nodes of each kind of cell read: pruned, and with the settings of its operations."""
+    concat = SKELETONS[space.skeleton].concat(space.nodes)
+    cells = {kind: pruned(nodes[kind], concat, space.inputs) for kind in space.kinds}
     genotype = Genotype(cells["normal"], cells.get("reduce"), space=space.name, skeleton=space.skeleton)
     return replace(genotype, ops=space.settings_of(genotype.operations))

@@ -14,7 +14,7 @@ from nas.errors import Interrupted, UsageError
 
 def app() -> typer.Typer:
     """All commands."""
-    from nas.cli import bench, cost, evaluate, export, retrain, runs, search, show, tune
+    from nas.cli import bench, cost, evaluate, export, lookup, retrain, runs, search, show, tune
 
     commands = typer.Typer(
         no_args_is_help=True,
@@ -23,7 +23,7 @@ def app() -> typer.Typer:
     )
     commands.callback()(options)
     flow = (search.search, show.show, tune.tune, retrain.retrain, evaluate.evaluate, export.export, runs.runs)
-    for command in (*flow, cost.cost, bench.bench):
+    for command in (*flow, cost.cost, lookup.lookup, bench.bench):
         commands.command()(command)
     return commands
 

@@ -23,7 +23,8 @@ from nas.run.folder import Run, create, runs_root
 from nas.run.log import SearchEpoch
 from nas.run.results import Rank, SearchRanking, SearchResult, TrainResult
 from nas.run.spec import SearchSpec, Size, TrainSpec
-from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, recipe_hash, resolve
+from nas.settings import TRAIN_PRESETS, SearchSettings, TrainSettings, final_size, recipe_hash, resolve
+from nas.skeleton import SKELETONS
 from nas.space import load as load_space
 from nas.train.loop import train
 
@@ -59,17 +60,21 @@ def search(
     """
     if tensorboard:
         board.check()
-    size = SIZES[preset]
+    file = plugins.register(ops) if ops else None
+    space = load_space(settings.space)
+    usual = final_size(preset, space.skeleton)
+    final = Size(final_channels or usual[0], final_cells or usual[1])
+    for cells in (settings.cells, final.cells):
+        SKELETONS[space.skeleton].check(cells)
     spec = SearchSpec(
         settings=settings,
         execution=execution.resolved(),
         preset=preset,
-        ops=plugins.register(ops) if ops else None,
+        ops=file,
         seeds=check_seeds(seeds),
         tensorboard=tensorboard,
-        final=Size(final_channels or size["channels"], final_cells or size["cells"]),
+        final=final,
     )
-    space = load_space(settings.space)
     check_data(settings, execution)
     run = create(runs_root(runs), label("search", space.name, spec.seeds or [settings.seed]), spec)
     run.write(names.SPACE, space.to_toml())
