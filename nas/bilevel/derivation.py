@@ -7,14 +7,15 @@ together lies among the sums of their frontiers (Nemhauser and Ullmann, 1969). I
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations, product
 
 from torch import Tensor
 
 from nas.amounts import short
-from nas.cells.genotype import Cell, Genotype, Pair
+from nas.cells.assembly import assemble
+from nas.cells.genotype import Genotype, Pair
 from nas.errors import UsageError
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
@@ -107,7 +108,9 @@ def derive_within(strengths: Mapping[str, Tensor], costs: EdgeCosts, limits: Lim
     within = next((option for option in front if limits.allow(option.cost)), None)
     if within is None:
         raise UsageError(f"no cell of {costs.space.name} keeps {_impossible(front, limits)}")
-    return genotype_of(costs.space, within), within
+    starts = zip(costs.space.kinds, range(0, len(within.nodes), costs.space.nodes), strict=True)
+    nodes = {kind: within.nodes[start : start + costs.space.nodes] for kind, start in starts}
+    return assemble(costs.space, nodes), within
 
 
 def _impossible(front: Sequence[Option], limits: Limits) -> str:
@@ -136,14 +139,6 @@ def frontier(strengths: Mapping[str, Tensor], costs: EdgeCosts, *, params: bool 
         for node in range(costs.space.nodes)
     )
     return reduce(lambda one, other: merge(one, other, params), groups, [Option(cost=costs.rest)])
-
-
-def genotype_of(space: CellSpace, option: Option) -> Genotype:
-    """The genotype of a choice for all nodes of all kinds."""
-    concat, starts = SKELETONS[space.skeleton].concat(space.nodes), range(0, len(option.nodes), space.nodes)
-    normal, reduce = (Cell(option.nodes[start : start + space.nodes], concat) for start in starts)
-    genotype = Genotype(normal, reduce, space=space.name)
-    return replace(genotype, ops=space.settings_of(genotype.operations))
 
 
 def node_options(costs: EdgeCosts, kind: str, node: int, strengths: Sequence[Sequence[float]]) -> Iterator[Option]:

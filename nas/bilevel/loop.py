@@ -12,10 +12,11 @@ from nas.bilevel.alignment import layer_alignment
 from nas.bilevel.build import build_supernet
 from nas.bilevel.epoch import end_epoch
 from nas.bilevel.gradients import Learner
+from nas.bilevel.halves import Halves
 from nas.bilevel.moment import Moment
 from nas.bilevel.recorded import Recorded
 from nas.cells.supernet import Supernet
-from nas.data.batches import Augmentation, Stream
+from nas.data.batches import Stream
 from nas.data.dataset import Dataset
 from nas.execution import Execution
 from nas.run.folder import Run
@@ -26,7 +27,6 @@ from nas.train.evaluate import correct, evaluate
 from nas.train.preflight import announce, measure
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful, Watch
-from nas.train.start import load_data
 
 
 def search(
@@ -44,18 +44,11 @@ def search(
         Interrupted: on a signal, saved.
     """
     device = execution.start()
-    dataset = load_data(settings, execution, device)
-    dataset = dataset.shuffled(settings.seed) if settings.shuffle_labels else dataset
-    train, valid = dataset.divided(len(dataset.train) // 2, settings.seed)
-    augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device)
+    halves = Halves.of(settings, execution, device)
+    dataset, valid = halves.dataset, halves.valid
     supernet = build_supernet(settings, space, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)
     learner = Learner(supernet, settings, device)
-    step = Step(
-        supernet,
-        learner,
-        Stream(train, augmentation, settings.batch, settings.seed),
-        Stream(valid, augmentation, settings.batch, settings.seed, "alpha-order", "alpha-augment"),
-    )
+    step = Step(supernet, learner, *halves.streams(settings))
     session = open_session(run, supernet, learner, settings, space.name, step.train.steps, watch)
     if session.epoch < settings.epochs:
         announce(
@@ -69,7 +62,7 @@ def search(
                 loss, right = step(Moment(settings.seed, epoch, settings.epochs, number))
                 session.add(loss=loss, correct=right)
             alignment = step.alignment(session.step - 1)
-            end_epoch(session, supernet, evaluate(supernet, valid, augmentation), settings.batch, alignment)
+            end_epoch(session, supernet, evaluate(supernet, valid, halves.augmentation), settings.batch, alignment)
     return supernet
 
 
