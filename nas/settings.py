@@ -84,7 +84,7 @@ class SearchSettings:
         ge=0,
         le=1,
     )
-    epsilon: float = option(0.3, "Largest perturbation of a mixing weight at the end.", METHOD, gt=0, le=1)
+    epsilon: float = option(0.3, "Largest perturbation of a mixing weight at the end.", METHOD, ge=0, le=1)
     epsilon_min: float = option(0.03, "The same in the first epoch (linear).", METHOD, ge=0, le=1)
     mutation: float = option(0.125, "Share of the edges mutated in the last epoch; rises from 0.", METHOD, ge=0, le=1)
     select: Literal["strongest", "threshold", "perturbation", "budget"] = option(

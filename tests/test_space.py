@@ -13,6 +13,17 @@ FRAGMENTS = ["ir", "sandglass", "harmonious", "asymmetric", "pruned"]
 def test_shipped_spaces() -> None:
     assert "darts" in space.names("cell")
     assert set(FRAGMENTS) <= set(space.names("ops"))
+    assert {"s1", "s2", "s3", "s4"} <= set(space.names("cell"))
+
+
+def test_s1_has_two_operations_an_edge() -> None:
+    """Those of 28 edges, as published: counted, and by hand at both ends."""
+    found = space.load("s1")
+    pairs = [pair for kind in found.kinds for pair in found.choices[kind]]
+    assert len(pairs) == 28 and all(len(set(pair)) == 2 for pair in pairs)
+    assert sum(pair.count("skip_connect") for pair in pairs) == 18
+    assert found.choices["normal"][-1] == ("dil_conv_3x3", "dil_conv_5x5")
+    assert found.choices["reduce"][1] == ("max_pool_3x3", "dil_conv_3x3")
 
 
 @pytest.mark.parametrize("addition", FRAGMENTS)

@@ -4,7 +4,7 @@ First order is one function called twice; second order is :mod:`nas.bilevel.seco
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from nas.bilevel.perturbation import PERTURBATIONS, Mixing
 from nas.bilevel.regularizers import make_penalty
 from nas.bilevel.relaxation import Relaxation
 from nas.bilevel.second_order import Batch, unrolled_gradient
+from nas.cells.recompute import still
 from nas.cells.supernet import Supernet
 from nas.execution import mixed
 from nas.settings import SearchSettings
@@ -106,8 +107,10 @@ class Learner:
 
     def step_alphas(self, train: Batch, valid: Batch) -> None:
         """One Adam step on a held-out batch; in first order no gradient of the weights is computed."""
-        self.differentiate_alphas(train, valid)
-        if self.settings.sharpness:
+        uphill = self.settings.sharpness > 0
+        with still(self.supernet) if uphill else nullcontext():
+            self.differentiate_alphas(train, valid)
+        if uphill:
             with shifted(self.alphas, self.settings.sharpness):
                 self.differentiate_alphas(train, valid)
         self.alpha_optimizer.step()

@@ -78,7 +78,8 @@ class Step:
     def __init__(self, supernet: Supernet, learner: Learner, train: Stream, valid: Stream) -> None:
         self.supernet, self.learner, self.train, self.valid = supernet, learner, train, valid
         on_device = train.split.images.is_cuda and valid.split.images.is_cuda
-        self.recordable = on_device and learner.constant
+        drawn = "noise" in supernet.space.ops  # by the host
+        self.recordable = on_device and learner.constant and not drawn
         self.recorded: dict[bool, Recorded] = {}
 
     def __call__(self, moment: Moment) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from nas.blocks import darts, mobile
+from nas.blocks.noise import noise
 
 Builder = Callable[..., nn.Module]
 """``build(channels, stride, affine, **settings)``: a module (N, C, H, W) → (N, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
@@ -24,6 +25,7 @@ OPS: dict[str, Builder] = {
     "dil_conv_5x5": darts.dil_conv_5x5,
     "conv_3x3": darts.conv_3x3,
     "conv_7x1_1x7": darts.conv_7x1_1x7,
+    "noise": noise,
     "inverted_residual_3x3": mobile.inverted_residual,
     "sandglass_3x3": mobile.sandglass,
     "harmonious_5x5": mobile.harmonious,

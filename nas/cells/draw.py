@@ -1,4 +1,4 @@
-"""Draws the two cells of a genotype as a figure for a paper, with matplotlib alone.
+"""Draws the cells of a genotype as a figure for a paper, with matplotlib alone.
 
 The states of a cell stand in columns on one line. Every edge runs in a lane of its own above or below that line, as on
 a tram map, and turns only at columns; its label interrupts it in the gap before the node that it leads to. So, whatever
@@ -61,9 +61,13 @@ class Edge:
 
 
 def route(cell: Cell, ops: Settings) -> list[Edge]:
-    """The edges of a cell with their lanes: what the first input sends runs above, what the second sends below."""
+    """The edges of a cell with their lanes: what the first input sends runs above, what the second sends below.
+
+    An only input counts as the second one, state 1.
+    """
+    missing = 2 - cell.inputs
     pairs = [(pair, target) for target, pairs in enumerate(cell.nodes, start=2) for pair in pairs]
-    edges = [Edge(short(op, ops.get(op)), family_of(op), source, target) for (op, source), target in pairs]
+    edges = [Edge(short(op, ops.get(op)), family_of(op), source + missing, target) for (op, source), target in pairs]
     direct = {edge.target: index for index, edge in enumerate(edges) if 2 <= edge.source == edge.target - 1}
     spans = {index: edge.span for index, edge in enumerate(edges) if index not in direct.values()}
     sides = _sides(spans, {index: 1 - 2 * edges[index].source for index in spans if edges[index].source < 2})
@@ -104,14 +108,15 @@ class _Plan:
     """Where the boxes, ports and lanes of one cell are; the line of states has height 0. ``columns`` is set later."""
 
     def __init__(self, kind: str, cell: Cell, ops: Settings) -> None:
-        self.kind, self.cell, self.edges, self.names = kind, cell, route(cell, ops), state_names(cell)
-        self.output = len(self.names) - 1
+        self.kind, self.edges, self.output = kind, route(cell, ops), len(cell.nodes) + 2
+        self.names = dict(enumerate(state_names(cell), start=2 - cell.inputs))
+        self.concat = [state + 2 - cell.inputs for state in cell.concat]
         nodes = range(2, self.output)
         ports = [max(len(self.ports(state, side)) for side in (1, -1)) for state in nodes]
-        labels = [max(_inches(edge.label) for edge in self.edges if edge.target == state) for state in nodes]
+        labels = [max((_inches(e.label) for e in self.edges if e.target == state), default=0.0) for state in nodes]
         self.widths = [0.56, *(max(_WIDTH, (count + 0.8) * _PORT) for count in ports), 0.46]
         self.gaps = [0.0, *(label + 2 * _PAD for label in labels), 0.55]
-        self.top = max(self.height(max(edge.lane for edge in self.edges)) + 0.08, self.offset(0) + _HALF)
+        self.top = max(self.height(max(edge.lane for edge in self.edges)) + 0.08, self.offset(2 - cell.inputs) + _HALF)
         self.bottom = min(self.height(min(edge.lane for edge in self.edges)) - 0.08, self.offset(1) - _HALF)
         self.fan = _FAN + 0.04 * (self.top - self.bottom) / _LANE
         self.columns: Sequence[float] = []
@@ -131,7 +136,7 @@ class _Plan:
         here = [edge for edge in self.edges if edge.lane * side > 0]
         arriving = sorted((edge for edge in here if edge.target == state), key=lambda edge: abs(edge.lane))
         leaving = sorted((edge for edge in here if edge.source == state), key=lambda edge: -abs(edge.lane))
-        concat = [None] if side < 0 and state in self.cell.concat and state != self.output - 1 else []
+        concat = [None] if side < 0 and state in self.concat and state != self.output - 1 else []
         return [*arriving, *leaving, *concat]
 
     def port(self, state: int, edge: Edge | None, side: int) -> Point:
@@ -200,7 +205,7 @@ def _inches(text: str) -> float:
 
 
 def figure(genotype: Genotype) -> "Figure":
-    """Both cells, the normal one above, with a legend of the families of operations in them."""
+    """The cells, the normal one above, with a legend of the families of operations in them."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -239,7 +244,7 @@ def _draw_cell(axes: "Axes", plan: _Plan) -> None:
     axes.axis("off")
     axes.text(_MARGIN, plan.top + _TITLE - 0.1, TITLES[plan.kind], size=_FONT + 1.5, weight="bold", va="top")
     arrow: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 7}
-    for state in plan.cell.concat:
+    for state in plan.concat:
         axes.add_patch(FancyArrowPatch(path=plan.concat_line(state), color=_CONCAT, lw=0.9, zorder=1, **arrow))
     for index, edge in enumerate(plan.edges):
         line, colour, name = plan.line(edge), FAMILIES[edge.family][0], f"{plan.kind}/%s-{index}"
@@ -251,7 +256,7 @@ def _draw_cell(axes: "Axes", plan: _Plan) -> None:
         x, y = plan.end(edge.target, -1)[0] - plan.gaps[edge.target - 1] / 2, plan.height(edge.lane)
         style = {"color": colour, "zorder": 4, "gid": name % "label", "ha": "center", "va": "center_baseline"}
         axes.text(x, y, edge.label, parse_math=False, bbox={"fc": "white", "ec": "none", "pad": 2.0}, **style)
-    for state, name in enumerate(plan.names):
+    for state, name in plan.names.items():
         fill = _INPUT if state < 2 else _OUTPUT if state == plan.output else _NODE
         (left, y), right = plan.end(state, -1), plan.end(state, 1)[0]
         style = {"boxstyle": "round,pad=0,rounding_size=0.07", "fc": fill, "ec": "#444444", "lw": 0.8, "zorder": 5}

@@ -41,7 +41,7 @@ def found_network(
 
     def fill(kind: str, width: int) -> Filling:
         cell = genotype.cells[kind]
-        edges: list[list[tuple[int, nn.Module]]] = [[] for _ in range(len(cell.nodes) + 1)]
+        edges: list[list[tuple[int, nn.Module]]] = [[] for _ in range(len(cell.nodes) + cell.inputs - 1)]
         for node, pairs in enumerate(cell.nodes):
             for name, state in pairs:
                 operation = OPS[name](width, stride_of(kind, state), True, **genotype.ops.get(name, {}))

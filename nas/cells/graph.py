@@ -1,6 +1,6 @@
 """A genotype as a networkx graph, and that graph as DOT, GraphML or node-link JSON.
 
-One directed multigraph holds both cells. Its attributes are scalars only, so every graph tool reads them; what a scalar
+One directed multigraph holds all cells. Its attributes are scalars only, so every graph tool reads them; what a scalar
 cannot say (a list among an operation's settings) is written as a string ``json:…``.
 """
 
@@ -11,8 +11,9 @@ from typing import Any
 
 import networkx
 
-from nas.cells.genotype import KINDS, Cell, Genotype
+from nas.cells.genotype import Cell, Genotype
 from nas.errors import UsageError, nearest
+from nas.skeleton import SKELETONS
 
 FORMAT = "nas/graph/1"
 CONCAT = "concat"
@@ -25,6 +26,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "mobile block": ("#00754A", ("inverted_residual", "sandglass", "harmonious", "asymmetric", "pruned")),
     "pooling": ("#BF3F0A", ("max_pool", "avg_pool")),
     "skip connection": ("#333333", ("skip_connect",)),
+    "noise": ("#8F2D56", ("noise",)),
     "none": ("#777777", ("none",)),
     "user's operation": ("#B0206C", ("",)),
 }
@@ -35,8 +37,8 @@ _SHAPES = {"input": "box", "node": "circle", "output": "box"}
 
 
 def state_names(cell: Cell) -> list[str]:
-    """The states of a cell by name: ``c_{k-2}``, ``c_{k-1}``, ``0``, ``1``, …, and last its output ``c_{k}``."""
-    return ["c_{k-2}", "c_{k-1}", *map(str, range(len(cell.nodes))), "c_{k}"]
+    """The states of a cell by name: ``c_{k-2}`` (of two inputs), ``c_{k-1}``, ``0``, ``1``, …, its output ``c_{k}``."""
+    return [*(f"c_{{k-{back}}}" for back in range(cell.inputs, 0, -1)), *map(str, range(len(cell.nodes))), "c_{k}"]
 
 
 def family_of(operation: str) -> str:
@@ -52,19 +54,19 @@ def short(operation: str, settings: Mapping[str, Any] | None = None) -> str:
 
 
 def to_graph(genotype: Genotype) -> networkx.MultiDiGraph:
-    """Both cells as one graph with nodes ``normal/c_{k-2}``, ``normal/0``, …, ``reduce/c_{k}``.
+    """The cells as one graph with nodes ``normal/c_{k-2}``, ``normal/0``, …, ``reduce/c_{k}``.
 
     Nodes have ``cell``, ``role`` (input, node or output) and ``state``. Edges have ``op``, ``rank`` (place among the
     inputs of the node read into) and the operation's settings; those into an output have the operation ``concat``.
     """
-    graph = networkx.MultiDiGraph(format=FORMAT, space=genotype.space)
+    graph = networkx.MultiDiGraph(format=FORMAT, space=genotype.space, skeleton=genotype.skeleton)
     for kind, cell in genotype.cells.items():
         names = [f"{kind}/{name}" for name in state_names(cell)]
-        roles = ["input", "input", *["node"] * len(cell.nodes), "output"]
+        roles = [*["input"] * cell.inputs, *["node"] * len(cell.nodes), "output"]
         for state, (name, role) in enumerate(zip(names, roles, strict=True)):
             graph.add_node(name, cell=kind, role=role, state=state)
         readings = [*cell.nodes, [(CONCAT, state) for state in cell.concat]]
-        for target, pairs in zip(names[2:], readings, strict=True):
+        for target, pairs in zip(names[cell.inputs :], readings, strict=True):
             for rank, (operation, source) in enumerate(pairs):
                 settings = {} if target == names[-1] else _flat(genotype.ops.get(operation, {}))
                 attributes = {"op": operation, "rank": rank, **settings}
@@ -86,12 +88,13 @@ def from_graph(graph: networkx.MultiDiGraph) -> Genotype:
         raise UsageError(f'not a graph of a genotype: its attribute "format" must be "{FORMAT}"')
     try:
         ops: dict[str, dict[str, Any]] = json.loads(graph.graph.get("ops", "{}"))
-        normal, reduce = (_cell(graph, kind, ops) for kind in KINDS)
+        skeleton = str(graph.graph.get("skeleton", "darts"))
+        cells = {kind: _cell(graph, kind, ops, SKELETONS[skeleton].inputs) for kind in SKELETONS[skeleton].kinds}
     except UsageError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"not a graph of a genotype: {type(error).__name__}: {error}") from None
-    return Genotype(normal, reduce, ops, str(graph.graph.get("space", "")))
+    return Genotype(cells["normal"], cells.get("reduce"), ops, str(graph.graph.get("space", "")), skeleton)
 
 
 def read_graph(text: str, where: str) -> Genotype:
@@ -126,11 +129,11 @@ def write_graph(genotype: Genotype, kind: str) -> str:
     raise UsageError(f'unknown graph kind "{kind}": {nearest(kind, ["dot", "graphml", "json"])}')
 
 
-def _cell(graph: networkx.MultiDiGraph, kind: str, ops: dict[str, dict[str, Any]]) -> Cell:
+def _cell(graph: networkx.MultiDiGraph, kind: str, ops: dict[str, dict[str, Any]], inputs: int) -> Cell:
     """One cell; the settings found on its edges are added to ``ops``."""
     members = [(data["state"], name) for name, data in graph.nodes(data=True) if data["cell"] == kind]
     readings = []
-    for _, name in sorted(members)[2:]:
+    for _, name in sorted(members)[inputs:]:
         edges = sorted(graph.in_edges(name, data=True), key=lambda edge: int(edge[2]["rank"]))
         readings.append(tuple((str(data["op"]), int(graph.nodes[source]["state"])) for source, _, data in edges))
         if graph.nodes[name]["role"] == "output":
@@ -142,7 +145,7 @@ def _cell(graph: networkx.MultiDiGraph, kind: str, ops: dict[str, dict[str, Any]
     if not readings:
         raise UsageError(f"the graph has no {kind} cell")
     *nodes, concat = readings
-    return Cell(tuple(nodes), tuple(state for _, state in concat))
+    return Cell(tuple(nodes), tuple(state for _, state in concat), inputs)
 
 
 def _said(genotype: Genotype, operation: str) -> bool:
@@ -175,7 +178,7 @@ def _deep(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def _dot(graph: networkx.MultiDiGraph) -> str:
     """Graphviz text: from left to right, a cluster a cell."""
     lines = ["digraph genotype {", "  rankdir=LR;", '  node [fontname="Helvetica"];', '  edge [fontname="Helvetica"];']
-    for kind in KINDS:
+    for kind in dict.fromkeys(data["cell"] for _, data in graph.nodes(data=True)):
         lines += [f"  subgraph {_quoted(f'cluster_{kind}')} {{", f"    label={_quoted(TITLES[kind])};"]
         for name, data in graph.nodes(data=True):
             if data["cell"] == kind:

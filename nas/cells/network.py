@@ -59,13 +59,11 @@ class CellModule(nn.Module):
 
     def forward(self, before_last: Tensor, last: Tensor, weights: Any = None) -> Tensor:
         """(N, C₋₂, H₋₂, W₋₂), (N, C₋₁, H, W) → (N, len(concat)·C, H/stride, W/stride)."""
-        states = [self.inputs[0](before_last), self.inputs[1](last)]
-        sums: dict[int, Tensor] = {}
+        states: dict[int, Tensor] = {0: self.inputs[0](before_last), 1: self.inputs[1](last)}
         for index, fan_out in enumerate(self.fan_outs):
-            for node, contribution in fan_out(states[index], weights):
-                sums[node] = sums[node] + contribution if node in sums else contribution
-            if index >= 1:  # node index-1 reads states up to this one: it is complete
-                states.append(sums.pop(index - 1))
+            for node, contribution in fan_out(states[index], weights) if index in states else ():
+                state = node + len(self.inputs)
+                states[state] = states[state] + contribution if state in states else contribution
         return torch.cat([states[index] for index in self.concat], dim=1)
 
 

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from nas.blocks.noise import Noise
+
 
 def recomputed(cell: nn.Module, *inputs: Any) -> Tensor:
     """``cell(*inputs)``, with the same gradients and running statistics, in less memory and more time.
 
     Args:
-        cell: draws nothing at random.
+        cell: draws nothing at random but :class:`Noise`.
     """
     output: Tensor = checkpoint(
         cell,
@@ -27,13 +29,16 @@ def recomputed(cell: nn.Module, *inputs: Any) -> Tensor:
 
 @contextmanager
 def still(cell: nn.Module) -> Iterator[None]:
-    """The batch norms work as in training, but their running statistics do not move."""
+    """The batch norms work as in training, but their running statistics do not move; noise is drawn once more."""
     norms = [module for module in cell.modules() if isinstance(module, nn.BatchNorm2d)]
+    places = [module.place for module in cell.modules() if isinstance(module, Noise)]
     momenta = [norm.momentum for norm in norms]
-    counters = [norm.get_buffer("num_batches_tracked") for norm in norms]
+    counters = [*(norm.get_buffer("num_batches_tracked") for norm in norms), *places]
     counts = torch._foreach_add(counters, 0)
     for norm in norms:
         norm.momentum = 0.0
+    for place in places:
+        place.sub_(1)
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """The supernet: every edge a softmax-weighted mix of all operations of the space (Liu et al., DARTS, Eq. 2)."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
 from typing import Any, cast
 
@@ -189,8 +190,8 @@ def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
             if kept is not None:
                 best = sorted(best, key=lambda edge: -edge[0])[:kept]
             nodes.append(tuple((name, state) for _, name, state in best))
-        return Cell(tuple(nodes), skeleton.concat(space.nodes))
+        return Cell(tuple(nodes), skeleton.concat(space.nodes), space.inputs)
 
-    normal, reduce = (cell(kind) for kind in space.kinds)
-    genotype = Genotype(normal, reduce, space=space.name)
-    return Genotype(normal, reduce, space.settings_of(genotype.operations), space.name)
+    cells = {kind: cell(kind) for kind in space.kinds}
+    genotype = Genotype(cells["normal"], cells.get("reduce"), space=space.name, skeleton=space.skeleton)
+    return replace(genotype, ops=space.settings_of(genotype.operations))

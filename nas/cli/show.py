@@ -76,7 +76,8 @@ def print_cells(genotype: "Genotype") -> None:
     for kind, cell in genotype.cells.items():
         for node, pairs in enumerate(cell.nodes):
             print(f"{kind:6}  {node}  {', '.join(f'{name}({state})' for name, state in pairs)}")
-    if all(len(pairs) == 2 for cell in genotype.cells.values() for pairs in cell.nodes):
+    in_pairs = all(len(pairs) == 2 for cell in genotype.cells.values() for pairs in cell.nodes)
+    if in_pairs or genotype.skeleton == "nasbench201":
         print(to_text(genotype))
 
 

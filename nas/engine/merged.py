@@ -63,7 +63,7 @@ class MergedFanOut(MixedFanOut):
                 continue
             operation = Operation(index, tuple(modules.values()), merge_terms(list(modules.values())))
             self.groups.setdefault(tuple(modules), []).append(operation)
-            if operation.terms is None:
+            if operation.terms is None and getattr(operation.modules[0], "mergeable", True):
                 warn_unmerged(name)
 
     def forward(self, state: Tensor, weights: Tensor) -> list[tuple[int, Tensor]]:

@@ -45,7 +45,7 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int], metadata: Mapping[s
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        raise UsageError(f"ONNX cannot hold this network: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"ONNX cannot hold this network: {str(error.__cause__ or error).splitlines()[0]}") from error
     assert program is not None
     model = program.model_proto
     for node in model.graph.node:

@@ -19,7 +19,7 @@ from matplotlib.transforms import Bbox
 from nas.cells.draw import draw, figure, route
 from nas.cells.genotype import Cell, Genotype
 from nas.errors import UsageError
-from tests.cells.test_graph import PUBLISHED, random_genotype, tricky
+from tests.cells.test_graph import PUBLISHED, one_input, random_genotype, tricky
 
 
 def texts_of(picture: Figure) -> list[Text]:
@@ -80,6 +80,11 @@ def test_published_cells_are_drawn_clearly(name: str) -> None:
 @pytest.mark.parametrize("seed", range(50))
 def test_random_cells_are_drawn_clearly(seed: int) -> None:
     assert faults(figure(random_genotype(seed))) == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_cells_of_one_input_are_drawn_clearly(seed: int) -> None:
+    assert faults(figure(one_input(seed))) == []
 
 
 @pytest.mark.parametrize("name", ["$x_3x3$", "a_" * 40 + "z", "_", "größe_3x3"])

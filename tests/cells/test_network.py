@@ -10,7 +10,7 @@ import torch
 from nas.architecture import of_genotype
 from nas.blocks.drop_path import draw_paths, set_paths
 from nas.cells.found import found_network
-from nas.cells.genotype import from_text
+from nas.cells.genotype import Genotype, from_text, pruned
 from nas.cells.supernet import Supernet
 from nas.costs.count import count
 from nas.space import load
@@ -107,3 +107,20 @@ def test_dropped_paths() -> None:
     set_paths(network, masks)
     assert not torch.allclose(network(images), plain)
     set_paths(network, None)
+
+
+def test_a_node_that_reads_nothing() -> None:
+    """It leaves the output, and what reads only it too; the cells after it are narrower."""
+    nodes = [[], [("sep_conv_3x3", 1)], [("skip_connect", 2)], [("skip_connect", 3), ("max_pool_3x3", 0)]]
+    cell = pruned(nodes, (2, 3, 4, 5))
+    network = found_network(Genotype(cell, cell), channels=4, cells=4).double()
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    assert network.classifier.in_features == 2 * 16
+    network(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    states = [torch.randn(2, 8, 8, 8).double(), torch.randn(2, 8, 8, 8).double()]
+    last = network.cells[3]
+    last.inputs = torch.nn.ModuleList([torch.nn.Identity()] * 2)
+    last.fan_outs[1].operations[0] = torch.nn.Identity()
+    expected = torch.cat([states[1], states[1] + torch.nn.functional.max_pool2d(states[0], 3, 1, 1)], 1)
+    torch.testing.assert_close(last(*states)[:, :16], expected)

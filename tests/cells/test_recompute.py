@@ -20,6 +20,7 @@ WAYS: list[dict[str, Any]] = [
     {"engine": "merged", "partial": 4},
     {"relaxation": "path"},
 ]
+SPACES = ["darts+sandglass", "s4"]
 
 
 def pair(changes: dict[str, Any], space: str = "darts+sandglass") -> tuple[Supernet, Supernet]:
@@ -30,11 +31,12 @@ def pair(changes: dict[str, Any], space: str = "darts+sandglass") -> tuple[Super
     return plain, lighter
 
 
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("changes", WAYS)
-def test_bit_for_bit_the_same(changes: dict[str, Any]) -> None:
+def test_bit_for_bit_the_same(changes: dict[str, Any], space: str) -> None:
     results = []
     data = batch(16, dtype=torch.float32)
-    for supernet in pair(changes):
+    for supernet in pair(changes, space):
         supernet.to(memory_format=torch.channels_last)
         value = loss(supernet, data)
         value.backward()

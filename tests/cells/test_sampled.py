@@ -160,10 +160,12 @@ def test_refused(other: dict[str, Any]) -> None:
 SMALL = ("--data", "digits", "--preset", "quick", "--limit", "64", "--epochs", "2", "--batch", "8", "--channels", "4")
 
 
+@pytest.mark.parametrize("what", [("--relaxation", "path"), ("--space", "s4")])
 def test_stopped_and_resumed_bit_for_bit(
-    nas: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+    what: tuple[str, str], nas: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("search", *SMALL, "--cells", "2", "--relaxation", "path", "--json")
+    """Also where the network itself draws, noise."""
+    words = ("search", *SMALL, "--cells", "2", *what, "--json")
     status, out, err = nas(*words)
     assert status == 0, err
     whole = Run(Path(json.loads(out)["run"]))

@@ -129,6 +129,18 @@ def test_edges_with_operations_of_their_own(share: int, fan_out: FanOut) -> None
     assert_close(engine, reference, 1e-9)
 
 
+@pytest.mark.parametrize("name", ["s1", "s3", "s4"])
+def test_spaces_where_searches_collapse(name: str, fan_out: FanOut, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merged, "warn_unmerged", lambda name: pytest.fail(f"{name} was not merged"))
+    reference, engine = (supernet.double() for supernet in pair(spaces.load(name), fan_out, channels=4))
+    data = batch(8)
+    losses = [loss(supernet, data) for supernet in (engine, reference)]
+    for each in losses:
+        each.backward()
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-9)
+    assert_close(engine, reference, 1e-9)
+
+
 OTHERS = ("sep_conv_7x7", "conv_3x3", "conv_7x1_1x7")
 
 

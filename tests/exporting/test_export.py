@@ -15,6 +15,11 @@ from torch import nn
 
 import nas as library
 from nas import exporting, extras
+from nas.architecture import of_genotype
+from nas.cells.genotype import Cell, Genotype, pruned
+from nas.errors import UsageError
+from nas.exporting.fold import folded
+from nas.exporting.onnx import predictor, to_onnx
 from nas.run.folder import Run
 from nas.run.results import TrainResult
 from tests.exporting.trained import cell, short, trained
@@ -72,6 +77,25 @@ def test_onnx(nas: Nas, copied: Path, tmp_path: Path) -> None:
     metadata = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert metadata.keys() == {"input", "mean", "std", "classes"} and metadata["classes"][3] == "class 3"
     assert b"site-packages" not in path.read_bytes(), "no stack traces of the machine it was made on"
+
+
+EMPTY = pruned([[("sep_conv_3x3", 0)], [], [("dil_conv_3x3", 2), ("skip_connect", 3)]], (2, 3, 4))
+
+
+def test_cells_with_empty_nodes() -> None:
+    architecture = of_genotype(Genotype(EMPTY, EMPTY), channels=4, cells=3)
+    network = architecture.build().eval()
+    predict = predictor(to_onnx(folded(network), architecture.input, {}))
+    images = torch.randn(2, *architecture.input)
+    with torch.no_grad():
+        torch.testing.assert_close(predict(images), network(images), rtol=1e-4, atol=1e-4)
+
+
+def test_noise_is_not_exported() -> None:
+    cell = Cell(((("noise", 0), ("skip_connect", 1)),), (2,))
+    network = of_genotype(Genotype(cell, cell), channels=4, cells=2).build().eval()
+    with pytest.raises(UsageError, match="the operation noise draws anew"):
+        to_onnx(network, (3, 16, 16), {})
 
 
 def test_int8(nas: Nas, macro_run: Path, tmp_path: Path) -> None:
