@@ -1,11 +1,12 @@
 """Selections: what makes a discrete cell of a supernet. Each is known by its name."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from nas.bilevel.derivation import EdgeCosts, Limits, derive_within
+from nas.amounts import Limits
+from nas.bilevel.derivation import EdgeCosts, derive_within
 from nas.cells.assembly import assemble
 from nas.cells.genotype import Cell, Genotype, Pair
 from nas.cells.supernet import derive
@@ -48,23 +49,23 @@ def threshold(basis: Basis) -> Genotype:
         UsageError: a cell would be left with nothing.
     """
     genotype = strongest(basis)
-    return assemble(basis.space, {kind: list(_above(basis, kind, cell)) for kind, cell in genotype.cells.items()})
+    return assemble(basis.space, {kind: _above(basis, kind, cell) for kind, cell in genotype.cells.items()})
 
 
-def _above(basis: Basis, kind: str, cell: Cell) -> Iterator[tuple[Pair, ...]]:
-    """A cell's nodes, with those of their pairs that are strong enough and read no empty node."""
-    space, names, strengths = basis.space, list(basis.space.ops), basis.strengths[kind].tolist()
-    highest, states = 0.0, set(range(space.inputs))
-    for node, pairs in enumerate(cell.nodes):
-        strong = {pair: strengths[space.edge_index(node, pair[1])][names.index(pair[0])] for pair in pairs}
-        highest = max(highest, *strong.values())
-        kept = tuple(pair for pair in pairs if strong[pair] >= basis.threshold and pair[1] in states)
-        states |= {node + space.inputs} if kept else set()
-        yield kept
-    if len(states) == space.inputs:
+def _above(basis: Basis, kind: str, cell: Cell) -> list[list[Pair]]:
+    """A cell's nodes with those of their pairs that are strong enough."""
+    space, names, rows = basis.space, list(basis.space.ops), basis.strengths[kind].tolist()
+    strengths = [
+        {pair: rows[space.edge_index(node, pair[1])][names.index(pair[0])] for pair in pairs}
+        for node, pairs in enumerate(cell.nodes)
+    ]
+    highest = max(value for node in strengths for (_, state), value in node.items() if state < space.inputs)
+    if highest < basis.threshold:
         raise UsageError(
-            f"--threshold {basis.threshold}: no edge of the {kind} cell is as strong; the strongest has {highest:.3g}"
+            f"--threshold {basis.threshold}: nothing of the {kind} cell is as strong: "
+            f"its strongest edge from an input has {highest:.3g}"
         )
+    return [[pair for pair, value in node.items() if value >= basis.threshold] for node in strengths]
 
 
 def budget(basis: Basis) -> Genotype:

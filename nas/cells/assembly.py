@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nas.cells.genotype import Cell, Genotype, Pair
+from nas.cells.genotype import Genotype, Pair, pruned
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 
@@ -15,14 +15,14 @@ Nodes = Sequence[Sequence[Pair]]
 
 
 def assemble(space: CellSpace, nodes: Mapping[str, Nodes]) -> Genotype:
-    """The genotype of the choices at the nodes of each cell kind.
+    """The genotype of the choices at the nodes of each cell kind; what reads an empty node goes.
 
     Raises:
-        UsageError: a cell whose nodes are all empty.
+        UsageError: a cell of which nothing is left.
     """
     concat = SKELETONS[space.skeleton].concat(space.nodes)
-    cells = {kind: Cell(tuple(map(tuple, own)), concat) for kind, own in nodes.items()}
-    genotype = Genotype(cells["normal"], cells["reduce"], space=space.name)
+    cells = {kind: pruned(own, concat, space.inputs) for kind, own in nodes.items()}
+    genotype = Genotype(cells["normal"], cells.get("reduce"), space=space.name, skeleton=space.skeleton)
     return replace(genotype, ops=space.settings_of(genotype.operations))
 
 

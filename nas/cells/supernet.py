@@ -1,7 +1,6 @@
 """The supernet: every edge a softmax-weighted mix of all operations of the space (Liu et al., DARTS, Eq. 2)."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from typing import Any, cast
 
@@ -10,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks import OPS
-from nas.cells.genotype import Cell, Genotype
+from nas.cells.assembly import assemble
+from nas.cells.genotype import Genotype, Pair
 from nas.cells.network import CellNetwork, Filling, stride_of
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
@@ -175,12 +175,10 @@ def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
     Args:
         weights: per cell kind the strengths, (edges, operations).
     """
-    names, skeleton = list(space.ops), SKELETONS[space.skeleton]
-    kept = skeleton.inputs_kept
+    names, kept = list(space.ops), SKELETONS[space.skeleton].inputs_kept
 
-    def cell(kind: str) -> Cell:
+    def nodes_of(kind: str) -> Iterator[list[Pair]]:
         strengths = weights[kind].tolist()
-        nodes = []
         for node in range(space.nodes):
             best = []
             for state in range(node + space.inputs):
@@ -189,9 +187,6 @@ def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
                 best.append((strengths[edge][operation], names[operation], state))
             if kept is not None:
                 best = sorted(best, key=lambda edge: -edge[0])[:kept]
-            nodes.append(tuple((name, state) for _, name, state in best))
-        return Cell(tuple(nodes), skeleton.concat(space.nodes), space.inputs)
+            yield [(name, state) for _, name, state in best]
 
-    cells = {kind: cell(kind) for kind in space.kinds}
-    genotype = Genotype(cells["normal"], cells.get("reduce"), space=space.name, skeleton=space.skeleton)
-    return replace(genotype, ops=space.settings_of(genotype.operations))
+    return assemble(space, {kind: list(nodes_of(kind)) for kind in space.kinds})
