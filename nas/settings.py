@@ -13,9 +13,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from nas.amounts import Limits
 from nas.errors import UsageError, nearest
 from nas.methods import METHODS, TERMS, parse_regularizers
 
+NO_LIMIT = "--select budget needs --max-madds or --max-params"
+BUDGET_ALONE = "a limit is kept by --select budget alone"
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -100,6 +103,9 @@ class SearchSettings:
     select: Literal["strongest", "threshold", "perturbation", "budget"] = option(
         "strongest", "How the cell is derived: see nas derive.", METHOD
     )
+    threshold: float = option(0.85, "Least strength of an edge that stays (select threshold).", METHOD, gt=0, le=1)
+    max_madds: str | None = option(None, "Limit of the final network's multiply-adds, such as 500M: it is kept.", WHAT)
+    max_params: str | None = option(None, "Limit of the final network's parameters, such as 3.3M: it is kept.", WHAT)
     tau: float = option(10.0, "First temperature of gumbel and path.", METHOD, gt=0)
     tau_min: float = option(0.1, "Last temperature of gumbel and path (linear).", METHOD, gt=0)
     recompute: bool = option(
@@ -113,6 +119,9 @@ class SearchSettings:
     def __post_init__(self) -> None:
         parse_regularizers(self.regularize)
         self._check_stages()
+        limited = bool(self.limits)
+        if limited != (self.select == "budget"):
+            raise ValueError(NO_LIMIT if self.select == "budget" else f"--select {self.select}: {BUDGET_ALONE}")
         if self.alphas_from >= self.epochs and self.select != "perturbation":
             raise ValueError(
                 f"--alphas-from {self.alphas_from}: in --epochs {self.epochs} the alphas would never learn"
@@ -136,6 +145,11 @@ class SearchSettings:
         if any(after > before for before, after in pairwise(partials)):
             raise ValueError(f"--stage-partials {self.stage_partials}: K never rises")
 
+    @property
+    def limits(self) -> Limits:
+        """What the final network may cost."""
+        return Limits.of(self.max_madds, self.max_params)
+
     def _conflicts(self) -> dict[tuple[str, str, str], bool]:
         """Pairs of options and why the one makes no sense with the other; whether both are set."""
         path, order, levels = self.relaxation == "path", self.order == 2, self.levels == 1
@@ -145,6 +159,8 @@ class SearchSettings:
             ("relaxation path", partial, "choose one"): path and self.partial > 1,
             ("relaxation path", f"perturb {self.perturb}", "a path has no weights to perturb"): path and perturbs,
             ("relaxation path", "skip", "a path has no mixture to stand beside"): path and self.skip > 0,
+            ("relaxation path", "select perturbation", "it has no mixture to take an operation from"): path
+            and self.select == "perturbation",
             ("relaxation path", "freeze", "what is not drawn has no gradient"): path and self.freeze > 0,
             ("relaxation sigmoid", "perturb", "its weights are no probabilities"): self.relaxation == "sigmoid"
             and perturbs,
@@ -157,6 +173,35 @@ class SearchSettings:
             ("order 2", "freeze", "its alpha step has no plain gradient of the weights"): order and self.freeze > 0,
             (partial, "skip", "channels that pass by are a skip already"): self.partial > 1 and self.skip > 0,
         }
+
+
+@dataclass(frozen=True, config=STRICT)
+class DeriveSettings:
+    """What is derived of a search; what is None is as the search has it."""
+
+    select: str | None = option(
+        None,
+        "How, several with commas: strongest (DARTS), threshold (FairDARTS), perturbation (DARTS-PT), budget (exact).",
+        WHAT,
+    )
+    max_madds: str | None = option(None, "Limit of the final network's multiply-adds, such as 500M (budget).", WHAT)
+    max_params: str | None = option(None, "Limit of the final network's parameters, such as 3.3M (budget).", WHAT)
+    threshold: float | None = option(None, "Least strength of an edge that stays (threshold).", WHAT, gt=0, le=1)
+    images: int | None = option(None, "Judge by at most so many held-out images.", LONG, ge=2)
+    tune_epochs: int | None = option(
+        None, "Epochs of tuning a round (perturbation; usual: a tenth of the search's, 5 of 50).", LONG, ge=1
+    )
+    curve: bool = option(False, "Write the whole frontier, score against cost, as a table and a picture.", WHAT)
+
+    @property
+    def selections(self) -> list[str]:
+        """The names of the selections."""
+        return (self.select or "").split(",")
+
+    @property
+    def limits(self) -> Limits:
+        """What the final network may cost."""
+        return Limits.of(self.max_madds, self.max_params)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -385,6 +430,8 @@ def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
     parts = {name: value for name, value in METHODS[method].items() if name != "warmup"}
     if cells := OWN_CELLS.get(given.get("space", "").partition("+")[0]):
         parts["cells"] = cells
+    if {"max_madds", "max_params"} & set(given):
+        parts = {"select": "budget", **parts}
     presets = {name: {**parts, **preset, "method": method} for name, preset in SEARCH_PRESETS.items()}
     settings = resolve(SearchSettings, presets, preset, given)
     stages = len(numbers(settings.keep)) + 1

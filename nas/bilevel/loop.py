@@ -1,7 +1,7 @@
 """The search loop: alphas on one half of the training images, weights on the other."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 
 from nas.bilevel.alignment import layer_alignment
+from nas.bilevel.budget import Budget
 from nas.bilevel.build import build_supernet
+from nas.bilevel.derivation import EdgeCosts
 from nas.bilevel.epoch import end_epoch
 from nas.bilevel.gradients import Learner
+from nas.bilevel.halves import Halves
 from nas.bilevel.moment import Moment
 from nas.bilevel.recorded import Recorded
-from nas.bilevel.stages import Stage, carry, space_of, stages
+from nas.bilevel.stages import Stage, carry, space_of, stage_at, stages
 from nas.cells.supernet import Supernet
-from nas.data.batches import Augmentation, Stream
+from nas.data.batches import Stream
 from nas.data.dataset import Dataset
 from nas.execution import Execution
 from nas.run import names
@@ -29,7 +32,6 @@ from nas.train.evaluate import correct, evaluate
 from nas.train.preflight import announce, measure
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful, Watch
-from nas.train.start import load_data
 
 
 def search(
@@ -39,35 +41,36 @@ def search(
     execution: Execution,
     preset: str = "",
     watch: Watch[SearchEpoch] | None = None,
+    costs: EdgeCosts | None = None,
 ) -> Supernet:
     """The supernet after its last epoch: of a search in a run folder, begun or gone on with.
+
+    Args:
+        costs: of the network that the cell is meant for, where the settings limit them.
 
     Raises:
         UsageError: data or settings that cannot be used.
         Interrupted: on a signal, saved.
     """
     device = execution.start()
-    dataset = load_data(settings, execution, device)
-    dataset = dataset.shuffled(settings.seed) if settings.shuffle_labels else dataset
-    train, valid = dataset.divided(len(dataset.train) // 2, settings.seed)
-    augmentation = Augmentation.of(dataset, cutout=settings.cutout, device=device)
-    streams = (
-        Stream(train, augmentation, settings.batch, settings.seed),
-        Stream(valid, augmentation, settings.batch, settings.seed, "alpha-order", "alpha-augment"),
-    )
+    halves = Halves.of(settings, execution, device)
+    streams, classes = halves.streams(settings), len(halves.dataset.classes)
     plan = stages(settings)
+    steps = settings.epochs * streams[0].steps
+    budget = Budget(costs, settings.limits, steps=steps).to(device) if costs else None
 
     def begin(stage: Stage) -> Step:
         stage_space = space_of(space, plan, stage, run.log(SearchEpoch))
-        supernet = build_supernet(stage.settings, stage_space, len(dataset.classes)).to(device)
-        learner = Learner(supernet.to(memory_format=torch.channels_last), stage.settings, device)
+        supernet = build_supernet(stage.settings, stage_space, classes).to(device)
+        learner = Learner(supernet.to(memory_format=torch.channels_last), stage.settings, device, budget)
         return Step(learner, *streams, stage)
 
-    first = stage_at(plan, run, streams[0].steps)
+    checkpoints = entries(run.path / names.CHECKPOINT)
+    first = stage_at(plan, checkpoints[0].step / streams[0].steps if checkpoints else 0)
     step = begin(first)
     session = open_session(run, step, settings, space.name, watch)
     if session.epoch < settings.epochs:
-        announce(measure(rehearsal(step, dataset, device), settings.batch, device), session, device, preset)
+        announce(measure(rehearsal(step, halves.dataset, device), settings.batch, device), session, device, preset)
     with session:
         for stage in plan[first.number :]:
             if stage is not step.stage:
@@ -77,16 +80,9 @@ def search(
                 session.parts = step.parts
             for epoch in session.epochs(stage.last):
                 run_epoch(session, step, settings, epoch)
-                valid_result = evaluate(step.supernet, valid, augmentation)
+                valid_result = evaluate(step.supernet, halves.valid, halves.augmentation)
                 end_epoch(session, step.supernet, valid_result, settings.batch, step.alignment(session.step - 1))
     return step.supernet
-
-
-def stage_at(plan: Sequence[Stage], run: Run, steps: int) -> Stage:
-    """The stage that a run's newest checkpoint belongs to; ``steps`` are an epoch's."""
-    checkpoints = entries(run.path / names.CHECKPOINT)
-    epoch = max(0, checkpoints[0].step - 1) // steps if checkpoints else 0
-    return next(stage for stage in plan if epoch < stage.last)
 
 
 def run_epoch(session: Session[SearchEpoch], step: "Step", settings: SearchSettings, epoch: int) -> None:

@@ -54,6 +54,11 @@ def stages(settings: SearchSettings) -> list[Stage]:
     return [Stage(number, *part) for number, part in enumerate(parts)]
 
 
+def stage_at(plan: Sequence[Stage], epochs: float) -> Stage:
+    """The stage of the last step, after so many epochs; of the first one, after none."""
+    return next(stage for stage in plan if epochs <= stage.last)
+
+
 def space_of(space: CellSpace, plan: Sequence[Stage], stage: Stage, log: Sequence[SearchEpoch]) -> CellSpace:
     """The space of a stage: of what the last epoch of each stage before left, the strongest operations of each edge."""
     for each in plan[1 : stage.number + 1]:
