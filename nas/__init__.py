@@ -1,15 +1,21 @@
 """Neural architecture search for mobile networks.
 
-``nas.search`` and ``nas.retrain`` are what the commands of that name do; ``nas.load`` gives a trained network,
-``nas.features`` its feature maps; see :mod:`nas.commands`.
+``nas.search``, ``nas.derive`` and ``nas.retrain`` are what the commands of that name do; ``nas.load`` gives a trained
+network, ``nas.features`` its feature maps; see :mod:`nas.commands`.
 """
 
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-MODULES = {"features": "trained", "load": "trained", "retrain": "retraining", "search": "searching"}
-__all__ = ["features", "load", "retrain", "search"]
+MODULES = {
+    "derive": "deriving",
+    "features": "trained",
+    "load": "trained",
+    "retrain": "retraining",
+    "search": "searching",
+}
+__all__ = ["derive", "features", "load", "retrain", "search"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,8 @@
-"""Amounts as people write them: 20M multiply-adds, 3.3M parameters."""
+"""Amounts of multiply-adds and parameters: as people write them, as a network has them, as limits."""
 
+import math
 import re
+from dataclasses import dataclass
 
 from nas.errors import UsageError
 
@@ -25,3 +27,41 @@ def parse(text: str, option: str, of: str = "multiply-adds") -> int:
 def short(amount: int) -> str:
     """An amount as its user would write it: 20M."""
     return f"{amount / 10**6:.6g}M"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-adds and learnable numbers."""
+
+    madds: int = 0
+    params: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.madds + other.madds, self.params + other.params)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a network may cost; None: any."""
+
+    madds: int | None = None
+    params: int | None = None
+
+    @classmethod
+    def of(cls, max_madds: str | None, max_params: str | None) -> "Limits":
+        """Those of ``--max-madds`` and ``--max-params``.
+
+        Raises:
+            UsageError: an amount that cannot be read.
+        """
+        return cls(
+            None if max_madds is None else parse(max_madds, "--max-madds"),
+            None if max_params is None else parse(max_params, "--max-params", "parameters"),
+        )
+
+    def __bool__(self) -> bool:
+        return self.madds is not None or self.params is not None
+
+    def allow(self, cost: Cost) -> bool:
+        """Whether a cost is within both."""
+        return cost.madds <= (self.madds or math.inf) and cost.params <= (self.params or math.inf)

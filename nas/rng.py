@@ -17,6 +17,7 @@ PURPOSES = (
     "gumbel",
     "dirichlet",
     "perturbation",
+    "projection",
 )
 
 

@@ -7,14 +7,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from nas.amounts import Limits
 from nas.errors import UsageError, nearest
 from nas.methods import METHODS, TERMS, parse_regularizers
 
+NO_LIMIT = "--select budget needs --max-madds or --max-params"
+BUDGET_ALONE = "a limit is kept by --select budget alone"
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -52,7 +56,7 @@ class SearchSettings:
     alpha_beta1: float = option(0.5, "First moment's decay of the alphas' Adam.", ge=0, lt=1)
     alpha_beta2: float = option(0.999, "Second moment's decay of the alphas' Adam.", ge=0, lt=1)
     alpha_weight_decay: float = option(1e-3, "Weight decay of the alphas.", ge=0)
-    alphas_from: int = option(0, "First epoch in which the alphas learn.", ge=0)
+    alphas_from: int = option(0, "First epoch (of each stage) in which the alphas learn.", ge=0)
     engine: Literal["merged", "reference"] = option(
         "merged", "merged: fast; reference: one module per operation.", WHAT
     )
@@ -84,12 +88,24 @@ class SearchSettings:
         ge=0,
         le=1,
     )
+    keep: str = option(
+        "",
+        "Operations an edge keeps in the second stage, the third and so on, 5,3; stages are equally long.",
+        METHOD,
+    )
+    deepen: int = option(0, "Cells that each stage has more than the one before.", METHOD, ge=0)
+    stage_partials: str = option("", "The K of --partial in each stage, 4,2.", METHOD)
+    fresh: bool = option(False, "Each stage begins with new weights and alphas (P-DARTS).", METHOD)
+    edge_weights: bool = option(True, "With --partial, learn a weight of each edge too (PC-DARTS).", METHOD)
     epsilon: float = option(0.3, "Largest perturbation of a mixing weight at the end.", METHOD, ge=0, le=1)
     epsilon_min: float = option(0.03, "The same in the first epoch (linear).", METHOD, ge=0, le=1)
     mutation: float = option(0.125, "Share of the edges mutated in the last epoch; rises from 0.", METHOD, ge=0, le=1)
     select: Literal["strongest", "threshold", "perturbation", "budget"] = option(
         "strongest", "How the cell is derived: see nas derive.", METHOD
     )
+    threshold: float = option(0.85, "Least strength of an edge that stays (select threshold).", METHOD, gt=0, le=1)
+    max_madds: str | None = option(None, "Limit of the final network's multiply-adds, such as 500M: it is kept.", WHAT)
+    max_params: str | None = option(None, "Limit of the final network's parameters, such as 3.3M: it is kept.", WHAT)
     tau: float = option(10.0, "First temperature of gumbel and path.", METHOD, gt=0)
     tau_min: float = option(0.1, "Last temperature of gumbel and path (linear).", METHOD, gt=0)
     recompute: bool = option(
@@ -102,6 +118,10 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         parse_regularizers(self.regularize)
+        self._check_stages()
+        limited = bool(self.limits)
+        if limited != (self.select == "budget"):
+            raise ValueError(NO_LIMIT if self.select == "budget" else f"--select {self.select}: {BUDGET_ALONE}")
         if self.alphas_from >= self.epochs and self.select != "perturbation":
             raise ValueError(
                 f"--alphas-from {self.alphas_from}: in --epochs {self.epochs} the alphas would never learn"
@@ -114,6 +134,22 @@ class SearchSettings:
             if refused:
                 raise ValueError(f"--{first} and --{second} do not go together: {reason}")
 
+    def _check_stages(self) -> None:
+        kept, partials = numbers(self.keep), numbers(self.stage_partials)
+        if 0 in kept or kept != sorted(kept, reverse=True):
+            raise ValueError(f"--keep {self.keep}: an edge keeps at least one operation and never more than before")
+        if len(kept) >= self.epochs:
+            raise ValueError(f"--keep {self.keep}: {len(kept) + 1} stages need as many --epochs at least")
+        if partials and len(partials) != len(kept) + 1:
+            raise ValueError(f"--stage-partials {self.stage_partials}: --keep makes {len(kept) + 1} stages")
+        if any(after > before for before, after in pairwise(partials)):
+            raise ValueError(f"--stage-partials {self.stage_partials}: K never rises")
+
+    @property
+    def limits(self) -> Limits:
+        """What the final network may cost."""
+        return Limits.of(self.max_madds, self.max_params)
+
     def _conflicts(self) -> dict[tuple[str, str, str], bool]:
         """Pairs of options and why the one makes no sense with the other; whether both are set."""
         path, order, levels = self.relaxation == "path", self.order == 2, self.levels == 1
@@ -123,9 +159,12 @@ class SearchSettings:
             ("relaxation path", partial, "choose one"): path and self.partial > 1,
             ("relaxation path", f"perturb {self.perturb}", "a path has no weights to perturb"): path and perturbs,
             ("relaxation path", "skip", "a path has no mixture to stand beside"): path and self.skip > 0,
+            ("relaxation path", "select perturbation", "it has no mixture to take an operation from"): path
+            and self.select == "perturbation",
             ("relaxation path", "freeze", "what is not drawn has no gradient"): path and self.freeze > 0,
             ("relaxation sigmoid", "perturb", "its weights are no probabilities"): self.relaxation == "sigmoid"
             and perturbs,
+            (partial, "stage-partials", "these say K of every stage"): self.partial > 1 and self.stage_partials != "",
             ("levels 1", "order 2", "there is no inner step to unroll"): levels and order,
             ("levels 1", "perturb", "both halves share one pass"): levels and perturbs,
             ("levels 1", "sharpness", "both halves share one pass"): levels and self.sharpness > 0,
@@ -134,6 +173,35 @@ class SearchSettings:
             ("order 2", "freeze", "its alpha step has no plain gradient of the weights"): order and self.freeze > 0,
             (partial, "skip", "channels that pass by are a skip already"): self.partial > 1 and self.skip > 0,
         }
+
+
+@dataclass(frozen=True, config=STRICT)
+class DeriveSettings:
+    """What is derived of a search; what is None is as the search has it."""
+
+    select: str | None = option(
+        None,
+        "How, several with commas: strongest (DARTS), threshold (FairDARTS), perturbation (DARTS-PT), budget (exact).",
+        WHAT,
+    )
+    max_madds: str | None = option(None, "Limit of the final network's multiply-adds, such as 500M (budget).", WHAT)
+    max_params: str | None = option(None, "Limit of the final network's parameters, such as 3.3M (budget).", WHAT)
+    threshold: float | None = option(None, "Least strength of an edge that stays (threshold).", WHAT, gt=0, le=1)
+    images: int | None = option(None, "Judge by at most so many held-out images.", LONG, ge=2)
+    tune_epochs: int | None = option(
+        None, "Epochs of tuning a round (perturbation; usual: a tenth of the search's, 5 of 50).", LONG, ge=1
+    )
+    curve: bool = option(False, "Write the whole frontier, score against cost, as a table and a picture.", WHAT)
+
+    @property
+    def selections(self) -> list[str]:
+        """The names of the selections."""
+        return (self.select or "").split(",")
+
+    @property
+    def limits(self) -> Limits:
+        """What the final network may cost."""
+        return Limits.of(self.max_madds, self.max_params)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -325,6 +393,18 @@ def final_size(preset: str, skeleton: str) -> tuple[int, int]:
 Settings = TypeVar("Settings")
 
 
+def numbers(text: str) -> list[int]:
+    """``5,3`` as numbers.
+
+    Raises:
+        ValueError: not such a list.
+    """
+    try:
+        return [int(part) for part in filter(None, text.split(","))]
+    except ValueError:
+        raise ValueError(f'"{text}": it must be whole numbers with commas between, such as 5,3') from None
+
+
 def resolve(
     kind: type[Settings], presets: Mapping[str, Mapping[str, Any]], preset: str, *changes: Mapping[str, Any]
 ) -> Settings:
@@ -350,9 +430,12 @@ def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
     parts = {name: value for name, value in METHODS[method].items() if name != "warmup"}
     if cells := OWN_CELLS.get(given.get("space", "").partition("+")[0]):
         parts["cells"] = cells
+    if {"max_madds", "max_params"} & set(given):
+        parts = {"select": "budget", **parts}
     presets = {name: {**parts, **preset, "method": method} for name, preset in SEARCH_PRESETS.items()}
     settings = resolve(SearchSettings, presets, preset, given)
-    warmup = round(METHODS[method].get("warmup", 0.0) * settings.epochs)
+    stages = len(numbers(settings.keep)) + 1
+    warmup = round(METHODS[method].get("warmup", 0.0) * settings.epochs / stages)
     return settings if "alphas_from" in given else replace(settings, alphas_from=warmup)
 
 

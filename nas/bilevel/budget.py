@@ -11,7 +11,8 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from nas.bilevel.derivation import LEAST, Cost, EdgeCosts, Limits
+from nas.amounts import Cost, Limits
+from nas.bilevel.derivation import LEAST, EdgeCosts
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 

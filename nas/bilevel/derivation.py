@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations, product
 
+import torch
 from torch import Tensor
 
-from nas.amounts import short
+from nas.amounts import Cost, Limits, short
+from nas.cells.assembly import assemble, one_hot
 from nas.cells.genotype import Genotype, Pair
-from nas.cells.supernet import genotype_of
 from nas.errors import UsageError
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
@@ -26,32 +27,6 @@ RANKS = 2**32
 """Below one part of a score lies the place in DARTS' own order of ties; sums of places stay below this."""
 LEAST = 2.0**-150
 """Stands for a strength of zero: below every positive float32."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Multiply-adds and learnable numbers."""
-
-    madds: int = 0
-    params: int = 0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.madds + other.madds, self.params + other.params)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a network may cost; None: any."""
-
-    madds: int | None = None
-    params: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.madds is not None or self.params is not None
-
-    def allow(self, cost: Cost) -> bool:
-        """Whether a cost is within both."""
-        return cost.madds <= (self.madds or math.inf) and cost.params <= (self.params or math.inf)
 
 
 @dataclass(frozen=True)
@@ -83,14 +58,9 @@ class EdgeCosts:
 class Option:
     """A choice for some nodes: its score, its cost, and per node its (operation, state) pairs."""
 
-    score: int = 0
-    cost: Cost = Cost()
-    nodes: tuple[tuple[Pair, ...], ...] = ()
-
-    def genotype(self, space: CellSpace) -> Genotype:
-        """Of a choice for all nodes of all kinds."""
-        starts = {kind: index * space.nodes for index, kind in enumerate(space.kinds)}
-        return genotype_of(space, {kind: self.nodes[start : start + space.nodes] for kind, start in starts.items()})
+    score: int
+    cost: Cost
+    nodes: tuple[tuple[Pair, ...], ...]
 
     @property
     def log_strength(self) -> float:
@@ -113,7 +83,15 @@ def derive_within(strengths: Mapping[str, Tensor], costs: EdgeCosts, limits: Lim
     within = next((option for option in front if limits.allow(option.cost)), None)
     if within is None:
         raise UsageError(f"no cell of {costs.space.name} keeps {_impossible(front, limits)}")
-    return within.genotype(costs.space), within
+    starts = zip(costs.space.kinds, range(0, len(within.nodes), costs.space.nodes), strict=True)
+    nodes = {kind: within.nodes[start : start + costs.space.nodes] for kind, start in starts}
+    return assemble(costs.space, nodes), within
+
+
+def check_limits(costs: EdgeCosts, limits: Limits) -> None:
+    """Raises UsageError where no cell keeps the limits, whatever the strengths; the least cost is named."""
+    shape = costs.space.edges, len(costs.space.ops)
+    derive_within({kind: torch.ones(shape) for kind in costs.space.kinds}, costs, limits)
 
 
 def _impossible(front: Sequence[Option], limits: Limits) -> str:
@@ -130,6 +108,12 @@ def _impossible(front: Sequence[Option], limits: Limits) -> str:
     )
 
 
+def log_strength(space: CellSpace, strengths: Mapping[str, Tensor], genotype: Genotype) -> float:
+    """Σ log strength of a genotype's edges: its score."""
+    chosen = [strengths[kind].cpu()[mask.bool()] for kind, mask in one_hot(space, genotype).items()]
+    return float(torch.cat(chosen).double().clamp_min(LEAST).log().sum())
+
+
 def frontier(strengths: Mapping[str, Tensor], costs: EdgeCosts, *, params: bool = False) -> list[Option]:
     """The cells that no other beats in score and cost at once, best score first.
 
@@ -141,7 +125,7 @@ def frontier(strengths: Mapping[str, Tensor], costs: EdgeCosts, *, params: bool 
         for kind in costs.space.kinds
         for node in range(costs.space.nodes)
     )
-    return reduce(lambda one, other: merge(one, other, params), groups, [Option(cost=costs.rest)])
+    return reduce(lambda one, other: merge(one, other, params), groups, [Option(0, costs.rest, ())])
 
 
 def node_options(costs: EdgeCosts, kind: str, node: int, strengths: Sequence[Sequence[float]]) -> Iterator[Option]:

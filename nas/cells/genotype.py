@@ -7,6 +7,7 @@ papers publish, ``Genotype(normal=[('sep_conv_3x3', 1), …], normal_concat=rang
 """
 
 import ast
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -118,6 +119,12 @@ class Genotype:
     def operations(self) -> list[str]:
         """The names of all operations used, sorted."""
         return sorted({name for cell in self.cells.values() for pairs in cell.nodes for name, _ in pairs})
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits that name the cells, whatever space they were found in."""
+        text = json.dumps({**self.document(), "space": ""}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def document(self) -> dict[str, Any]:
         """The JSON document, of the first version where that can say it."""

@@ -1,7 +1,6 @@
 """The supernet: every edge a softmax-weighted mix of all operations of the space (Liu et al., DARTS, Eq. 2)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, cast
 
@@ -10,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks import OPS
-from nas.cells.genotype import Genotype, Pair, pruned
+from nas.cells.assembly import assemble
+from nas.cells.genotype import Genotype, Pair
 from nas.cells.network import CellNetwork, Filling, stride_of
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
@@ -195,12 +195,4 @@ def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
 
     strengths = {kind: weights[kind].tolist() for kind in space.kinds}
     nodes = {kind: [pairs_of(node, kind, rows) for node in range(space.nodes)] for kind, rows in strengths.items()}
-    return genotype_of(space, nodes)
-
-
-def genotype_of(space: CellSpace, nodes: Mapping[str, Sequence[Sequence[Pair]]]) -> Genotype:
-    """The genotype of what the nodes of each kind of cell read: pruned, and with the settings of its operations."""
-    concat = SKELETONS[space.skeleton].concat(space.nodes)
-    cells = {kind: pruned(nodes[kind], concat, space.inputs) for kind in space.kinds}
-    genotype = Genotype(cells["normal"], cells.get("reduce"), space=space.name, skeleton=space.skeleton)
-    return replace(genotype, ops=space.settings_of(genotype.operations))
+    return assemble(space, nodes)

@@ -14,7 +14,7 @@ from nas.errors import Interrupted, UsageError
 
 def app() -> typer.Typer:
     """All commands."""
-    from nas.cli import bench, cost, evaluate, export, lookup, retrain, runs, search, show, tune
+    from nas.cli import bench, cost, derive, evaluate, export, lookup, retrain, runs, search, show, tune
 
     commands = typer.Typer(
         no_args_is_help=True,
@@ -22,7 +22,16 @@ def app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     commands.callback()(options)
-    flow = (search.search, show.show, tune.tune, retrain.retrain, evaluate.evaluate, export.export, runs.runs)
+    flow = (
+        search.search,
+        derive.derive,
+        show.show,
+        tune.tune,
+        retrain.retrain,
+        evaluate.evaluate,
+        export.export,
+        runs.runs,
+    )
     for command in (*flow, cost.cost, lookup.lookup, bench.bench):
         commands.command()(command)
     return commands

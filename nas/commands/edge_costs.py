@@ -5,7 +5,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from nas.bilevel.derivation import Cost, EdgeCosts
+from nas.amounts import Cost
+from nas.bilevel.derivation import EdgeCosts
 from nas.blocks import OPS
 from nas.cells.network import CellNetwork, Filling, stride_of
 from nas.costs.count import count

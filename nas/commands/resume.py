@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nas import plugins
 from nas.commands.children import Continue
+from nas.commands.deriving import continue_deriving
 from nas.commands.retraining import continue_retraining
 from nas.commands.searching import continue_search
 from nas.commands.tuning import continue_tuning
@@ -14,6 +15,7 @@ from nas.run.spec import Spec
 
 COMMANDS: dict[str, Continue] = {
     "search": continue_search,
+    "derive": continue_deriving,
     "retrain": continue_retraining,
     "tune": continue_tuning,
 }

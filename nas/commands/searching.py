@@ -1,21 +1,19 @@
 """Searches: one a seed, ranked by short trainings."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from nas import plugins
-from nas.architecture import of_genotype, read_architecture
+from nas.architecture import read_architecture
+from nas.bilevel.derivation import check_limits
 from nas.bilevel.loop import learning_rate
 from nas.bilevel.loop import search as search_cell
-from nas.cells.draw import draw
-from nas.cells.genotype import read
 from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import advice, child_spec, continue_all, make_child
-from nas.costs.count import count
+from nas.commands.deriving import costs_of, read_genotype, select, space_of
+from nas.commands.found_cell import write_cell
 from nas.execution import Execution
-from nas.files import read_text
 from nas.reports import tensorboard as board
 from nas.run import names
 from nas.run.environment import hardware
@@ -75,7 +73,9 @@ def search(
         tensorboard=tensorboard,
         final=final,
     )
-    check_data(settings, execution)
+    dataset = check_data(settings, execution)
+    if settings.limits:
+        check_limits(costs_of(space, final, dataset), settings.limits)
     run = create(runs_root(runs), label("search", space.name, spec.seeds or [settings.seed]), spec)
     run.write(names.SPACE, space.to_toml())
     continue_search(run, execution)
@@ -100,11 +100,11 @@ def continue_search(run: Run, execution: Execution) -> None:
 def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
     """One search and its documents."""
     settings = spec.settings
-    space = replace(load_space(str(run.path / names.SPACE)), name=settings.space)
+    space, dataset = space_of(run, settings), check_data(settings, execution)
+    costs = costs_of(space, spec.final, dataset) if settings.limits else None
     with board.watching(run, spec.tensorboard, SearchEpoch, partial(learning_rate, settings), list(space.ops)) as watch:
-        supernet = search_cell(run, settings, space, execution, spec.preset, watch)
-    run.write(names.GENOTYPE, supernet.genotype().document())
-    params, madds = write_cell(run, spec, execution)
+        supernet = search_cell(run, settings, space, execution, spec.preset, watch, costs)
+    cost = write_cell(run, select(run, spec, supernet, execution), spec.final, dataset)
     log = run.log(SearchEpoch)
     result = SearchResult(
         valid_accuracy=log[-1].valid_accuracy,
@@ -116,8 +116,8 @@ def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
         search_params=sum(weight.numel() for weight in supernet.weights),
         seconds=round(sum(entry.seconds for entry in log), 1),
         hardware=hardware(),
-        params=params,
-        madds=madds,
+        params=cost.params,
+        madds=cost.madds,
     )
     run.write(names.RESULT, result)
 
@@ -130,8 +130,8 @@ def search_seeds(run: Run, spec: SearchSpec, execution: Execution) -> None:
     ranking = [rank(run, child, seed, execution) for child, seed in zip(children, seeds, strict=True)]
     ranking.sort(key=lambda entry: -entry.valid_accuracy)
     best = f"s{ranking[0].seed}"
-    run.write(names.GENOTYPE, read_text(run.path / best / names.GENOTYPE))
-    write_cell(run, spec, execution)
+    genotype = read_genotype(run.path / best / names.GENOTYPE)
+    write_cell(run, genotype, spec.final, check_data(spec.settings, execution))
     run.write(names.RESULT, SearchRanking(ranking=tuple(ranking), best=best, space=spec.settings.space))
 
 
@@ -152,20 +152,3 @@ def rank(run: Run, child: Run, seed: int, execution: Execution) -> Rank:
     accuracy = training.result(TrainResult).valid_accuracy
     assert accuracy is not None
     return Rank(seed, accuracy, child.result(SearchResult).params)
-
-
-def write_cell(run: Run, spec: SearchSpec, execution: Execution) -> tuple[int, int]:
-    """Parameters and multiply-adds of the cell's network; cells.svg and architecture.json are written."""
-    genotype = read(read_text(run.path / names.GENOTYPE), str(run.path / names.GENOTYPE))
-    dataset = check_data(spec.settings, execution)
-    architecture = of_genotype(
-        genotype,
-        input=dataset.shape,
-        classes=len(dataset.classes),
-        channels=spec.final.channels,
-        cells=spec.final.cells,
-    )
-    draw(genotype, run.path / names.PICTURE, "svg")
-    run.write(names.ARCHITECTURE, architecture.document())
-    cost = count(architecture.build_meta(), architecture.input)
-    return cost.params, cost.madds

@@ -40,3 +40,16 @@ class SearchEpoch(Epoch):
     skip_share: float
     alignment: float | None = None
     genotype: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class ProjectionRound(Epoch):
+    """A round of a selection by perturbation; ``valid_accuracy`` is the supernet's after its tuning.
+
+    Args:
+        operations: per cell kind each edge's operation, as a place in the space; -1: none yet.
+        present: per cell kind whether an edge is still there.
+    """
+
+    operations: dict[str, list[int]]
+    present: dict[str, list[bool]]

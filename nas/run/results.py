@@ -49,6 +49,56 @@ class SearchRanking:
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class Derivation:
+    """A cell derived of a supernet, and its network.
+
+    Args:
+        select: by what.
+        genotype: digest of the cell; its file is ``genotype-<select>.json``.
+        changed: edges, with their operations, of the strongest cell that it does not have.
+        skips: its edges that are skip connections.
+        log_strength: Σ log strength of its edges.
+        valid_accuracy: of the supernet with this cell's edges alone, each with weight 1.
+        tuned_accuracy: the same after perturbation's own tuning.
+    """
+
+    select: str
+    genotype: str
+    changed: int
+    params: int
+    madds: int
+    skips: int
+    log_strength: float
+    valid_accuracy: float
+    tuned_accuracy: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class DeriveResult:
+    """Selections side by side, from one supernet and on the same held-out images, with batch statistics.
+
+    Args:
+        source: the search's run.
+        epoch, epochs: after which of the search's epochs the supernet was saved.
+        images: held-out images.
+        valid_accuracy: of the supernet before.
+        params, madds: where there is but one cell, its network's.
+    """
+
+    source: str
+    epoch: int
+    epochs: int
+    images: int
+    valid_accuracy: float
+    cells: tuple[Derivation, ...]
+    space: str
+    seed: int
+    hardware: str
+    params: int | None = None
+    madds: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
 class TrainResult:
     """A training.
 

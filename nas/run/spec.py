@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from nas.execution import Execution
 from nas.run.documents import DOCUMENT
-from nas.settings import SearchSettings, TrainSettings
+from nas.settings import DeriveSettings, SearchSettings, TrainSettings
 
 
 @dataclass(frozen=True, config=DOCUMENT)
@@ -79,6 +79,26 @@ class SearchSpec(Spec):
             return settings
         relaxation = {"all": "softmax", "gdas": "path"}[settings["sampler"]]
         return {**{name: value for name, value in settings.items() if name != "sampler"}, "relaxation": relaxation}
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class DeriveSpec(Spec):
+    """What is derived of a search; the run holds its own copy of the supernet.
+
+    Args:
+        settings: with no field empty but the limits and ``images``.
+        search: of the search.
+        source: its run.
+        epoch: of the search's, after which the supernet was saved.
+        final: the size of the network that the cells are meant for.
+    """
+
+    command: Literal["derive"] = "derive"
+    settings: DeriveSettings
+    search: SearchSettings
+    source: str
+    epoch: int
+    final: Size
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)

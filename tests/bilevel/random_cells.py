@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from nas.bilevel.derivation import Cost, EdgeCosts
+from nas.amounts import Cost
+from nas.bilevel.derivation import EdgeCosts
 from nas.cells.genotype import KINDS
 from nas.space import CellSpace
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from nas.amounts import Cost, Limits
 from nas.bilevel.budget import SHARP, Budget
-from nas.bilevel.derivation import Cost, EdgeCosts, Limits
+from nas.bilevel.derivation import EdgeCosts
 from nas.cells.genotype import KINDS
 from nas.cells.supernet import derive
 from nas.space import CellSpace, load

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.bilevel.derivation import Cost, Limits, Option, derive_within, frontier, prune
+from nas.amounts import Cost, Limits
+from nas.bilevel.derivation import Option, derive_within, frontier, prune
 from nas.cells.genotype import KINDS, Cell, Genotype
 from nas.cells.supernet import derive
 from nas.errors import UsageError
@@ -100,7 +101,7 @@ def test_pruning_keeps_what_none_beats() -> None:
     stream = torch.Generator().manual_seed(4)
     for params in (False, True):
         values = torch.randint(0, 12, (60, 3), generator=stream).tolist()
-        options = [Option(score, Cost(madds, own)) for score, madds, own in values]
+        options = [Option(score, Cost(madds, own), ()) for score, madds, own in values]
 
         def beats(one: Option, other: Option, params: bool = params) -> bool:
             cheaper = one.cost.madds <= other.cost.madds and (not params or one.cost.params <= other.cost.params)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from nas.amounts import Cost, Limits
 from nas.architecture import of_genotype
-from nas.bilevel.derivation import Cost, Limits, derive_within, frontier
+from nas.bilevel.derivation import derive_within, frontier
 from nas.cells.genotype import KINDS
 from nas.cells.supernet import derive
 from nas.commands.edge_costs import edge_costs

@@ -1,0 +1,96 @@
+"""nas derive"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli import common
+from nas.cli.search import FinalCells, FinalChannels
+from nas.errors import UsageError
+from nas.settings import DeriveSettings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from nas.run.folder import Run
+    from nas.run.results import DeriveResult
+
+Target = Annotated[str | None, typer.Argument(metavar="RUN", help="A search: path, name or last.")]
+
+
+@common.with_settings(DeriveSettings, whose="usual")
+def derive(
+    context: typer.Context,
+    target: Target = None,
+    final_channels: FinalChannels = None,
+    final_cells: FinalCells = None,
+    resume: common.Resume = None,
+    ops: common.Ops = None,
+    runs: common.Runs = None,
+    data_root: common.DataRoot = None,
+    device: common.Device = None,
+    threads: common.Threads = None,
+    json: common.Json = False,
+    **values: Any,
+) -> None:
+    """Derive cells of a search by several selections: nas derive RUN --select strongest,budget --max-madds 500M."""
+    from nas.commands import deriving
+    from nas.run.folder import find, runs_root
+    from nas.settings import make
+
+    execution = common.execution(device, threads, data_root)
+    if resume:
+        run = common.resume(context, resume, runs, execution, ops)
+    elif target is None:
+        raise UsageError("nas derive needs a search (or --resume RUN)")
+    else:
+        run = deriving.derive(
+            find(target, runs_root(runs)),
+            make(DeriveSettings, {name: value for name, value in values.items() if value is not None}),
+            final_channels=final_channels,
+            final_cells=final_cells,
+            ops=ops,
+            runs=runs,
+            execution=execution,
+        )
+    common.print_result(run) if json else print_run(run)
+
+
+def print_run(run: "Run") -> None:
+    """Prints the result for people."""
+    from rich.console import Console
+
+    from nas.run.names import CURVE
+    from nas.run.results import DeriveResult
+
+    result = run.result(DeriveResult)
+    console = Console(width=None if Console().is_terminal else 160, highlight=False)
+    if result.epoch < result.epochs:
+        print(f"the search is not finished: its supernet after epoch {result.epoch} of {result.epochs}")
+    print(f"supernet {result.valid_accuracy:.1%} on {result.images} held-out images, with batch statistics")
+    console.print(table(result))
+    print(f"run      {run.path}")
+    if (run.path / CURVE).is_file():
+        print(f"curve    {run.path / CURVE}")
+    for cell in result.cells:
+        print(f"retrain  nas retrain {run.path}/genotype-{cell.select}.json")
+
+
+def table(result: "DeriveResult") -> "Table":
+    """The selections side by side."""
+    from rich.table import Table
+
+    rows = Table("select", "cell", "edges changed", "MAdds", "params", "skips", "score", "accuracy", box=None)
+    for cell in result.cells:
+        tuned = "" if cell.tuned_accuracy is None else f" (tuned {cell.tuned_accuracy:.1%})"
+        rows.add_row(
+            cell.select,
+            cell.genotype,
+            str(cell.changed),
+            f"{cell.madds / 1e6:.1f}M",
+            f"{cell.params:,}",
+            str(cell.skips),
+            f"{cell.log_strength:.3f}",
+            f"{cell.valid_accuracy:.1%}{tuned}",
+        )
+    return rows

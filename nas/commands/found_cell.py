@@ -1,0 +1,39 @@
+"""A found cell as a network: of which size, on which images, and its documents in a run folder."""
+
+from nas.amounts import Cost
+from nas.architecture import Architecture, of_genotype
+from nas.cells.draw import draw
+from nas.cells.genotype import Genotype
+from nas.costs.count import count
+from nas.data.dataset import Dataset
+from nas.macro.networks import usual_stem
+from nas.run import names
+from nas.run.folder import Run
+from nas.run.spec import Size
+
+
+def network_of_cell(genotype: Genotype, final: Size, dataset: Dataset) -> Architecture:
+    """The network to retrain."""
+    return of_genotype(
+        genotype,
+        input=dataset.shape,
+        classes=len(dataset.classes),
+        channels=final.channels,
+        cells=final.cells,
+        stem=usual_stem(dataset.shape),
+    )
+
+
+def cost_of_cell(genotype: Genotype, final: Size, dataset: Dataset) -> Cost:
+    """What its network costs."""
+    architecture = network_of_cell(genotype, final, dataset)
+    cost = count(architecture.build_meta(), architecture.input)
+    return Cost(cost.madds, cost.params)
+
+
+def write_cell(run: Run, genotype: Genotype, final: Size, dataset: Dataset) -> Cost:
+    """What the cell's network costs; genotype.json, cells.svg and architecture.json are written."""
+    run.write(names.GENOTYPE, genotype.document())
+    run.write(names.ARCHITECTURE, network_of_cell(genotype, final, dataset).document())
+    draw(genotype, run.path / names.PICTURE, "svg")
+    return cost_of_cell(genotype, final, dataset)
