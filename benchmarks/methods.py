@@ -3,14 +3,14 @@
     python benchmarks/methods.py search nasbench201 OUT [--methods darts,drnas] [--seeds 0,1,2] [--jobs 2]
     python benchmarks/methods.py table nasbench201 OUT
 
-``search`` runs one ``nas search`` a method and seed, one thread each, seed after seed, and goes on where it was stopped;
+``search`` runs one ``nas search`` a method and seed, one thread each, seed after seed, and goes on where it stopped;
 ``table`` prints what came out as Markdown, and needs ``pip install 'nas[lookup]'`` for NAS-Bench-201.
 """
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,14 @@ from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
 
-SIZE = ("--preset quick --channels 8 --cells 3 --limit 5000 --epochs 25 --batch 64 --image-size 16 --threads 1").split()  # noqa: SIM905
+SIZE = (
+    "--preset quick --channels 4 --cells 3 --limit 5000 --epochs 25 --batch 128 --image-size 16 --threads 1"
+).split()  # noqa: SIM905
 CHANGES = {
     "fairdarts": ["--select", "strongest"],  # its threshold may leave nothing
-    "drnas": ["--keep", "3"],  # its paper's on this space
+    "drnas": ["--keep", "3", "--stage-partials", "2,1"],
     "p-darts": ["--keep", "4,3", "--deepen", "3"],
-    "pc-darts": ["--batch", "64"],
+    "pc-darts": ["--partial", "2"],
 }
 """What a method's own settings cannot be at this size."""
 RANDOM = (1, 3, 10, 50)
@@ -54,7 +56,7 @@ def search(
     """Runs what is not there yet."""
     tasks = [(method, seed) for seed in seeds.split(",") for method in methods.split(",")]
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda task: run_one(space, out, *task, extra.split()), tasks))
+        list(pool.map(lambda task: run_one(space, out, task[0], task[1], extra.split()), tasks))
 
 
 def run_one(space: str, out: Path, method: str, seed: str, extra: Sequence[str]) -> None:
@@ -117,7 +119,7 @@ def print_truth(rows: dict[str, list[Found]]) -> None:
     print_controls(accuracies)
 
 
-def print_controls(accuracies: dict[tuple[int, ...], float]) -> None:
+def print_controls(accuracies: Mapping[tuple[int, ...], float]) -> None:
     """Random search's best of n by truth, and the cell with most parameters of n, over 10,000 draws."""
     cells = list(accuracies)
     truth = np.array([accuracies[cell] for cell in cells])
