@@ -39,7 +39,7 @@ def search_step(settings: SearchSettings, root: Path | None, device: str, *, rec
     streams = [Stream(split, augmentation, settings.batch, settings.seed) for split in (train, valid)]
     supernet = build_supernet(settings, spaces.load(settings.space), len(dataset.classes)).to(device)
     supernet.to(memory_format=torch.channels_last)
-    step = Step(supernet, Learner(supernet, settings, device), *streams)
+    step = Step(Learner(supernet, settings, device), *streams)
     step.recordable = step.recordable and recorded
     return step
 

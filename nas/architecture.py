@@ -19,6 +19,8 @@ from nas.errors import UsageError
 from nas.files import read_json, read_text
 from nas.macro import networks
 from nas.macro.madds import madds
+from nas.settings import final_size
+from nas.skeleton import SKELETONS
 from nas.space import complete
 
 FORMAT = "nas/architecture/1"
@@ -43,6 +45,10 @@ class Architecture:
     classes: int
     stem: str
     body: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind == "cell":
+            SKELETONS[self.body["genotype"].get("skeleton", "darts")].check(self.body["cells"])
 
     def document(self) -> dict[str, Any]:
         """The JSON document ``nas/architecture/1``."""
@@ -120,16 +126,17 @@ def of_network(network: str, settings: Mapping[str, Any], *, input: tuple[int, i
 def of_genotype(
     genotype: Genotype,
     *,
-    channels: int = 36,
-    cells: int = 20,
+    channels: int | None = None,
+    cells: int | None = None,
     input: tuple[int, int, int] = (3, 32, 32),
     classes: int = 10,
     auxiliary: bool = False,
     stem: str = "cifar",
 ) -> Architecture:
-    """A found cell as a network; the defaults are the DARTS paper's for CIFAR-10."""
-    genotype = check_operations(genotype)
-    body = {"genotype": genotype.document(), "channels": channels, "cells": cells, "auxiliary": auxiliary}
+    """A found cell as a network; the defaults are those of its space's paper for CIFAR-10."""
+    genotype, usual = check_operations(genotype), final_size("paper", genotype.skeleton)
+    sizes = {"channels": channels or usual[0], "cells": cells or usual[1]}
+    body = {"genotype": genotype.document(), **sizes, "auxiliary": auxiliary}
     return Architecture("cell", input, classes, stem, body)
 
 

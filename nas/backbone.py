@@ -180,26 +180,26 @@ class CellTrunk(nn.Module):
     """Stem and cells.
 
     Args:
-        names: of the levels: the maps that reduction cells read, and the last.
+        names: of the levels: the maps that cells read which halve them, and the last.
     """
 
     def __init__(self, network: CellNetwork, names: Sequence[str]) -> None:
         super().__init__()
-        self.stem, self.cells, self.kinds, self.names = network.stem, network.cells, network.kinds, list(names)
+        self.stem, self.cells, self.halving, self.names = network.stem, network.cells, network.halving, list(names)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        before_last, last = self.stem(images)
+        outputs = self.stem(images)
         maps = []
-        for kind, cell in zip(self.kinds, self.cells, strict=True):
-            if kind == "reduce":
-                maps.append(last)
-            before_last, last = last, cell(before_last, last)
-        return dict(zip(self.names, [*maps, last], strict=True))
+        for halves, cell in zip(self.halving, self.cells, strict=True):
+            if halves:
+                maps.append(outputs[-1])
+            outputs = (*outputs[1:], cell(outputs))
+        return dict(zip(self.names, [*maps, outputs[-1]], strict=True))
 
 
 def _of_cells(network: CellNetwork, stem: str, chosen: Any, output_stride: int | None) -> Backbone:
     first = 1 if stem == "cifar" else 8
-    reductions = [cell for kind, cell in zip(network.kinds, network.cells, strict=True) if kind == "reduce"]
+    reductions = [cell for halves, cell in zip(network.halving, network.cells, strict=True) if halves]
     widths = [_read_by(cell) for cell in reductions] + [network.classifier.in_features]
     strides = [first * 2**index for index in range(len(widths))]
     if output_stride is not None and output_stride < strides[-1]:
@@ -210,4 +210,4 @@ def _of_cells(network: CellNetwork, stem: str, chosen: Any, output_stride: int |
 
 def _read_by(cell: Any) -> int:
     """Channels of the last cell's output, which this cell reads."""
-    return cast(nn.Conv2d, cell.inputs[1][1]).in_channels
+    return next(module.in_channels for module in cell.inputs[-1].modules() if isinstance(module, nn.Conv2d))

@@ -20,7 +20,28 @@ METHODS: dict[str, dict[str, Any]] = {
     # Xie et al., ICLR 2019: one level
     "snas": {"relaxation": "gumbel", "tau": 1.0, "tau_min": 0.03, "levels": 1},
     # Chen et al., ICLR 2021
-    "drnas": {"relaxation": "dirichlet", "alpha_lr": 6e-4, "lr": 0.1, "lr_min": 0.0, "warmup": 0.4},
+    "drnas": {
+        "relaxation": "dirichlet",
+        "alpha_lr": 6e-4,
+        "lr": 0.1,
+        "lr_min": 0.0,
+        "warmup": 0.4,
+        "keep": "4",
+        "stage_partials": "4,2",
+        "edge_weights": False,
+    },
+    # Chen et al., ICCV 2019
+    "p-darts": {
+        "cells": 5,
+        "deepen": 6,
+        "keep": "5,3",
+        "fresh": True,
+        "epochs": 75,
+        "batch": 96,
+        "lr_min": 0.0,
+        "alpha_lr": 6e-4,
+        "warmup": 0.4,
+    },
     # Chen and Hsieh, ICML 2020
     "sdarts-rs": {"perturb": "random"},
     "sdarts-adv": {"perturb": "adversarial"},
@@ -50,7 +71,7 @@ METHODS: dict[str, dict[str, Any]] = {
     # Jiang et al., NeurIPS 2023; its published code's constants
     "oles": {"freeze": 0.4},
 }
-"""``warmup`` is the share of the epochs in which the alphas do not learn yet."""
+"""``warmup`` is the share of the epochs, of each stage, in which the alphas do not learn yet."""
 
 
 def parse_regularizers(text: str) -> list[tuple[str, float]]:

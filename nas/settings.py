@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -55,7 +56,7 @@ class SearchSettings:
     alpha_beta1: float = option(0.5, "First moment's decay of the alphas' Adam.", ge=0, lt=1)
     alpha_beta2: float = option(0.999, "Second moment's decay of the alphas' Adam.", ge=0, lt=1)
     alpha_weight_decay: float = option(1e-3, "Weight decay of the alphas.", ge=0)
-    alphas_from: int = option(0, "First epoch in which the alphas learn.", ge=0)
+    alphas_from: int = option(0, "First epoch (of each stage) in which the alphas learn.", ge=0)
     engine: Literal["merged", "reference"] = option(
         "merged", "merged: fast; reference: one module per operation.", WHAT
     )
@@ -87,6 +88,15 @@ class SearchSettings:
         ge=0,
         le=1,
     )
+    keep: str = option(
+        "",
+        "Operations an edge keeps in the second stage, the third and so on, 5,3; stages are equally long.",
+        METHOD,
+    )
+    deepen: int = option(0, "Cells that each stage has more than the one before.", METHOD, ge=0)
+    stage_partials: str = option("", "The K of --partial in each stage, 4,2.", METHOD)
+    fresh: bool = option(False, "Each stage begins with new weights and alphas (P-DARTS).", METHOD)
+    edge_weights: bool = option(True, "With --partial, learn a weight of each edge too (PC-DARTS).", METHOD)
     epsilon: float = option(0.3, "Largest perturbation of a mixing weight at the end.", METHOD, ge=0, le=1)
     epsilon_min: float = option(0.03, "The same in the first epoch (linear).", METHOD, ge=0, le=1)
     mutation: float = option(0.125, "Share of the edges mutated in the last epoch; rises from 0.", METHOD, ge=0, le=1)
@@ -108,6 +118,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         parse_regularizers(self.regularize)
+        self._check_stages()
         limited = bool(self.limits)
         if limited != (self.select == "budget"):
             raise ValueError(NO_LIMIT if self.select == "budget" else f"--select {self.select}: {BUDGET_ALONE}")
@@ -122,6 +133,17 @@ class SearchSettings:
         for (first, second, reason), refused in self._conflicts().items():
             if refused:
                 raise ValueError(f"--{first} and --{second} do not go together: {reason}")
+
+    def _check_stages(self) -> None:
+        kept, partials = numbers(self.keep), numbers(self.stage_partials)
+        if 0 in kept or kept != sorted(kept, reverse=True):
+            raise ValueError(f"--keep {self.keep}: an edge keeps at least one operation and never more than before")
+        if len(kept) >= self.epochs:
+            raise ValueError(f"--keep {self.keep}: {len(kept) + 1} stages need as many --epochs at least")
+        if partials and len(partials) != len(kept) + 1:
+            raise ValueError(f"--stage-partials {self.stage_partials}: --keep makes {len(kept) + 1} stages")
+        if any(after > before for before, after in pairwise(partials)):
+            raise ValueError(f"--stage-partials {self.stage_partials}: K never rises")
 
     @property
     def limits(self) -> Limits:
@@ -142,6 +164,7 @@ class SearchSettings:
             ("relaxation path", "freeze", "what is not drawn has no gradient"): path and self.freeze > 0,
             ("relaxation sigmoid", "perturb", "its weights are no probabilities"): self.relaxation == "sigmoid"
             and perturbs,
+            (partial, "stage-partials", "these say K of every stage"): self.partial > 1 and self.stage_partials != "",
             ("levels 1", "order 2", "there is no inner step to unroll"): levels and order,
             ("levels 1", "perturb", "both halves share one pass"): levels and perturbs,
             ("levels 1", "sharpness", "both halves share one pass"): levels and self.sharpness > 0,
@@ -356,8 +379,30 @@ SIZES: dict[str, dict[str, int]] = {
     **{name: IMAGENET_SIZE if name.startswith("imagenet") else PAPER_SIZE for name in TRAIN_PRESETS if name != "quick"},
 }
 """The found network's size under each preset."""
+OWN_CELLS = {"nasbench201": 15}
+"""Cells of a search under the preset ``paper``, in spaces that are not searched in DARTS' 8."""
+
+
+def final_size(preset: str, skeleton: str) -> tuple[int, int]:
+    """Channels and cells of a found network under a preset; NAS-Bench-201's (ICLR 2020, §2.1) has 16 and 3 · 5."""
+    if skeleton == "nasbench201":
+        return 16, 3 if preset == "quick" else 15
+    return SIZES[preset]["channels"], SIZES[preset]["cells"]
+
 
 Settings = TypeVar("Settings")
+
+
+def numbers(text: str) -> list[int]:
+    """``5,3`` as numbers.
+
+    Raises:
+        ValueError: not such a list.
+    """
+    try:
+        return [int(part) for part in filter(None, text.split(","))]
+    except ValueError:
+        raise ValueError(f'"{text}": it must be whole numbers with commas between, such as 5,3') from None
 
 
 def resolve(
@@ -383,11 +428,14 @@ def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
     if method not in METHODS:
         raise UsageError(f'--method "{method}": {nearest(method, list(METHODS))}')
     parts = {name: value for name, value in METHODS[method].items() if name != "warmup"}
+    if cells := OWN_CELLS.get(given.get("space", "").partition("+")[0]):
+        parts["cells"] = cells
     if {"max_madds", "max_params"} & set(given):
         parts = {"select": "budget", **parts}
     presets = {name: {**parts, **preset, "method": method} for name, preset in SEARCH_PRESETS.items()}
     settings = resolve(SearchSettings, presets, preset, given)
-    warmup = round(METHODS[method].get("warmup", 0.0) * settings.epochs)
+    stages = len(numbers(settings.keep)) + 1
+    warmup = round(METHODS[method].get("warmup", 0.0) * settings.epochs / stages)
     return settings if "alphas_from" in given else replace(settings, alphas_from=warmup)
 
 

@@ -5,7 +5,17 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from nas.errors import UsageError
-from nas.settings import SEARCH_PRESETS, TRAIN_PRESETS, SearchSettings, TrainSettings, make, recipe_hash, resolve
+from nas.settings import (
+    SEARCH_PRESETS,
+    TRAIN_PRESETS,
+    SearchSettings,
+    TrainSettings,
+    final_size,
+    make,
+    recipe_hash,
+    resolve,
+    resolve_search,
+)
 
 
 def test_paper_defaults() -> None:
@@ -83,3 +93,12 @@ def test_recipe_hash_ignores_the_seed_only() -> None:
     assert recipe_hash(TrainSettings(epochs=1)) != recipe_hash(TrainSettings(epochs=2))
     assert recipe_hash(TrainSettings()) == "1749f1ad", "the paper's; another one only where a field comes or goes"
     assert recipe_hash(TrainSettings(jitter=0.4)) != recipe_hash(TrainSettings())
+
+
+def test_sizes_of_nas_bench_201() -> None:
+    """Searched and retrained at the paper's 16 channels and 3 · 5 cells; an option or a preset stands over that."""
+    paper = resolve_search("paper", {"space": "nasbench201"})
+    assert (paper.channels, paper.cells) == final_size("paper", "nasbench201") == (16, 15)
+    assert resolve_search("paper", {"space": "nasbench201", "cells": 3}).cells == 3
+    assert resolve_search("quick", {"space": "nasbench201+sandglass"}).cells == 3
+    assert resolve_search("paper", {"space": "darts"}).cells == 8 and final_size("paper", "darts") == (36, 20)

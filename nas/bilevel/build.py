@@ -30,7 +30,7 @@ def build_supernet(settings: SearchSettings, space: CellSpace, classes: int) -> 
             cells=settings.cells,
             classes=classes,
             fan_out=fan_out,
-            edge_weights=settings.partial > 1,
+            edge_weights=settings.partial > 1 and settings.edge_weights,
             recompute=settings.recompute,
             skip=settings.skip > 0,
         )

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
+from nas.bilevel.budget import Budget
 from nas.bilevel.freezing import Freezer
 from nas.bilevel.moment import Moment
 from nas.bilevel.perturbation import PERTURBATIONS, Mixing
@@ -30,10 +31,13 @@ class Learner:
         supernet: whose relaxation is drawn anew for each half of a step.
         settings: learning rates, perturbation, regularizers and so on.
         device: where a mixed precision is to work.
+        budget: what the derived network is expected to cost, if that is limited.
     """
 
-    def __init__(self, supernet: Supernet, settings: SearchSettings, device: str = "cpu") -> None:
-        self.supernet, self.settings, self.device = supernet, settings, device
+    def __init__(
+        self, supernet: Supernet, settings: SearchSettings, device: str = "cpu", budget: Budget | None = None
+    ) -> None:
+        self.supernet, self.settings, self.device, self.budget = supernet, settings, device, budget
         self.weights, self.alphas = supernet.weights, supernet.architecture
         self.weight_optimizer = optim.SGD(
             self.weights, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
@@ -54,13 +58,18 @@ class Learner:
     def parts(self) -> dict[str, Stateful]:
         """What learns beside the supernet, by its name in a checkpoint."""
         parts: dict[str, Stateful] = {"weights": self.weight_optimizer, "alphas": self.alpha_optimizer}
-        return {**parts, "freezer": self.freezer} if self.freezer else parts
+        watching: dict[str, Stateful | None] = {"freezer": self.freezer, "budget": self.budget}
+        return parts | {name: part for name, part in watching.items() if part}
 
     @property
     def constant(self) -> bool:
         """Whether every step computes the same function of its batches, so that it can be recorded."""
         first_order, plain = self.settings.order == 1, self.settings.relaxation == "softmax"
-        return first_order and plain and not (self.perturb or self.penalty or self.freezer or self.settings.skip)
+        return (
+            first_order
+            and plain
+            and not (self.perturb or self.penalty or self.freezer or self.budget or self.settings.skip)
+        )
 
     def begin(self, moment: Moment) -> None:
         """Begins half a step: draws its mixing weights and sets what changes over the epochs."""
@@ -113,14 +122,20 @@ class Learner:
         if uphill:
             with shifted(self.alphas, self.settings.sharpness):
                 self.differentiate_alphas(train, valid)
-        self.alpha_optimizer.step()
+        self.update_alphas()
 
     def step_both(self, train: Batch) -> tuple[Tensor, Tensor]:
         """One level: the alphas' step and the weights' gradient from one backward pass on a training batch."""
         result = self.differentiate([*self.weights, *self.alphas], train)
         self.add_penalty()
-        self.alpha_optimizer.step()
+        self.update_alphas()
         return result
+
+    def update_alphas(self) -> None:
+        """The alphas' update, and then that of the prices of what the cell would cost."""
+        self.alpha_optimizer.step()
+        if self.budget:
+            self.budget.update(self.supernet.strengths())
 
     def differentiate_alphas(self, train: Batch, valid: Batch) -> None:
         """Sets the alphas' gradients, regularizers included."""
@@ -136,9 +151,11 @@ class Learner:
         self.add_penalty()
 
     def add_penalty(self) -> None:
-        """Adds the gradient of the regularizers to the alphas' own."""
+        """Adds the gradients of the regularizers and of the expected cost to the alphas' own."""
         if self.penalty:
             self.penalty(self.supernet, self.moment).backward()
+        if self.budget:
+            self.budget.penalty(self.supernet.strengths(), self.moment.progress).backward()
 
     def differentiate(
         self, learning: Sequence[nn.Parameter], batch: Batch, mixing: Mixing | None = None

@@ -9,20 +9,25 @@ import torch
 from torch import Tensor
 
 from nas.bilevel.alignment import layer_alignment
+from nas.bilevel.budget import Budget
 from nas.bilevel.build import build_supernet
+from nas.bilevel.derivation import EdgeCosts
 from nas.bilevel.epoch import end_epoch
 from nas.bilevel.gradients import Learner
 from nas.bilevel.halves import Halves
 from nas.bilevel.moment import Moment
 from nas.bilevel.recorded import Recorded
+from nas.bilevel.stages import Stage, carry, space_of, stage_at, stages
 from nas.cells.supernet import Supernet
 from nas.data.batches import Stream
 from nas.data.dataset import Dataset
 from nas.execution import Execution
+from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings
 from nas.space import CellSpace
+from nas.train.checkpoint import entries
 from nas.train.evaluate import correct, evaluate
 from nas.train.preflight import announce, measure
 from nas.train.schedule import cosine, set_rate
@@ -36,8 +41,12 @@ def search(
     execution: Execution,
     preset: str = "",
     watch: Watch[SearchEpoch] | None = None,
+    costs: EdgeCosts | None = None,
 ) -> Supernet:
     """The supernet after its last epoch: of a search in a run folder, begun or gone on with.
+
+    Args:
+        costs: of the network that the cell is meant for, where the settings limit them.
 
     Raises:
         UsageError: data or settings that cannot be used.
@@ -45,46 +54,66 @@ def search(
     """
     device = execution.start()
     halves = Halves.of(settings, execution, device)
-    dataset, valid = halves.dataset, halves.valid
-    supernet = build_supernet(settings, space, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)
-    learner = Learner(supernet, settings, device)
-    step = Step(supernet, learner, *halves.streams(settings))
-    session = open_session(run, supernet, learner, settings, space.name, step.train.steps, watch)
+    streams, classes = halves.streams(settings), len(halves.dataset.classes)
+    plan = stages(settings)
+    steps = settings.epochs * streams[0].steps
+    budget = Budget(costs, settings.limits, steps=steps).to(device) if costs else None
+
+    def begin(stage: Stage) -> Step:
+        stage_space = space_of(space, plan, stage, run.log(SearchEpoch))
+        supernet = build_supernet(stage.settings, stage_space, classes).to(device)
+        learner = Learner(supernet.to(memory_format=torch.channels_last), stage.settings, device, budget)
+        return Step(learner, *streams, stage)
+
+    checkpoints = entries(run.path / names.CHECKPOINT)
+    first = stage_at(plan, checkpoints[0].step / streams[0].steps if checkpoints else 0)
+    step = begin(first)
+    session = open_session(run, step, settings, space.name, watch)
     if session.epoch < settings.epochs:
-        announce(
-            measure(rehearsal(supernet, settings, dataset, device), settings.batch, device), session, device, preset
-        )
+        announce(measure(rehearsal(step, halves.dataset, device), settings.batch, device), session, device, preset)
     with session:
-        for epoch in session.epochs():
-            set_rate(learner.weight_optimizer, learning_rate(settings, epoch))
-            supernet.train()
-            for number in session.steps():
-                loss, right = step(Moment(settings.seed, epoch, settings.epochs, number))
-                session.add(loss=loss, correct=right)
-            alignment = step.alignment(session.step - 1)
-            end_epoch(session, supernet, evaluate(supernet, valid, halves.augmentation), settings.batch, alignment)
-    return supernet
+        for stage in plan[first.number :]:
+            if stage is not step.stage:
+                before, step = step, begin(stage)
+                if not settings.fresh:
+                    carry(before.learner, step.learner, stage)
+                session.parts = step.parts
+            for epoch in session.epochs(stage.last):
+                run_epoch(session, step, settings, epoch)
+                valid_result = evaluate(step.supernet, halves.valid, halves.augmentation)
+                end_epoch(session, step.supernet, valid_result, settings.batch, step.alignment(session.step - 1))
+    return step.supernet
+
+
+def run_epoch(session: Session[SearchEpoch], step: "Step", settings: SearchSettings, epoch: int) -> None:
+    """The steps of an epoch that are still to do."""
+    set_rate(step.learner.weight_optimizer, learning_rate(settings, epoch))
+    step.supernet.train()
+    for number in session.steps():
+        loss, right = step(Moment(settings.seed, epoch, settings.epochs, number))
+        session.add(loss=loss, correct=right)
 
 
 class Step:
     """A step: alphas on a held-out batch, then weights on a training batch; on a GPU it is recorded and replayed.
 
     Args:
-        supernet: whose batch statistics a step changes too.
-        learner: its two optimisers.
+        learner: of the supernet, whose batch statistics a step changes too.
         train, valid: the two streams.
+        stage: of the search.
     """
 
-    def __init__(self, supernet: Supernet, learner: Learner, train: Stream, valid: Stream) -> None:
-        self.supernet, self.learner, self.train, self.valid = supernet, learner, train, valid
+    def __init__(self, learner: Learner, train: Stream, valid: Stream, stage: Stage | None = None) -> None:
+        self.learner, self.train, self.valid = learner, train, valid
+        self.supernet, self.stage = learner.supernet, stage or stages(learner.settings)[0]
         on_device = train.split.images.is_cuda and valid.split.images.is_cuda
-        drawn = "noise" in supernet.space.ops  # by the host
+        drawn = "noise" in self.supernet.space.ops  # by the host
         self.recordable = on_device and learner.constant and not drawn
         self.recorded: dict[bool, Recorded] = {}
 
     def __call__(self, moment: Moment) -> tuple[Tensor, Tensor]:
         """(Loss on the training batch, how many of it were right)."""
-        alphas = moment.epoch >= self.learner.settings.alphas_from
+        alphas = self.stage.learns_alphas(moment.epoch)
         inputs = [*self.train.drawn(moment.step), *self.valid.drawn(moment.step)]
         gradients: Callable[..., tuple[Tensor, Tensor]] = partial(self.gradients, alphas, moment)
         if self.recordable:
@@ -109,6 +138,11 @@ class Step:
         loss, logits = learner.step_both(train) if alphas and single else learner.differentiate_weights(train)
         return loss, correct(logits, train[1])
 
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """Everything that learns, by its name in a checkpoint."""
+        return {"supernet": self.supernet, **self.learner.parts}
+
     def alignment(self, number: int) -> float | None:
         """The layer alignment on a step's training batch; None: paths are drawn, which have no mixing weights."""
         if self.learner.settings.relaxation == "path":
@@ -127,36 +161,31 @@ class Step:
 
 
 def learning_rate(settings: SearchSettings, epoch: int) -> float:
-    """The weights' learning rate in an epoch."""
-    return cosine(epoch / settings.epochs, settings.lr, settings.lr_min)
+    """The weights' learning rate in an epoch; stages that begin anew have a course each."""
+    plan = stages(settings) if settings.fresh else [Stage(0, 0, settings.epochs, None, settings)]
+    stage = next(stage for stage in plan if epoch < stage.last)
+    return cosine((epoch - stage.first) / (stage.last - stage.first), settings.lr, settings.lr_min)
 
 
 def open_session(
-    run: Run,
-    supernet: Supernet,
-    learner: Learner,
-    settings: SearchSettings,
-    space: str,
-    steps: int,
-    watch: Watch[SearchEpoch] | None,
+    run: Run, step: Step, settings: SearchSettings, space: str, watch: Watch[SearchEpoch] | None
 ) -> Session[SearchEpoch]:
     """The session of a search, at its newest checkpoint."""
-    parts: dict[str, Stateful] = {"supernet": supernet, **learner.parts}
-    title = f"search {space} s{settings.seed}"
-    session = Session(run, parts, SearchEpoch, epochs=settings.epochs, steps=steps, title=title, watch=watch)
+    title, steps = f"search {space} s{settings.seed}", step.train.steps
+    session = Session(run, step.parts, SearchEpoch, epochs=settings.epochs, steps=steps, title=title, watch=watch)
     session.restore()
     return session
 
 
-def rehearsal(supernet: Supernet, settings: SearchSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
+def rehearsal(step: Step, dataset: Dataset, device: str) -> Callable[[int], None]:
     """A whole step on a copy of the supernet and so many random images: it changes nothing."""
-    copied = copy.deepcopy(supernet)
-    learner = Learner(copied, settings, device)
+    settings = step.learner.settings
+    learner = Learner(copy.deepcopy(step.supernet), settings, device)
 
-    def step(images: int) -> None:
+    def rehearse(images: int) -> None:
         batch = dataset.random_batch(images, device)
         learner.begin(Moment(settings.seed))
         learner.step_alphas(batch, batch)
         learner.step_weights(batch)
 
-    return step
+    return rehearse

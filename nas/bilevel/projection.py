@@ -98,18 +98,18 @@ class Projection:
         self.settings = replace(settings, perturb="none", freeze=0.0, skip=0.0)
         self.run, self.supernet, self.halves, self.device = run, supernet, halves, device
         self.judges = whole_batches(halves.valid, settings.batch, images)
-        train, valid = halves.streams(settings)
-        self.plan = Plan(rounds(supernet.space, settings.seed), len(self.judges), epochs, train.steps)
+        self.learner = Learner(supernet, self.settings, device)
+        self.step = Step(self.learner, *halves.streams(settings))
+        decisions, steps = rounds(supernet.space, settings.seed), self.step.train.steps
+        self.plan = Plan(decisions, len(self.judges), epochs, steps)
         self.seconds = self.measured()
         self.choices = Choices(supernet.relax, supernet.space, device)
         supernet.relax = self.choices
-        self.learner = Learner(supernet, self.settings, device)
-        self.step = Step(supernet, self.learner, train, valid)
 
     def measured(self) -> float:
         """Seconds that all rounds take, by one measured batch and one measured step."""
         batch, plan = self.settings.batch, self.plan
-        step = measure(rehearsal(self.supernet, self.settings, self.halves.dataset, self.device), batch, self.device)
+        step = measure(rehearsal(self.step, self.halves.dataset, self.device), batch, self.device)
         started = time.perf_counter()
         self.accuracy(self.judges.take(torch.arange(min(batch, plan.images))))
         passing = (time.perf_counter() - started) * plan.images / min(batch, plan.images)

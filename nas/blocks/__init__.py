@@ -23,6 +23,8 @@ OPS: dict[str, Builder] = {
     "sep_conv_7x7": darts.sep_conv_7x7,
     "dil_conv_3x3": darts.dil_conv_3x3,
     "dil_conv_5x5": darts.dil_conv_5x5,
+    "avg_pool_3x3_plain": darts.avg_pool_3x3_plain,
+    "conv_1x1": darts.conv_1x1,
     "conv_3x3": darts.conv_3x3,
     "conv_7x1_1x7": darts.conv_7x1_1x7,
     "noise": noise,

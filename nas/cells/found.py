@@ -6,6 +6,7 @@ from nas.blocks import OPS
 from nas.blocks.drop_path import DropPath
 from nas.cells.genotype import Genotype
 from nas.cells.network import CellNetwork, Filling, stride_of
+from nas.skeleton import SKELETONS
 
 
 class ChosenFanOut(nn.Module):
@@ -48,4 +49,12 @@ def found_network(
                 edges[state].append((node, operation))
         return Filling([ChosenFanOut(leaving) for leaving in edges], cell.concat)
 
-    return CellNetwork(fill, channels=channels, cells=cells, classes=classes, stem=stem, auxiliary=auxiliary)
+    return CellNetwork(
+        fill,
+        channels=channels,
+        cells=cells,
+        classes=classes,
+        stem=stem,
+        auxiliary=auxiliary,
+        skeleton=SKELETONS[genotype.skeleton],
+    )

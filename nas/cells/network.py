@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nas.blocks.layers import FactorizedReduce, conv_bn, relu_conv_bn
+from nas.blocks.residual import ResidualReduction
 from nas.cells.recompute import recomputed
 from nas.errors import UsageError
+from nas.skeleton import SKELETONS, Skeleton
 
 Weights = Sequence[Any]
 """Per cell what its fan-outs weigh with: (edges, operations), or a path an edge."""
@@ -44,10 +46,10 @@ def stride_of(kind: str, state: int) -> int:
 
 
 class CellModule(nn.Module):
-    """Preprocesses the two inputs, sums the nodes, concatenates.
+    """Preprocesses its inputs, sums the nodes, concatenates.
 
     Args:
-        inputs: two modules that bring the outputs of the last two cells to this cell's channels and size.
+        inputs: modules that bring the outputs of the last cells, oldest first, to this cell's channels and size.
         filling: its fan-outs and concatenated states.
     """
 
@@ -57,9 +59,11 @@ class CellModule(nn.Module):
         self.fan_outs = nn.ModuleList(filling.fan_outs)
         self.concat = tuple(filling.concat)
 
-    def forward(self, before_last: Tensor, last: Tensor, weights: Any = None) -> Tensor:
-        """(N, C₋₂, H₋₂, W₋₂), (N, C₋₁, H, W) → (N, len(concat)·C, H/stride, W/stride)."""
-        states: dict[int, Tensor] = {0: self.inputs[0](before_last), 1: self.inputs[1](last)}
+    def forward(self, inputs: Sequence[Tensor], weights: Any = None) -> Tensor:
+        """[(N, C₋₂, H₋₂, W₋₂),] (N, C₋₁, H, W) → (N, len(concat)·C, H/stride, W/stride)."""
+        states: dict[int, Tensor] = {
+            i: module(x) for i, (module, x) in enumerate(zip(self.inputs, inputs, strict=True))
+        }
         for index, fan_out in enumerate(self.fan_outs):
             for node, contribution in fan_out(states[index], weights) if index in states else ():
                 state = node + len(self.inputs)
@@ -79,6 +83,10 @@ class CellNetwork(nn.Module):
         affine: whether the cells' batch norms scale and shift.
         auxiliary: a second classifier at two thirds of the depth, in training mode only.
         recompute: keep only the cells' inputs for the backward pass.
+        skeleton: DARTS' or another.
+
+    Raises:
+        UsageError: a stem or a number of cells that it cannot have.
     """
 
     def __init__(
@@ -92,72 +100,92 @@ class CellNetwork(nn.Module):
         affine: bool = True,
         auxiliary: bool = False,
         recompute: bool = False,
+        skeleton: Skeleton = SKELETONS["darts"],
     ) -> None:
         super().__init__()
+        skeleton.check(cells)
         self.recompute = recompute
-        self.stem, widths, reduced = _stem(stem, channels)
+        self.stem, widths, larger = _stem(stem, channels, skeleton)
         self.cells = nn.ModuleList()
-        self.kinds = ["reduce" if index in {cells // 3, 2 * cells // 3} else "normal" for index in range(cells)]
-        for kind in self.kinds:
-            channels *= 2 if kind == "reduce" else 1
-            older = FactorizedReduce(widths[0], channels, affine=affine)
-            inputs = [
-                older if reduced else relu_conv_bn(widths[0], channels, affine=affine),
-                relu_conv_bn(widths[1], channels, affine=affine),
-            ]
+        self.halving = [index in {cells // 3, 2 * cells // 3} for index in range(cells)]
+        self.kinds = [skeleton.kinds[-1] if halves else "normal" for halves in self.halving]
+        for kind, halves in zip(self.kinds, self.halving, strict=True):
+            channels *= 2 if halves else 1
+            if skeleton.residual:
+                inputs: list[nn.Module] = [ResidualReduction(widths[0], channels) if halves else nn.Identity()]
+            else:
+                inputs = _preprocessing(widths, channels, larger, affine)
             filling = fill(kind, channels)
             self.cells.append(CellModule(inputs, filling))
-            widths, reduced = (widths[1], len(filling.concat) * channels), kind == "reduce"
+            widths, larger = (*widths[1:], len(filling.concat) * channels), halves
             if len(self.cells) - 1 == 2 * cells // 3:
-                auxiliary_width = widths[1]
+                auxiliary_width = widths[-1]
         self.auxiliary = auxiliary_head(auxiliary_width, classes, stem) if auxiliary else None
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(widths[1], classes)
+        before = [nn.BatchNorm2d(widths[-1]), nn.ReLU()] if skeleton.residual else []
+        self.pool = nn.Sequential(*before, nn.AdaptiveAvgPool2d(1))
+        self.classifier = nn.Linear(widths[-1], classes)
 
     def forward(self, images: Tensor, weights: Weights | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """(N, 3, H, W) → logits (N, classes); with an auxiliary head in training mode (logits, auxiliary logits)."""
-        before_last, last = self.stem(images)
+        outputs = self.stem(images)
         auxiliary = None
         for index, cell in enumerate(self.cells):
             run = partial(recomputed, cell) if self.recompute and torch.is_grad_enabled() else cell
-            before_last, last = last, run(before_last, last, weights[index] if weights else None)
+            outputs = (*outputs[1:], run(outputs, weights[index] if weights else None))
             if self.auxiliary is not None and self.training and index == 2 * len(self.cells) // 3:
-                auxiliary = self.auxiliary(last)
-        logits: Tensor = self.classifier(self.pool(last).flatten(1))
+                auxiliary = self.auxiliary(outputs[-1])
+        logits: Tensor = self.classifier(self.pool(outputs[-1]).flatten(1))
         return logits if auxiliary is None else (logits, auxiliary)
 
 
+def _preprocessing(widths: Sequence[int], channels: int, larger: bool, affine: bool) -> list[nn.Module]:
+    """What brings the outputs of the last two cells to C channels; the older may be twice as large."""
+    older = FactorizedReduce(widths[0], channels, affine=affine)
+    return [
+        older if larger else relu_conv_bn(widths[0], channels, affine=affine),
+        relu_conv_bn(widths[1], channels, affine=affine),
+    ]
+
+
 class CifarStem(nn.Sequential):
-    """3×3 to 3C and batch norm; both inputs of the first cell."""
+    """3×3 and batch norm; all inputs of the first cell.
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(*conv_bn(3, 3 * channels, 3))
+    Args:
+        channels: it puts out.
+        inputs: of the first cell.
+    """
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def __init__(self, channels: int, inputs: int) -> None:
+        super().__init__(*conv_bn(3, channels, 3))
+        self.inputs = inputs
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         out: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
-        return out, out
+        return (out,) * self.inputs
 
 
 class ImagenetStem(nn.Module):
-    """Three 3×3 convolutions of stride 2 to C; the first cell reads the second and the third."""
+    """Three 3×3 convolutions of stride 2 to C; the first cell reads the second and the third, or the third alone."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, inputs: int) -> None:
         super().__init__()
+        self.inputs = inputs
         half = conv_bn(3, channels // 2, 3, stride=2, activation=nn.ReLU)
         self.quarter = nn.Sequential(half, conv_bn(channels // 2, channels, 3, stride=2))
         self.eighth = nn.Sequential(nn.ReLU(), conv_bn(channels, channels, 3, stride=2))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         quarter = self.quarter(images)
-        return quarter, self.eighth(quarter)
+        return (quarter, self.eighth(quarter))[-self.inputs :]
 
 
-def _stem(name: str, channels: int) -> tuple[nn.Module, tuple[int, int], bool]:
-    """The stem, the widths of its two outputs, and whether the older one is twice as large."""
+def _stem(name: str, channels: int, skeleton: Skeleton) -> tuple[nn.Module, tuple[int, ...], bool]:
+    """The stem, the widths of its outputs, and whether the older one is twice as large."""
     if name == "cifar":
-        return CifarStem(channels), (3 * channels, 3 * channels), False
+        width = channels if skeleton.residual else 3 * channels
+        return CifarStem(width, skeleton.inputs), (width,) * skeleton.inputs, False
     if name == "imagenet":
-        return ImagenetStem(channels), (channels, channels), True
+        return ImagenetStem(channels, skeleton.inputs), (channels,) * skeleton.inputs, True
     raise UsageError(f'stem "{name}": it must be cifar or imagenet')
 
 

@@ -1,6 +1,6 @@
 """The supernet: every edge a softmax-weighted mix of all operations of the space (Liu et al., DARTS, Eq. 2)."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, cast
 
@@ -117,7 +117,13 @@ class Supernet(nn.Module):
             return Filling([fan_out(candidates, kind, state, width) for state in states], skeleton.concat(space.nodes))
 
         self.network = CellNetwork(
-            fill, channels=channels, cells=cells, classes=classes, affine=False, recompute=recompute
+            fill,
+            channels=channels,
+            cells=cells,
+            classes=classes,
+            affine=False,
+            recompute=recompute,
+            skeleton=skeleton,
         )
 
     @property
@@ -177,16 +183,16 @@ def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
     """
     names, kept = list(space.ops), SKELETONS[space.skeleton].inputs_kept
 
-    def nodes_of(kind: str) -> Iterator[list[Pair]]:
-        strengths = weights[kind].tolist()
-        for node in range(space.nodes):
-            best = []
-            for state in range(node + space.inputs):
-                edge = space.edge_index(node, state)
-                operation = max(space.candidates(kind, edge), key=strengths[edge].__getitem__)
-                best.append((strengths[edge][operation], names[operation], state))
-            if kept is not None:
-                best = sorted(best, key=lambda edge: -edge[0])[:kept]
-            yield [(name, state) for _, name, state in best]
+    def pairs_of(node: int, kind: str, strengths: list[list[float]]) -> list[Pair]:
+        best = []
+        for state in range(node + space.inputs):
+            edge = space.edge_index(node, state)
+            operation = max(space.candidates(kind, edge), key=strengths[edge].__getitem__)
+            best.append((strengths[edge][operation], names[operation], state))
+        if kept is not None:
+            best = sorted(best, key=lambda edge: -edge[0])[:kept]
+        return [(name, state) for _, name, state in best]
 
-    return assemble(space, {kind: list(nodes_of(kind)) for kind in space.kinds})
+    strengths = {kind: weights[kind].tolist() for kind in space.kinds}
+    nodes = {kind: [pairs_of(node, kind, rows) for node in range(space.nodes)] for kind, rows in strengths.items()}
+    return assemble(space, nodes)

@@ -14,7 +14,7 @@ from nas.errors import Interrupted, UsageError
 
 def app() -> typer.Typer:
     """All commands."""
-    from nas.cli import bench, cost, derive, evaluate, export, retrain, runs, search, show, tune
+    from nas.cli import bench, cost, derive, evaluate, export, lookup, retrain, runs, search, show, tune
 
     commands = typer.Typer(
         no_args_is_help=True,
@@ -32,7 +32,7 @@ def app() -> typer.Typer:
         export.export,
         runs.runs,
     )
-    for command in (*flow, cost.cost, bench.bench):
+    for command in (*flow, cost.cost, lookup.lookup, bench.bench):
         commands.command()(command)
     return commands
 

@@ -16,6 +16,8 @@ from nas.bilevel.derivation import EdgeCosts, check_limits, frontier, log_streng
 from nas.bilevel.halves import Halves
 from nas.bilevel.projection import Projection, batch_accuracy, whole_batches
 from nas.bilevel.selection import SELECTIONS, Basis
+from nas.bilevel.stages import space_of as stage_space
+from nas.bilevel.stages import stage_at, stages
 from nas.cells.assembly import one_hot
 from nas.cells.draw import draw
 from nas.cells.genotype import Genotype, from_document
@@ -26,13 +28,13 @@ from nas.commands.found_cell import cost_of_cell, write_cell
 from nas.data.dataset import Dataset
 from nas.errors import UsageError, nearest
 from nas.execution import Execution
-from nas.files import read_json, read_text
+from nas.files import read_json
 from nas.macro.networks import usual_stem
 from nas.reports.curve import Mark, write_curve
 from nas.run import names
 from nas.run.environment import hardware
 from nas.run.folder import Run, create, runs_root
-from nas.run.log import ProjectionRound
+from nas.run.log import ProjectionRound, SearchEpoch
 from nas.run.results import Derivation, DeriveResult
 from nas.run.spec import DeriveSpec, SearchSpec, Size
 from nas.settings import BUDGET_ALONE, NO_LIMIT, DeriveSettings, SearchSettings
@@ -73,20 +75,22 @@ def derive(
     if state is None:
         raise UsageError(f"run {source.path} has no checkpoint yet: there is nothing to derive from")
     execution = replace(execution, data_root=execution.data_root or spec.execution.data_root)
+    plan = stages(spec.settings)
+    stage = stage_at(plan, state["epoch"] + (state["done"] > 0))
+    space = stage_space(space_of(source, spec.settings), plan, stage, source.log(SearchEpoch))
     own = DeriveSpec(
         settings=completed(settings, spec.settings),
         execution=execution.resolved(),
         ops=spec.ops,
-        search=spec.settings,
+        search=stage.settings,
         source=str(source.path),
         epoch=state["epoch"],
         final=Size(final_channels or spec.final.channels, final_cells or spec.final.cells),
     )
     if limits := own.settings.limits:
-        space, dataset = space_of(source, spec.settings), check_data(spec.settings, execution)
-        check_limits(costs_of(space, own.final, dataset), limits)
+        check_limits(costs_of(space, own.final, check_data(spec.settings, execution)), limits)
     run = create(runs_root(runs), label("derive", spec.settings.space, [spec.settings.seed]), own)
-    fill(run, source, state["parts"]["supernet"])
+    fill(run, space, state["parts"]["supernet"])
     continue_deriving(run, execution)
     return run
 
@@ -146,9 +150,9 @@ def costs_of(space: CellSpace, final: Size, dataset: Dataset) -> EdgeCosts:
     return edge_costs(space, final, dataset.shape, len(dataset.classes), usual_stem(dataset.shape))
 
 
-def fill(run: Run, source: Run, supernet: Mapping[str, Tensor]) -> None:
+def fill(run: Run, space: CellSpace, supernet: Mapping[str, Tensor]) -> None:
     """Gives a derivation its own copies of the search's space and supernet."""
-    run.write(names.SPACE, read_text(source.path / names.SPACE))
+    run.write(names.SPACE, space.to_toml())
     run.write(names.INIT, save({name: tensor.contiguous() for name, tensor in supernet.items()}))
 
 
@@ -161,13 +165,13 @@ def select(run: Run, spec: SearchSpec, supernet: Supernet, execution: Execution)
             settings=completed(DeriveSettings(), settings),
             execution=spec.execution,
             ops=spec.ops,
-            search=settings,
+            search=stages(settings)[-1].settings,
             source=str(run.path),
             epoch=settings.epochs,
             final=spec.final,
         )
         child = run.child("perturbation", own)
-        fill(child, run, supernet.state_dict())
+        fill(child, supernet.space, supernet.state_dict())
         continue_deriving(child, execution)
         return read_genotype(child.path / names.GENOTYPE)
 

@@ -45,11 +45,12 @@ def edge_costs(space: CellSpace, size: Size, image: Shape, classes: int, stem: s
         image: (channels, height, width) of its input.
     """
     probes: list[Probe] = []
+    skeleton = SKELETONS[space.skeleton]
 
     def fill(kind: str, width: int) -> Filling:
         own = [Probe(space, kind, state) for state in range(space.inputs + space.nodes - 1)]
         probes.extend(own)
-        return Filling(own, SKELETONS[space.skeleton].concat(space.nodes))
+        return Filling(own, skeleton.concat(space.nodes))
 
     @cache
     def cost_of(name: str, stride: int, shape: Shape) -> Cost:
@@ -62,7 +63,10 @@ def edge_costs(space: CellSpace, size: Size, image: Shape, classes: int, stem: s
         return {name: sum((cost_of(name, probe.stride, probe.shape) for probe in own), Cost()) for name in names}
 
     with torch.device("meta"):
-        rest = count(CellNetwork(fill, channels=size.channels, cells=size.cells, classes=classes, stem=stem), image)
+        network = CellNetwork(
+            fill, channels=size.channels, cells=size.cells, classes=classes, stem=stem, skeleton=skeleton
+        )
+        rest = count(network, image)
         ends = [(node, state) for node in range(space.nodes) for state in range(node + space.inputs)]
         edges = {kind: [of_edge(kind, space.edge_index(*end), end[1]) for end in ends] for kind in space.kinds}
     return EdgeCosts(space, Cost(rest.madds, rest.params), edges)

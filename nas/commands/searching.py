@@ -21,7 +21,8 @@ from nas.run.folder import Run, create, runs_root
 from nas.run.log import SearchEpoch
 from nas.run.results import Rank, SearchRanking, SearchResult, TrainResult
 from nas.run.spec import SearchSpec, Size, TrainSpec
-from nas.settings import SIZES, TRAIN_PRESETS, SearchSettings, TrainSettings, recipe_hash, resolve
+from nas.settings import TRAIN_PRESETS, SearchSettings, TrainSettings, final_size, recipe_hash, resolve
+from nas.skeleton import SKELETONS
 from nas.space import load as load_space
 from nas.train.loop import train
 
@@ -57,19 +58,24 @@ def search(
     """
     if tensorboard:
         board.check()
-    size = SIZES[preset]
+    file = plugins.register(ops) if ops else None
+    space = load_space(settings.space)
+    usual = final_size(preset, space.skeleton)
+    final = Size(final_channels or usual[0], final_cells or usual[1])
+    for cells in (settings.cells, final.cells):
+        SKELETONS[space.skeleton].check(cells)
     spec = SearchSpec(
         settings=settings,
         execution=execution.resolved(),
         preset=preset,
-        ops=plugins.register(ops) if ops else None,
+        ops=file,
         seeds=check_seeds(seeds),
         tensorboard=tensorboard,
-        final=Size(final_channels or size["channels"], final_cells or size["cells"]),
+        final=final,
     )
-    space, dataset = load_space(settings.space), check_data(settings, execution)
+    dataset = check_data(settings, execution)
     if settings.limits:
-        check_limits(costs_of(space, spec.final, dataset), settings.limits)
+        check_limits(costs_of(space, final, dataset), settings.limits)
     run = create(runs_root(runs), label("search", space.name, spec.seeds or [settings.seed]), spec)
     run.write(names.SPACE, space.to_toml())
     continue_search(run, execution)
@@ -88,10 +94,11 @@ def continue_search(run: Run, execution: Execution) -> None:
 def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
     """One search and its documents."""
     settings = spec.settings
-    space = space_of(run, settings)
+    space, dataset = space_of(run, settings), check_data(settings, execution)
+    costs = costs_of(space, spec.final, dataset) if settings.limits else None
     with board.watching(run, spec.tensorboard, SearchEpoch, partial(learning_rate, settings), list(space.ops)) as watch:
-        supernet = search_cell(run, settings, space, execution, spec.preset, watch)
-    cost = write_cell(run, select(run, spec, supernet, execution), spec.final, check_data(settings, execution))
+        supernet = search_cell(run, settings, space, execution, spec.preset, watch, costs)
+    cost = write_cell(run, select(run, spec, supernet, execution), spec.final, dataset)
     log = run.log(SearchEpoch)
     result = SearchResult(
         valid_accuracy=log[-1].valid_accuracy,

@@ -11,7 +11,7 @@ from nas.files import read_text
 from nas.run import names
 from nas.run.folder import Run, find, runs_root
 from nas.run.log import SearchEpoch
-from nas.settings import SIZES
+from nas.settings import final_size
 
 
 def architecture_of(target: str, runs: Path | None = None, preset: str = "paper") -> Architecture:
@@ -26,8 +26,9 @@ def architecture_of(target: str, runs: Path | None = None, preset: str = "paper"
     if path.is_file():
         if '"nas/architecture/' in read_text(path):
             return read_architecture(path)
-        size = SIZES[preset]
-        return of_genotype(_read_genotype(path), channels=size["channels"], cells=size["cells"])
+        genotype = _read_genotype(path)
+        channels, cells = final_size(preset, genotype.skeleton)
+        return of_genotype(genotype, channels=channels, cells=cells)
     run = find(target, runs_root(runs))
     if not (run.path / names.ARCHITECTURE).is_file():
         _refuse_several(run)

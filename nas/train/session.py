@@ -116,9 +116,9 @@ class Session(Generic[AnyEpoch]):
         """Steps done in all."""
         return self.epoch * self.per_epoch + self.done
 
-    def epochs(self) -> Iterator[int]:
-        """The epochs still to do; the first may be half done."""
-        while self.epoch < self.total:
+    def epochs(self, last: int | None = None) -> Iterator[int]:
+        """The epochs still to do, up to the one before ``last``; the first may be half done."""
+        while self.epoch < (self.total if last is None else last):
             yield self.epoch
 
     def steps(self) -> Iterator[int]:

@@ -19,7 +19,7 @@ from nas.bilevel.moment import Moment
 from nas.bilevel.perturbation import PERTURBATIONS, clip, epsilon, plain
 from nas.bilevel.regularizers import REGULARIZERS, make_penalty
 from nas.bilevel.relaxation import RELAXATIONS, Dirichlet, Gumbel
-from nas.errors import UsageError
+from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.methods import METHODS, TERMS
 from nas.run.folder import Run, create
@@ -35,7 +35,9 @@ LAST = Moment(0, epoch=4, epochs=5, half=1)
 
 
 def settings_of(method: str = "darts", **changes: object) -> SearchSettings:
-    size = {"channels": 4, "cells": 3, "batch": 4, "epochs": 5, "partial": 2 if method == "pc-darts" else None}
+    size: dict[str, object] = {"channels": 4, "cells": 3, "batch": 4, "epochs": 5}
+    size["partial"] = 2 if method == "pc-darts" else None
+    size["stage_partials"] = "2,1" if method == "drnas" else None
     return resolve_search("paper", {"method": method, **size, **changes})
 
 
@@ -84,7 +86,8 @@ def test_every_method_has_settings(method: str, preset: str) -> None:
     settings = resolve_search(preset, {"method": method})
     assert settings.method == method
     for name, value in METHODS[method].items():
-        if name not in ("warmup", "batch", "lr", "alpha_lr") or (preset == "paper" and name != "warmup"):
+        sized = name in ("batch", "lr", "alpha_lr", "cells", "epochs") and preset != "paper"
+        if name != "warmup" and not sized:
             assert getattr(settings, name) == value
 
 
@@ -440,21 +443,27 @@ def test_layer_alignment_by_hand_and_without_a_trace() -> None:
 # ---- resuming
 
 
+STAGED = {"drnas", "p-darts"}
+
+
 class Stopping(session.Session[SearchEpoch]):
     def _stop_if_asked(self) -> None:
-        self._signal.number = 2 if self.step == 6 else 0
+        self._signal.number = 2 if self.step in (6, 10, 12) else 0
         super()._stop_if_asked()
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_and_resumed_bit_for_bit(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = settings_of(method, data="digits", limit=40, batch=4, epochs=2, cells=2)
+    staged = {"epochs": 4, "keep": "3,2" if method == "p-darts" else "2", "deepen": int(method == "p-darts")}
+    small = {"data": "digits", "limit": 40, "batch": 4, "epochs": 2, "cells": 2}
+    settings = settings_of(method, **{**small, **(staged if method in STAGED else {})})
     spec = SearchSpec(settings=settings, execution=Execution().resolved(), final=Size(4, 2))
     whole = outcome(tmp_path / "whole", spec)
     with monkeypatch.context() as patch:
         patch.setattr("nas.bilevel.loop.Session", Stopping)
-        with pytest.raises(Exception, match="saved"):
-            outcome(tmp_path / "part", spec)
+        for _ in range(3 if method in STAGED else 1):  # also at the last step of a stage, and in the stage after
+            with pytest.raises(Interrupted, match="saved"):
+                outcome(tmp_path / "part", spec)
     resumed = outcome(tmp_path / "part", spec)
     assert whole["log"] == resumed["log"]
     assert_same(whole["state"], resumed["state"])

@@ -28,11 +28,11 @@ def step_on(device: str, engine: str = "merged", *, cutout: bool = True) -> Step
     splits = [Split(part.images.to(device), part.labels.to(device)) for part in dataset.divided(600, 0)]
     streams = [Stream(split, augmentation, 4, seed) for seed, split in enumerate(splits)]
 
-    return Step(supernet, Learner(supernet, SearchSettings()), *streams)
+    return Step(Learner(supernet, SearchSettings(alphas_from=1)), *streams)
 
 
 def moment(step: int, *, alphas: bool = True) -> Moment:
-    return Moment(0, epoch=0 if alphas else -1, epochs=50, step=step)
+    return Moment(0, epoch=1 if alphas else 0, epochs=50, step=step)
 
 
 class Waits(TorchDispatchMode):

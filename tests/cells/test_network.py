@@ -13,6 +13,7 @@ from nas.cells.found import found_network
 from nas.cells.genotype import Genotype, from_text, pruned
 from nas.cells.supernet import Supernet
 from nas.costs.count import count
+from nas.errors import UsageError
 from nas.space import load
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -123,4 +124,35 @@ def test_a_node_that_reads_nothing() -> None:
     last.inputs = torch.nn.ModuleList([torch.nn.Identity()] * 2)
     last.fan_outs[1].operations[0] = torch.nn.Identity()
     expected = torch.cat([states[1], states[1] + torch.nn.functional.max_pool2d(states[0], 3, 1, 1)], 1)
-    torch.testing.assert_close(last(*states)[:, :16], expected)
+    torch.testing.assert_close(last(states)[:, :16], expected)
+
+
+ALL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+SKIPS = "|skip_connect~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|"
+
+
+@pytest.mark.parametrize(
+    ("text", "params", "flops"), [(ALL, 1_531_546, 220_119_690), (SKIPS, 73_306, 7_783_050)], ids=["all 3x3", "none"]
+)
+def test_networks_of_nas_bench_201(text: str, params: int, flops: int) -> None:
+    """The largest and the smallest of the published ones, whose FLOPs are multiply-adds and the classifier's biases."""
+    architecture = of_genotype(from_text(text))
+    assert (architecture.body["channels"], architecture.body["cells"]) == (16, 15)
+    cost = count(architecture.build_meta(), architecture.input)
+    assert (cost.params, cost.madds + 10) == (params, flops)
+    logits, auxiliary = architecture.changed(cells=3, auxiliary=True).build()(torch.randn(2, 3, 17, 16))
+    assert logits.isfinite().all() and auxiliary.isfinite().all()
+
+
+def test_a_cell_of_nas_bench_201_is_its_last_node() -> None:
+    network = found_network(from_text(SKIPS), channels=4, cells=3)
+    x = torch.randn(2, 4, 6, 6)
+    expected = torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    torch.testing.assert_close(network.cells[0]([x]), expected)
+
+
+def test_three_equal_parts() -> None:
+    with pytest.raises(UsageError, match=r"--cells 4: .* a multiple of 3"):
+        of_genotype(from_text(ALL), cells=4)
+    with pytest.raises(UsageError, match="a multiple of 3"):
+        of_genotype(from_text(ALL)).changed(cells=8)

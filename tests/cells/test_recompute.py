@@ -20,7 +20,7 @@ WAYS: list[dict[str, Any]] = [
     {"engine": "merged", "partial": 4},
     {"relaxation": "path"},
 ]
-SPACES = ["darts+sandglass", "s4"]
+SPACES = ["darts+sandglass", "s4", "nasbench201"]
 
 
 def pair(changes: dict[str, Any], space: str = "darts+sandglass") -> tuple[Supernet, Supernet]:

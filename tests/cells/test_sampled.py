@@ -160,12 +160,12 @@ def test_refused(other: dict[str, Any]) -> None:
 SMALL = ("--data", "digits", "--preset", "quick", "--limit", "64", "--epochs", "2", "--batch", "8", "--channels", "4")
 
 
-@pytest.mark.parametrize("what", [("--relaxation", "path"), ("--space", "s4")])
+@pytest.mark.parametrize("what", [("--relaxation", "path"), ("--space", "s4"), ("--space", "nasbench201")])
 def test_stopped_and_resumed_bit_for_bit(
     what: tuple[str, str], nas: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the network itself draws, noise."""
-    words = ("search", *SMALL, "--cells", "2", *what, "--json")
+    words = ("search", *SMALL, "--cells", "3", *what, "--json")
     status, out, err = nas(*words)
     assert status == 0, err
     whole = Run(Path(json.loads(out)["run"]))

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from nas.blocks import OPS
-from nas.cells.genotype import KINDS
+from nas.cells.genotype import KINDS, to_text
 from nas.cells.supernet import MixedFanOut, Supernet, derive
 from nas.errors import UsageError
 from nas.space import CellSpace, load
@@ -99,6 +100,22 @@ def test_operations_that_an_edge_does_not_have() -> None:
     assert [list(fan_out.operations(node)) for node in (0, 1)] == [[1], [1, 2]]
     named = [name for name in fan_out.state_dict() if name.startswith("edges.1.")]
     assert named and all(name.startswith("edges.1.2.") for name in named)
+
+
+def test_nas_bench_201() -> None:
+    """One kind of cell, all of whose edges stay, ``none`` among them; its cells' batch norms alone are not affine."""
+    space = load("nasbench201")
+    supernet = Supernet(space, channels=4, cells=3)
+    assert {kind: tuple(alpha.shape) for kind, alpha in supernet.alphas.items()} == {"normal": (6, 5)}
+    inside = [f".fan_outs.{state}." for state in range(3)]
+    for name, module in supernet.network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.affine is not any(part in name for part in inside), name
+    strengths = torch.zeros(6, 5)
+    strengths[range(6), [3, 0, 1, 4, 2, 0]] = 1.0
+    genotype = derive(space, {"normal": strengths})
+    text = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|none~2|"
+    assert to_text(genotype) == text and genotype.space == "nasbench201"
 
 
 def test_a_space_of_nothing() -> None:

@@ -129,8 +129,8 @@ def test_edges_with_operations_of_their_own(share: int, fan_out: FanOut) -> None
     assert_close(engine, reference, 1e-9)
 
 
-@pytest.mark.parametrize("name", ["s1", "s3", "s4"])
-def test_spaces_where_searches_collapse(name: str, fan_out: FanOut, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["s1", "s3", "s4", "nasbench201"])
+def test_other_spaces(name: str, fan_out: FanOut, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merged, "warn_unmerged", lambda name: pytest.fail(f"{name} was not merged"))
     reference, engine = (supernet.double() for supernet in pair(spaces.load(name), fan_out, channels=4))
     data = batch(8)

@@ -16,7 +16,7 @@ from torch import nn
 import nas as library
 from nas import exporting, extras
 from nas.architecture import of_genotype
-from nas.cells.genotype import Cell, Genotype, pruned
+from nas.cells.genotype import Cell, Genotype, from_text, pruned
 from nas.errors import UsageError
 from nas.exporting.fold import folded
 from nas.exporting.onnx import predictor, to_onnx
@@ -80,10 +80,12 @@ def test_onnx(nas: Nas, copied: Path, tmp_path: Path) -> None:
 
 
 EMPTY = pruned([[("sep_conv_3x3", 0)], [], [("dil_conv_3x3", 2), ("skip_connect", 3)]], (2, 3, 4))
+BARS = from_text("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|nor_conv_3x3~2|")
 
 
-def test_cells_with_empty_nodes() -> None:
-    architecture = of_genotype(Genotype(EMPTY, EMPTY), channels=4, cells=3)
+@pytest.mark.parametrize("genotype", [Genotype(EMPTY, EMPTY), BARS], ids=["empty nodes", "nasbench201"])
+def test_cells_of_other_forms(genotype: Genotype) -> None:
+    architecture = of_genotype(genotype, channels=4, cells=3)
     network = architecture.build().eval()
     predict = predictor(to_onnx(folded(network), architecture.input, {}))
     images = torch.randn(2, *architecture.input)
