@@ -23,6 +23,7 @@ from nas.run.results import Rank, SearchRanking, SearchResult, TrainResult
 from nas.run.spec import SearchSpec, Size, TrainSpec
 from nas.settings import TRAIN_PRESETS, SearchSettings, TrainSettings, final_size, recipe_hash, resolve
 from nas.skeleton import SKELETONS
+from nas.space import CellSpace
 from nas.space import load as load_space
 from nas.train.loop import train
 
@@ -60,10 +61,9 @@ def search(
         board.check()
     file = plugins.register(ops) if ops else None
     space = load_space(settings.space)
-    usual = final_size(preset, space.skeleton)
-    final = Size(final_channels or usual[0], final_cells or usual[1])
-    for cells in (settings.cells, final.cells):
-        SKELETONS[space.skeleton].check(cells)
+    channels, cells = final_size(preset, space.skeleton)
+    final = Size(final_channels or channels, final_cells or cells)
+    check_cells(space, settings.cells, final.cells)
     spec = SearchSpec(
         settings=settings,
         execution=execution.resolved(),
@@ -80,6 +80,12 @@ def search(
     run.write(names.SPACE, space.to_toml())
     continue_search(run, execution)
     return run
+
+
+def check_cells(space: CellSpace, *numbers: int) -> None:
+    """Raises UsageError where a network of the space cannot have so many cells."""
+    for cells in numbers:
+        SKELETONS[space.skeleton].check(cells)
 
 
 def continue_search(run: Run, execution: Execution) -> None:

@@ -1,0 +1,171 @@
+"""Every search method where methods differ: on NAS-Bench-201's space, whose truth is tabulated, and RobustDARTS' S2, S4.
+
+    python benchmarks/methods.py search nasbench201 OUT [--methods darts,drnas] [--seeds 0,1,2] [--jobs 2]
+    python benchmarks/methods.py table nasbench201 OUT
+
+``search`` runs one ``nas search`` a method and seed, one thread each, seed after seed, and goes on where it was stopped;
+``table`` prints what came out as Markdown, and needs ``pip install 'nas[lookup]'`` for NAS-Bench-201.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from nas.cells.genotype import from_document
+from nas.files import read_json
+from nas.methods import METHODS
+from nas.reports.nasbench201 import key_of, read_table
+from nas.reports.statistics import deviation, interval
+from nas.run import names
+from nas.run.folder import Run
+from nas.run.log import SearchEpoch
+
+SIZE = ("--preset quick --channels 8 --cells 3 --limit 5000 --epochs 25 --batch 64 --image-size 16 --threads 1").split()  # noqa: SIM905
+CHANGES = {
+    "fairdarts": ["--select", "strongest"],  # its threshold may leave nothing
+    "drnas": ["--keep", "3"],  # its paper's on this space
+    "p-darts": ["--keep", "4,3", "--deepen", "3"],
+    "pc-darts": ["--batch", "64"],
+}
+"""What a method's own settings cannot be at this size."""
+RANDOM = (1, 3, 10, 50)
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command()
+def search(
+    space: str,
+    out: Path,
+    methods: str = ",".join(METHODS),
+    seeds: str = "0,1,2",
+    jobs: int = 2,
+    extra: Annotated[str, typer.Option(help="More options of nas search.")] = "",
+) -> None:
+    """Runs what is not there yet."""
+    tasks = [(method, seed) for seed in seeds.split(",") for method in methods.split(",")]
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda task: run_one(space, out, *task, extra.split()), tasks))
+
+
+def run_one(space: str, out: Path, method: str, seed: str, extra: Sequence[str]) -> None:
+    """One search, in a folder of its own under OUT/SPACE."""
+    folder = out / space / f"{method}-s{seed}"
+    begun = next(iter(sorted(folder.glob("*/settings.json"))), None)
+    if begun and (begun.parent / names.RESULT).is_file():
+        return
+    command = [sys.executable, "-m", "nas", "search", "--runs", str(folder)]
+    if begun:
+        command += ["--resume", str(begun.parent)]
+    else:
+        command += ["--space", space, "--method", method, "--seed", seed, *SIZE, *CHANGES.get(method, []), *extra]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stderr.strip().splitlines()[-1:]
+    print(method, seed, "done" if done.returncode == 0 else said, flush=True)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one search found."""
+
+    method: str
+    seed: int
+    run: Run
+
+
+def found(space: str, out: Path) -> Iterator[Found]:
+    """The finished searches, in the order of the methods."""
+    for method in METHODS:
+        for result in sorted((out / space).glob(f"{method}-s*/*/{names.RESULT}")):
+            yield Found(method, int(result.parent.parent.name.rpartition("-s")[2]), Run(result.parent))
+
+
+@app.command()
+def table(space: str, out: Path) -> None:
+    """Prints the table."""
+    searches = list(found(space, out))
+    rows = {method: [each for each in searches if each.method == method] for method in METHODS}
+    print_truth(rows) if space == "nasbench201" else print_shares(rows)
+
+
+def print_truth(rows: dict[str, list[Found]]) -> None:
+    """True accuracy and rank of what each method found, and of the controls."""
+    accuracies = read_table()["fp32"]
+    values = np.array(sorted(accuracies.values(), reverse=True))
+    print("| method | n | true accuracy, % | 95 % interval | each seed (rank) | final entropy / ln 5 | seconds |")
+    print("|---|---|---|---|---|---|---|")
+    for method, searches in rows.items():
+        if not searches:
+            continue
+        own = [accuracies[key_of(from_document(read_json(each.run.path / names.GENOTYPE)))] for each in searches]
+        ranks = [1 + int((values > value).sum()) for value in own]
+        logs = [each.run.log(SearchEpoch) for each in searches]
+        entropy = mean(log[-1].entropy for log in logs) / np.log(5)
+        seconds = median(sum(entry.seconds for entry in log) for log in logs)
+        each_seed = ", ".join(f"{value:.2f} ({rank:,})" for value, rank in zip(own, ranks, strict=True))
+        row = f"{mean(own):.2f} | {between(own)} | {each_seed} | {entropy:.2f} | {seconds:.0f}"
+        print(f"| {method} | {len(own)} | {row} |")
+    print_controls(accuracies)
+
+
+def print_controls(accuracies: dict[tuple[int, ...], float]) -> None:
+    """Random search's best of n by truth, and the cell with most parameters of n, over 10,000 draws."""
+    cells = list(accuracies)
+    truth = np.array([accuracies[cell] for cell in cells])
+    weights = np.array([sum({2: 9, 3: 1}.get(code, 0) for code in cell) for cell in cells])
+    draws = np.random.default_rng(0)
+    print("\n| control | " + " | ".join(f"n = {n}" for n in RANDOM) + " |\n|---|" + "---|" * len(RANDOM))
+    for title, score in (("best of n random cells, by truth", truth), ("most parameters of n random cells", weights)):
+        shown = []
+        for n in RANDOM:
+            picked = draws.integers(len(cells), size=(10_000, n))
+            best = truth[picked[np.arange(10_000), score[picked].argmax(1)]]
+            shown.append(f"{best.mean():.2f} ± {best.std():.2f}")
+        print(f"| {title} | " + " | ".join(shown) + " |")
+
+
+def print_shares(rows: dict[str, list[Found]]) -> None:
+    """Shares of skips and of noise among the chosen edges."""
+    print(
+        "| method | n | skips, normal + reduction | noise | parameters, M | final entropy |\n|---|---|---|---|---|---|"
+    )
+    for method, searches in rows.items():
+        if not searches:
+            continue
+        genotypes = [from_document(read_json(each.run.path / names.GENOTYPE)) for each in searches]
+        chosen = [[name for cell in g.cells.values() for pairs in cell.nodes for name, _ in pairs] for g in genotypes]
+        skips, noise = ([each.count(name) / len(each) for each in chosen] for name in ("skip_connect", "noise"))
+        params = mean(read_json(each.run.path / names.RESULT)["params"] for each in searches) / 1e6
+        entropy = mean(each.run.log(SearchEpoch)[-1].entropy for each in searches)
+        shares = f"{mean(skips):.0%} ({', '.join(f'{share:.0%}' for share in skips)}) | {mean(noise):.0%}"
+        print(f"| {method} | {len(searches)} | {shares} | {params:.2f} | {entropy:.2f} |")
+
+
+def between(values: Sequence[float]) -> str:
+    """The interval of the mean, where there are several; else the lack of one."""
+    bounds = interval(values)
+    return f"{bounds[0]:.2f} to {bounds[1]:.2f} (sd {deviation(values):.2f})" if bounds else "–"
+
+
+@app.command()
+def figures(space: str, out: Path) -> None:
+    """Prints every search as one JSON object a line."""
+    for each in found(space, out):
+        log = each.run.log(SearchEpoch)
+        genotype = from_document(read_json(each.run.path / names.GENOTYPE))
+        cells = {kind: [list(map(list, pairs)) for pairs in cell.nodes] for kind, cell in genotype.cells.items()}
+        line = {"method": each.method, "seed": each.seed, "entropy": log[-1].entropy, "cells": cells}
+        print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    app()
