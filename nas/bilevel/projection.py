@@ -25,7 +25,6 @@ from nas.cells.genotype import Genotype
 from nas.cells.recompute import still
 from nas.cells.supernet import Supernet
 from nas.data.dataset import Split
-from nas.errors import UsageError
 from nas.run.folder import Run
 from nas.run.log import ProjectionRound
 from nas.settings import SearchSettings
@@ -178,26 +177,20 @@ class Projection:
     def end(self, session: Session[ProjectionRound], tuning: int) -> None:
         """Logs the round."""
         sums = session.sums()
-        accuracy = sums["correct"] / (tuning * self.settings.batch)
+        accuracy, valid = sums["correct"] / (tuning * self.settings.batch), self.accuracy(self.judges)
         session.end_epoch(
-            f"train {accuracy:.1%}",
+            f"train {accuracy:.1%}  valid {valid:.1%}",
             train_loss=sums["loss"] / tuning,
             train_accuracy=accuracy,
-            valid_accuracy=self.accuracy(self.judges),
+            valid_accuracy=valid,
             operations={kind: chosen.tolist() for kind, chosen in self.choices.operations.items()},
             present={kind: present.tolist() for kind, present in self.choices.present.items()},
         )
 
 
 def whole_batches(split: Split, batch: int, images: int | None) -> Split:
-    """At most so many images, in whole batches: a batch's statistics are no better than its images are many.
-
-    Raises:
-        UsageError: fewer than a batch are asked for.
-    """
+    """At most so many images, in whole batches: a batch's statistics are no better than its images are many."""
     wanted = min(images or len(split), len(split))
-    if wanted < batch:
-        raise UsageError(f"--images {wanted}: a batch of the search is {batch} images, and at least one is needed")
     return split.take(torch.arange(wanted // batch * batch))
 
 

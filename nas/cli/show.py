@@ -61,6 +61,11 @@ def print_tables(target: str, runs: Path | None) -> bool:
             raise UsageError(f"run {run.path} is not finished: nas tune --resume {run.path}")
         print_run(run)
         return True
+    if spec.command == "derive" and run.finished:
+        from nas.cli.derive import print_run as print_derivation
+
+        print_derivation(run)
+        return True
     if spec.command == "retrain" and spec.seeds and run.finished:
         from nas.reports.comparison import Comparison
 

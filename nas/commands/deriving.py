@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -113,7 +113,8 @@ def completed(settings: DeriveSettings, search: SearchSettings) -> DeriveSetting
     """The settings, where they are empty the search's.
 
     Raises:
-        UsageError: a selection that is unknown, cannot be made of this search or lacks its limit; a limit for none.
+        UsageError: a selection that is unknown, cannot be made of this search or lacks its limit; a limit for none;
+            too few images.
     """
     given = settings.limits
     select = settings.select or ("budget" if given else search.select)
@@ -124,6 +125,8 @@ def completed(settings: DeriveSettings, search: SearchSettings) -> DeriveSetting
         raise UsageError(f"--select {select}: {BUDGET_ALONE}")
     if "perturbation" in selections and search.relaxation == "path":
         raise UsageError("--select perturbation: a search of drawn paths has no mixture to take an operation from")
+    if settings.images is not None and settings.images < search.batch:
+        raise UsageError(f"--images {settings.images}: at least a batch of the search is needed, {search.batch} images")
     limiting: DeriveSettings | SearchSettings = settings if given or "budget" not in selections else search
     if "budget" in selections and not limiting.limits:
         raise UsageError(NO_LIMIT)
@@ -195,7 +198,7 @@ def continue_deriving(run: Run, execution: Execution) -> None:
         epochs = settings.tune_epochs or 1
         return Projection(run, search, own, halves, device, images=settings.images, epochs=epochs).genotype()
 
-    strengths, costs = strengths_of(supernet), partial(costs_of, space, spec.final, halves.dataset)
+    strengths, costs = strengths_of(supernet), cache(partial(costs_of, space, spec.final, halves.dataset))
     basis = Basis(space, strengths, settings.threshold or search.threshold, settings.limits, costs, project)
     genotypes = {name: SELECTIONS[name](basis) for name in settings.selections}
     accuracy = partial(batch_accuracy, supernet, judges, halves, search.batch)
@@ -274,10 +277,14 @@ def row(
 
 
 def write_frontier(run: Run, basis: Basis, cells: tuple[Derivation, ...]) -> None:
-    """The frontier of score and cost as a table and a picture; of options that score the same the cheapest."""
-    front = frontier(basis.strengths, basis.costs(), params=basis.limits.params is not None)
-    points = {option.log_strength: option.cost for option in front}
-    marks = [Mark(cell.select, cell.log_strength, cell.madds) for cell in cells]
+    """The frontier of score and multiply-adds as a table and a picture; of options that score the same the cheapest.
+
+    Cells of other selections are not marked: their scores are sums over fewer edges, or no aim of theirs.
+    """
+    points = {option.log_strength: option.cost for option in frontier(basis.strengths, basis.costs())}
+    marks = [
+        Mark(cell.select, cell.log_strength, cell.madds) for cell in cells if cell.select in ("strongest", "budget")
+    ]
     write_curve(points, marks, basis.limits.madds, run.path / names.CURVE_TABLE, run.path / names.CURVE)
 
 

@@ -9,7 +9,7 @@ from nas.cells.graph import read_graph
 from nas.errors import UsageError
 from nas.files import read_text
 from nas.run import names
-from nas.run.folder import find, runs_root
+from nas.run.folder import Run, find, runs_root
 from nas.run.log import SearchEpoch
 from nas.settings import final_size
 
@@ -31,6 +31,7 @@ def architecture_of(target: str, runs: Path | None = None, preset: str = "paper"
         return of_genotype(genotype, channels=channels, cells=cells)
     run = find(target, runs_root(runs))
     if not (run.path / names.ARCHITECTURE).is_file():
+        _refuse_several(run)
         raise UsageError(f"run {run.path} has no {names.ARCHITECTURE} yet: finish it with --resume {run.path}")
     return read_architecture(run.path / names.ARCHITECTURE)
 
@@ -52,6 +53,7 @@ def genotype_of(target: str, runs: Path | None = None) -> Genotype:
         elif log:
             return from_document(log[-1].genotype, f"{run.path}/{names.LOG}")
         else:
+            _refuse_several(run)
             raise UsageError(f"run {run.path} has found no cell yet")
     if '"nas/architecture/' in read_text(path):
         genotype = read_architecture(path).genotype
@@ -59,6 +61,12 @@ def genotype_of(target: str, runs: Path | None = None) -> Genotype:
             raise UsageError(f"{path} is a macro network: it has no cell to show")
         return genotype
     return _read_genotype(path)
+
+
+def _refuse_several(run: Run) -> None:
+    """Raises UsageError where the run has derived several cells."""
+    if cells := sorted(run.path.glob("genotype-*.json")):
+        raise UsageError(f"run {run.path} has {len(cells)} cells: name one, such as {cells[0]}")
 
 
 def _read_genotype(path: Path) -> Genotype:

@@ -49,13 +49,15 @@ def draw(points: Mapping[float, Cost], marks: Sequence[Mark], limit: int | None)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     costs = [cost.madds / 1e6 for cost in points.values()]
-    axes.plot(costs, list(points), color="0.6", linewidth=1, marker=".", markersize=4, label="best at its cost")
+    axes.step(
+        costs[::-1], list(points)[::-1], ".-", where="post", color="0.5", linewidth=1, markersize=4, label="frontier"
+    )
     if limit is not None:
-        axes.axvline(limit / 1e6, color="0.8", linewidth=1, zorder=0, label="limit")
+        axes.axvline(limit / 1e6, color="0.3", linewidth=1, linestyle="--", zorder=0, label="limit")
     for index, mark in enumerate(marks):
         axes.plot(mark.madds / 1e6, mark.score, "oDs^"[index], markersize=9, fillstyle="none", label=mark.name)
     axes.set_xlabel("multiply-adds of the final network, millions")
-    axes.set_ylabel("Σ log strength")
+    axes.set_ylabel("score: Σ log strength of the cell's edges")
     axes.grid(color="0.93")
     axes.set_axisbelow(True)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)

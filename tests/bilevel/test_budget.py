@@ -50,7 +50,7 @@ def test_it_is_exact_under_independent_draws(tau: float) -> None:
     assert found == pytest.approx(by_enumeration(THREE, mixing, costs, tau), rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["darts", "darts+sandglass"])
+@pytest.mark.parametrize("text", ["darts", "darts+sandglass", "s2", "nasbench201"])
 def test_it_tends_to_the_derived_networks_cost(text: str) -> None:
     space, stream = load(text), torch.Generator().manual_seed(1)
     costs, mixing = random_costs(space, stream), random_mixing(space, stream)

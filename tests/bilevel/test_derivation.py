@@ -18,7 +18,7 @@ from tests.bilevel.random_cells import random_costs, random_strengths
 THREE = CellSpace("three", "", 2, {"none": {}, "skip_connect": {}, "conv_3x3": {}})
 
 
-@pytest.mark.parametrize("text", ["darts", "darts+ir+sandglass"])
+@pytest.mark.parametrize("text", ["darts", "darts+ir+sandglass", "s2", "s4", "nasbench201"])
 @pytest.mark.parametrize("levels", [None, 2, 4])
 def test_without_limits_it_is_darts_own_cell(text: str, levels: int | None) -> None:
     space, stream = load(text), torch.Generator().manual_seed(0)
