@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nas.bilevel.alignment import layer_alignment
 from nas.bilevel.build import ENGINES, build_supernet
+from nas.bilevel.derivation import EdgeCosts
 from nas.bilevel.freezing import WINDOW, Freezer
 from nas.bilevel.gradients import Batch, Learner
 from nas.bilevel.loop import search
@@ -19,6 +20,7 @@ from nas.bilevel.moment import Moment
 from nas.bilevel.perturbation import PERTURBATIONS, clip, epsilon, plain
 from nas.bilevel.regularizers import REGULARIZERS, make_penalty
 from nas.bilevel.relaxation import RELAXATIONS, Dirichlet, Gumbel
+from nas.commands.edge_costs import edge_costs
 from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.methods import METHODS, TERMS
@@ -460,10 +462,25 @@ def test_killed_and_resumed_bit_for_bit(method: str, tmp_path: Path, monkeypatch
     assert_same(whole["state"], resumed["state"])
 
 
-def outcome(path: Path, spec: SearchSpec) -> dict[str, object]:
+def test_prices_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a limit that no cell keeps, so that the price rises from the first step on."""
+    costs = edge_costs(SPACE, Size(4, 3), (3, 16, 16), 10, "cifar")
+    settings = settings_of(data="digits", limit=40, batch=4, epochs=2, cells=2, max_madds="1K")
+    spec = SearchSpec(settings=settings, execution=Execution().resolved(), final=Size(4, 3))
+    whole = outcome(tmp_path / "whole", spec, costs)
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.bilevel.loop.Session", Stopping)
+        with pytest.raises(Interrupted, match="saved"):
+            outcome(tmp_path / "part", spec, costs)
+    resumed = outcome(tmp_path / "part", spec, costs)
+    assert_same(whole["state"], resumed["state"])
+    assert isinstance(whole["state"], dict) and bool((whole["state"]["parts"]["budget"]["prices"] > 0).all())
+
+
+def outcome(path: Path, spec: SearchSpec, costs: EdgeCosts | None = None) -> dict[str, object]:
     """The log without times and the checkpoint of a search, begun or gone on with."""
     folder = next((Run(run) for run in path.glob("*")), None) or create(path, "search", spec)
-    search(folder, spec.settings, SPACE, Execution(threads=1))
+    search(folder, spec.settings, SPACE, Execution(threads=1), costs=costs)
     log = [replace(entry, seconds=0.0) for entry in folder.log(SearchEpoch)]
     return {"log": log, "state": checkpoint.load(folder.path / "checkpoint")}
 
