@@ -1,16 +1,16 @@
-"""Every search method where methods differ: on NAS-Bench-201's space, whose truth is tabulated, and RobustDARTS' S2, S4.
+"""Every search method where methods differ: NAS-Bench-201's space, whose truth is tabulated, and RobustDARTS' S2, S4.
 
     python benchmarks/methods.py search nasbench201 OUT [--methods darts,drnas] [--seeds 0,1,2] [--jobs 2]
     python benchmarks/methods.py table nasbench201 OUT
 
-``search`` runs one ``nas search`` a method and seed, one thread each, seed after seed, and goes on where it was stopped;
+``search`` runs one ``nas search`` a method and seed, one thread each, seed after seed, and goes on where it stopped;
 ``table`` prints what came out as Markdown, and needs ``pip install 'nas[lookup]'`` for NAS-Bench-201.
 """
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 import typer
 
 from nas.cells.genotype import from_document
+from nas.commands.bench import Workload, build, peak_memory, start, timed
 from nas.files import read_json
 from nas.methods import METHODS
 from nas.reports.nasbench201 import key_of, read_table
@@ -29,12 +30,12 @@ from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
 
-SIZE = ("--preset quick --channels 8 --cells 3 --limit 5000 --epochs 25 --batch 64 --image-size 16 --threads 1").split()  # noqa: SIM905
+SIZE = "--preset quick --channels 4 --cells 3 --limit 5000 --epochs 25 --batch 128 --image-size 16 --threads 1"
 CHANGES = {
     "fairdarts": ["--select", "strongest"],  # its threshold may leave nothing
-    "drnas": ["--keep", "3"],  # its paper's on this space
+    "drnas": ["--keep", "3", "--stage-partials", "2,1"],
     "p-darts": ["--keep", "4,3", "--deepen", "3"],
-    "pc-darts": ["--batch", "64"],
+    "pc-darts": ["--partial", "2"],
 }
 """What a method's own settings cannot be at this size."""
 RANDOM = (1, 3, 10, 50)
@@ -54,7 +55,7 @@ def search(
     """Runs what is not there yet."""
     tasks = [(method, seed) for seed in seeds.split(",") for method in methods.split(",")]
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda task: run_one(space, out, *task, extra.split()), tasks))
+        list(pool.map(lambda task: run_one(space, out, task[0], task[1], extra.split()), tasks))
 
 
 def run_one(space: str, out: Path, method: str, seed: str, extra: Sequence[str]) -> None:
@@ -67,7 +68,17 @@ def run_one(space: str, out: Path, method: str, seed: str, extra: Sequence[str])
     if begun:
         command += ["--resume", str(begun.parent)]
     else:
-        command += ["--space", space, "--method", method, "--seed", seed, *SIZE, *CHANGES.get(method, []), *extra]
+        command += [
+            "--space",
+            space,
+            "--method",
+            method,
+            "--seed",
+            seed,
+            *SIZE.split(),
+            *CHANGES.get(method, []),
+            *extra,
+        ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stderr.strip().splitlines()[-1:]
     print(method, seed, "done" if done.returncode == 0 else said, flush=True)
@@ -117,7 +128,7 @@ def print_truth(rows: dict[str, list[Found]]) -> None:
     print_controls(accuracies)
 
 
-def print_controls(accuracies: dict[tuple[int, ...], float]) -> None:
+def print_controls(accuracies: Mapping[tuple[int, ...], float]) -> None:
     """Random search's best of n by truth, and the cell with most parameters of n, over 10,000 draws."""
     cells = list(accuracies)
     truth = np.array([accuracies[cell] for cell in cells])
@@ -154,6 +165,25 @@ def between(values: Sequence[float]) -> str:
     """The interval of the mean, where there are several; else the lack of one."""
     bounds = interval(values)
     return f"{bounds[0]:.2f} to {bounds[1]:.2f} (sd {deviation(values):.2f})" if bounds else "–"
+
+
+@app.command()
+def cost(
+    batch: int = 64, channels: int = 16, cells: int = 8, repeats: int = 3, threads: int = 2, space: str = "darts"
+) -> None:
+    """Prints time and memory of every method's step against plain DARTS', the ways taking turns."""
+    load = Workload(space=space, batch=batch, channels=channels, cells=cells, threads=threads)
+    start(load)
+    ways = ["merged", *(method for method in METHODS if method not in ("darts", "darts-pt", "darts-pt-blank"))]
+    memory = {way: peak_memory(load, way) for way in ways}
+    steps = {way: build(load, way) for way in ways}
+    seconds = [{way: timed(step, "cpu") for way, step in steps.items()} for _ in range(repeats + 1)][1:]
+    print("| method | time of a step, times plain | each | peak memory, times plain |\n|---|---|---|---|")
+    for way in ways:
+        ratios = [turn[way] / turn["merged"] for turn in seconds]
+        shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"| {way} | {median(ratios):.2f} | {shown} | {memory[way] / memory['merged']:.2f} |")
+    print(f"\n{load}, plain {median(turn['merged'] for turn in seconds):.2f} s, {memory['merged'] / 2**30:.2f} GiB")
 
 
 @app.command()

@@ -5,6 +5,7 @@ First order is one function called twice; second order is :mod:`nas.bilevel.seco
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -91,14 +92,24 @@ class Learner:
             logits = self.supernet(images, mixing)
         return F.cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, labels), logits
 
-    def step_weights(self, train: Batch) -> tuple[Tensor, Tensor]:
-        """One SGD step on a training batch: its (loss, logits)."""
-        loss, logits = self.differentiate_weights(train)
+    def step(self, moment: Moment, train: Batch, valid: Batch) -> tuple[Tensor, Tensor]:
+        """A whole step: the training batch's (loss, logits)."""
+        result = self.halves(moment, train, valid)
         self.update_weights()
-        return loss, logits
+        self.end()
+        return result
+
+    def halves(self, moment: Moment, train: Batch, valid: Batch, *, alphas: bool = True) -> tuple[Tensor, Tensor]:
+        """Both halves of a step, up to the update of the weights; the alphas learn if ``alphas``."""
+        single = self.settings.levels == 1
+        if alphas and not single:
+            self.begin(replace(moment, half=0))
+            self.step_alphas(train, valid)
+        self.begin(replace(moment, half=1))
+        return self.step_both(train) if alphas and single else self.differentiate_weights(train)
 
     def differentiate_weights(self, train: Batch) -> tuple[Tensor, Tensor]:
-        """The first half of :meth:`step_weights`: the gradient. No gradient of the alphas is computed."""
+        """The weights' gradient. No gradient of the alphas is computed."""
         with constant(self.alphas):
             mixing = None
             if self.perturb:
@@ -110,7 +121,7 @@ class Learner:
         return result
 
     def update_weights(self) -> None:
-        """The second half: the update."""
+        """The weights' update, by their gradients."""
         nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
         self.weight_optimizer.step()
 

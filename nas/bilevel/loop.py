@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -129,13 +128,8 @@ class Step:
         self, alphas: bool, moment: Moment, indices: Tensor, numbers: Tensor, *held_out: Tensor
     ) -> tuple[Tensor, Tensor]:
         """A step up to the update of the weights, whose learning rate changes; inputs as :meth:`Stream.drawn` gives."""
-        train, learner = self.train.batch_of(indices, numbers), self.learner
-        single = learner.settings.levels == 1
-        if alphas and not single:
-            learner.begin(moment)
-            learner.step_alphas(train, self.valid.batch_of(*held_out))
-        learner.begin(replace(moment, half=1))
-        loss, logits = learner.step_both(train) if alphas and single else learner.differentiate_weights(train)
+        train, valid = self.train.batch_of(indices, numbers), self.valid.batch_of(*held_out)
+        loss, logits = self.learner.halves(moment, train, valid, alphas=alphas)
         return loss, correct(logits, train[1])
 
     @property
@@ -184,8 +178,6 @@ def rehearsal(step: Step, dataset: Dataset, device: str) -> Callable[[int], None
 
     def rehearse(images: int) -> None:
         batch = dataset.random_batch(images, device)
-        learner.begin(Moment(settings.seed))
-        learner.step_alphas(batch, batch)
-        learner.step_weights(batch)
+        learner.step(Moment(settings.seed), batch, batch)
 
     return rehearse

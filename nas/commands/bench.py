@@ -20,12 +20,14 @@ from torch import nn
 from nas.bilevel.build import build_supernet
 from nas.bilevel.gradients import Learner
 from nas.bilevel.moment import Moment
+from nas.bilevel.stages import stages
 from nas.blocks.layers import without_grids
 from nas.cells import genotype
 from nas.cells.found import found_network
 from nas.errors import UsageError, nearest
+from nas.methods import METHODS
 from nas.run.environment import environment
-from nas.settings import SearchSettings, TrainSettings, make
+from nas.settings import TrainSettings, resolve_search
 from nas.space import load
 from nas.train.loop import Batch, train_step
 from nas.train.preflight import peak
@@ -39,16 +41,13 @@ SEARCH_WAYS = {
     "reference": "the textbook: a module per operation, contiguous memory, all gradients in both steps",
     "reference-lean": "the same in channels-last memory, alpha gradients alone in the alpha step",
     "merged-recompute": "the merged engine; of each cell only the inputs are kept for the backward pass",
-    "partial": "the merged engine on a quarter of the channels",
-    "path": "of each edge one drawn operation",
+    **{method: f"the merged engine, --method {method}" for method in METHODS if method != "darts"},
 }
 SEARCH_CHANGES: dict[str, dict[str, Any]] = {
     "merged": {},
     "reference": {"engine": "reference"},
     "reference-lean": {"engine": "reference"},
     "merged-recompute": {"recompute": True},
-    "partial": {"partial": 4},
-    "path": {"relaxation": "path"},
 }
 RETRAIN_WAYS = {
     "ours": "channels-last memory, dilated convolutions on half-resolution grids",
@@ -90,18 +89,14 @@ def build(workload: Workload, way: str) -> Step:
 def search_step(workload: Workload, way: str, batch: Batch) -> Step:
     """One whole first-order step: Adam on the alphas, then SGD on the weights."""
     size = {"channels": workload.channels, "cells": workload.cells}
-    settings = make(SearchSettings, {**size, **SEARCH_CHANGES[way]}, f"bench {way}")
+    settings = stages(resolve_search("paper", {**size, **SEARCH_CHANGES.get(way, {"method": way})}))[0].settings
     supernet = build_supernet(settings, load(workload.space), 10).to(workload.device)
     learner = Learner(supernet, settings, workload.device)
     steps = itertools.count()
     batch = layout(supernet, batch, way != "reference")
 
     def lean() -> None:
-        step = next(steps)
-        learner.begin(Moment(0, step=step))
-        learner.step_alphas(batch, batch)
-        learner.begin(Moment(0, step=step, half=1))
-        learner.step_weights(batch)
+        learner.step(Moment(0, epoch=25, epochs=50, step=next(steps)), batch, batch)
 
     def textbook() -> None:
         for optimizer in (learner.alpha_optimizer, learner.weight_optimizer):

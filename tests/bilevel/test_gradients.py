@@ -46,7 +46,8 @@ def supernet() -> Supernet:
 def learner_of(supernet: Supernet) -> Learner:
     learner = Learner(supernet, SearchSettings(order=2, lr=0.1, weight_decay=0.01))
     for seed in (10, 11):  # fills the momentum buffers
-        learner.step_weights(batch(seed))
+        learner.differentiate_weights(batch(seed))
+        learner.update_weights()
     return learner
 
 

@@ -58,17 +58,7 @@ def batch(seed: int) -> Batch:
 def run_steps(learner: Learner, moment: Moment = LAST, steps: int = 3) -> dict[str, Tensor]:
     """The supernet's state after some steps."""
     for step in range(steps):
-        train, valid = batch(2 * step), batch(2 * step + 1)
-        learner.begin(replace(moment, step=step, half=0))
-        if learner.settings.levels == 2:
-            learner.step_alphas(train, valid)
-        learner.begin(replace(moment, step=step, half=1))
-        if learner.settings.levels == 1:
-            learner.step_both(train)
-            learner.update_weights()
-        else:
-            learner.step_weights(train)
-        learner.end()
+        learner.step(replace(moment, step=step), batch(2 * step), batch(2 * step + 1))
     return {name: value.detach().clone() for name, value in learner.supernet.state_dict().items()}
 
 
@@ -128,7 +118,8 @@ def test_the_weights_half_leaves_the_alphas_alone(method: str) -> None:
     learner = learner_of(method)
     before = {kind: alpha.detach().clone() for kind, alpha in learner.supernet.alphas.items()}
     learner.begin(LAST)
-    learner.step_weights(batch(0))
+    learner.differentiate_weights(batch(0))
+    learner.update_weights()
     for kind, alpha in learner.supernet.alphas.items():
         assert torch.equal(alpha, before[kind])
         assert alpha.grad is None, "no gradient of the alphas is computed"

@@ -67,8 +67,7 @@ def test_steps_are_those_of_the_learner() -> None:
     for number in (0, 1):
         loss, right = mine(moment(number))
         train, valid = theirs.train.at(number), theirs.valid.at(number)
-        theirs.learner.step_alphas(train, valid)
-        wanted, logits = theirs.learner.step_weights(train)
+        wanted, logits = theirs.learner.step(moment(number), train, valid)
         assert torch.equal(loss, wanted) and right == (logits.argmax(1) == train[1]).sum()
     for found, expected in zip(mine.supernet.parameters(), theirs.supernet.parameters(), strict=True):
         assert torch.equal(found, expected)
