@@ -157,8 +157,11 @@ def fill(run: Run, space: CellSpace, supernet: Mapping[str, Tensor]) -> None:
 
 
 def select(run: Run, spec: SearchSpec, supernet: Supernet, execution: Execution) -> Genotype:
-    """The cell of a search, by its own selection; one by perturbation is a run inside of it."""
-    settings = spec.settings
+    """The cell of a search, by its own selection; one by perturbation is a run inside of it.
+
+    What a stage of the search has dropped has strength 0: it comes back only where a limit cannot be kept without.
+    """
+    settings, space = spec.settings, space_of(run, spec.settings)
 
     def project() -> Genotype:
         own = DeriveSpec(
@@ -175,11 +178,9 @@ def select(run: Run, spec: SearchSpec, supernet: Supernet, execution: Execution)
         continue_deriving(child, execution)
         return read_genotype(child.path / names.GENOTYPE)
 
-    costs = partial(costs_of, supernet.space, spec.final, check_data(settings, execution))
+    costs = partial(costs_of, space, spec.final, check_data(settings, execution))
     strengths = strengths_of(supernet)
-    return SELECTIONS[settings.select](
-        Basis(supernet.space, strengths, settings.threshold, settings.limits, costs, project)
-    )
+    return SELECTIONS[settings.select](Basis(space, strengths, settings.threshold, settings.limits, costs, project))
 
 
 def continue_deriving(run: Run, execution: Execution) -> None:

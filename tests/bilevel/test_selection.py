@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nas.amounts import Cost, Limits
-from nas.bilevel.derivation import EdgeCosts
+from nas.bilevel.derivation import EdgeCosts, derive_within
 from nas.bilevel.selection import SELECTIONS, Basis
 from nas.cells.assembly import assemble, one_hot
 from nas.cells.genotype import Genotype
@@ -65,6 +65,17 @@ def test_budget_keeps_the_limit() -> None:
     limits = Limits(madds=(plain.madds * 3) // 4)
     genotype = SELECTIONS["budget"](basis(strengths, limits=limits))
     assert limits.allow(basis(strengths).costs().of(genotype)) and not limits.allow(plain)
+
+
+def test_what_a_stage_dropped_comes_back_only_where_the_limit_needs_it() -> None:
+    """The cheap operation of every edge has strength 0."""
+    strengths, costs = strengths_of([0.5] * 9), {"none": Cost(), "skip_connect": Cost(1), "conv_3x3": Cost(10)}
+    everywhere = EdgeCosts(SPACE, Cost(), {kind: [costs] * 9 for kind in SPACE.kinds})
+    strengths["reduce"] = strengths["normal"]
+    for limit, skips in ((120, 0), (119, 1), (12, 12)):
+        genotype, option = derive_within(strengths, everywhere, Limits(madds=limit))
+        names = [name for cell in genotype.cells.values() for pairs in cell.nodes for name, _ in pairs]
+        assert names.count("skip_connect") == skips and option.cost.madds <= limit
 
 
 def test_one_hot_is_the_cell() -> None:
