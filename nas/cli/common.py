@@ -69,7 +69,7 @@ def with_settings(kind: type, *, without: tuple[str, ...] = (), whose: str = "de
         own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
         hints = get_type_hints(kind)
         added = [_option(field, hints[field.name], whose) for field in fields(kind) if field.name not in without]
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *added)]
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*added, *own)]
         signature = inspect.Signature(sorted(parameters, key=_panel))
         command.__signature__ = signature  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
@@ -87,7 +87,7 @@ def _panel(parameter: inspect.Parameter) -> int:
 def _option(field: Any, hint: Any, whose: str) -> inspect.Parameter:
     info = field.default  # pydantic's FieldInfo
     default = info.default
-    described = f"{info.description} ({whose}: {default})" if default is not None else info.description
+    described = f"{info.description} ({whose}: {default})" if default not in (None, "") else info.description
     name = f"--{field.name.replace('_', '-')}"
     kind: Any = _plain(hint)
     flags = f"{name}/--no-{name[2:]}" if kind is bool else name
