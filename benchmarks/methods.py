@@ -30,7 +30,10 @@ from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
 
-SIZE = "--preset quick --channels 4 --cells 3 --limit 5000 --epochs 25 --batch 128 --image-size 16 --threads 1"
+SIZE = (
+    "--preset quick --channels 4 --cells 3 --limit 5000 --epochs 25 --batch 128 --image-size 16 --alpha-lr 0.04 "
+    "--threads 1"
+)
 CHANGES = {
     "fairdarts": ["--select", "strongest"],  # its threshold may leave nothing
     "drnas": ["--keep", "3", "--stage-partials", "2,1"],
