@@ -6,7 +6,7 @@ Presets are named sets of changes to the defaults; an option of the command line
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
@@ -436,7 +436,7 @@ def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
     settings = resolve(SearchSettings, presets, preset, given)
     stages = len(numbers(settings.keep)) + 1
     warmup = round(METHODS[method].get("warmup", 0.0) * settings.epochs / stages)
-    return settings if "alphas_from" in given else replace(settings, alphas_from=warmup)
+    return settings if "alphas_from" in given else make(SearchSettings, {**asdict(settings), "alphas_from": warmup})
 
 
 def make(kind: type[Settings], values: Mapping[str, Any], where: str = "settings") -> Settings:

@@ -99,6 +99,7 @@ def test_every_selection_is_a_setting(select: str) -> None:
         ({"select": "threshold", "max_madds": "1M"}, "--select threshold: a limit is kept by --select budget alone"),
         ({"select": "strongest", "max_params": "1M"}, "a limit is kept by --select budget alone"),
         ({"method": "fairdarts", "max_madds": "1M"}, "a limit is kept by --select budget alone"),
+        ({"method": "darts-pt-blank", "select": "strongest"}, "the alphas would never learn"),
         ({"select": "budget"}, "needs --max-madds or --max-params"),
         ({"max_madds": "many"}, '--max-madds "many"'),
         ({"max_params": "0"}, '--max-params "0": it must be a number of parameters'),
