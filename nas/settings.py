@@ -134,16 +134,36 @@ class SearchSettings:
             if refused:
                 raise ValueError(f"--{first} and --{second} do not go together: {reason}")
 
+    def of_stages(self) -> list["SearchSettings"]:
+        """The settings of each stage, with its depth and share of the channels."""
+        count = len(numbers(self.keep)) + 1
+        whole = {**asdict(self), "keep": "", "stage_partials": "", "deepen": 0, "fresh": False}
+        partials = numbers(self.stage_partials) or [self.partial] * count
+        depths = [self.cells + number * self.deepen for number in range(count)]
+        return [
+            SearchSettings(**{**whole, "cells": cells, "partial": partial})
+            for cells, partial in zip(depths, partials, strict=True)
+        ]
+
     def _check_stages(self) -> None:
         kept, partials = numbers(self.keep), numbers(self.stage_partials)
-        if 0 in kept or kept != sorted(kept, reverse=True):
+        if min(kept, default=1) < 1 or kept != sorted(kept, reverse=True):
             raise ValueError(f"--keep {self.keep}: an edge keeps at least one operation and never more than before")
         if len(kept) >= self.epochs:
             raise ValueError(f"--keep {self.keep}: {len(kept) + 1} stages need as many --epochs at least")
         if partials and len(partials) != len(kept) + 1:
             raise ValueError(f"--stage-partials {self.stage_partials}: --keep makes {len(kept) + 1} stages")
-        if any(after > before for before, after in pairwise(partials)):
-            raise ValueError(f"--stage-partials {self.stage_partials}: K never rises")
+        if min(partials, default=1) < 1 or any(after > before for before, after in pairwise(partials)):
+            raise ValueError(f"--stage-partials {self.stage_partials}: K is at least 1 and never rises")
+        if (self.deepen or self.fresh) and not kept:
+            raise ValueError("--deepen and --fresh are of stages: --keep says how many there are")
+        if self.deepen and not self.fresh:
+            raise ValueError(f"--deepen {self.deepen}: a deeper network begins anew: add --fresh")
+        length = self.epochs // (len(kept) + 1)
+        if kept and self.alphas_from >= length:
+            raise ValueError(f"--alphas-from {self.alphas_from}: in stages of {length} epochs the alphas never learn")
+        if kept or partials:
+            self.of_stages()
 
     @property
     def limits(self) -> Limits:
@@ -153,7 +173,8 @@ class SearchSettings:
     def _conflicts(self) -> dict[tuple[str, str, str], bool]:
         """Pairs of options and why the one makes no sense with the other; whether both are set."""
         path, order, levels = self.relaxation == "path", self.order == 2, self.levels == 1
-        perturbs, partial = self.perturb != "none", f"partial {self.partial}"
+        perturbs, partial, sigmoid = self.perturb != "none", f"partial {self.partial}", self.relaxation == "sigmoid"
+        passing = self.partial > 1 or self.stage_partials != ""
         return {
             ("relaxation path", "order 2", "drawn paths are first order"): path and order,
             ("relaxation path", partial, "choose one"): path and self.partial > 1,
@@ -162,8 +183,14 @@ class SearchSettings:
             ("relaxation path", "select perturbation", "it has no mixture to take an operation from"): path
             and self.select == "perturbation",
             ("relaxation path", "freeze", "what is not drawn has no gradient"): path and self.freeze > 0,
-            ("relaxation sigmoid", "perturb", "its weights are no probabilities"): self.relaxation == "sigmoid"
-            and perturbs,
+            ("relaxation sigmoid", "perturb", "its weights are no probabilities"): sigmoid and perturbs,
+            ("relaxation sigmoid", partial, "what passes by would weigh a sum that is not 1"): sigmoid and passing,
+            (partial, "select perturbation", "masking would weaken what passes by too"): passing
+            and self.select == "perturbation",
+            ("freeze", "keep", "what is frozen is for good, and a stage begins anew"): self.freeze > 0
+            and self.keep != "",
+            ("freeze", "sharpness", "its held-out gradients would be of other alphas"): self.freeze > 0
+            and self.sharpness > 0,
             (partial, "stage-partials", "these say K of every stage"): self.partial > 1 and self.stage_partials != "",
             ("levels 1", "order 2", "there is no inner step to unroll"): levels and order,
             ("levels 1", "perturb", "both halves share one pass"): levels and perturbs,
@@ -434,8 +461,8 @@ def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
         parts = {"select": "budget", **parts}
     presets = {name: {**parts, **preset, "method": method} for name, preset in SEARCH_PRESETS.items()}
     settings = resolve(SearchSettings, presets, preset, given)
-    stages = len(numbers(settings.keep)) + 1
-    warmup = round(METHODS[method].get("warmup", 0.0) * settings.epochs / stages)
+    length, share = settings.epochs // (len(numbers(settings.keep)) + 1), METHODS[method].get("warmup", 0.0)
+    warmup = round(share * length) if share == 1 else min(round(share * length), length - 1)
     return settings if "alphas_from" in given else make(SearchSettings, {**asdict(settings), "alphas_from": warmup})
 
 

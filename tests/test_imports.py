@@ -23,6 +23,7 @@ SHARED = {
     "files",
     "knobs",
     "methods",
+    "moment",
     "plugins",
     "rng",
     "settings",

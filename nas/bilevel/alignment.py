@@ -31,5 +31,6 @@ def layer_alignment(supernet: Supernet, batch: Batch) -> float | None:
     with still(supernet):
         loss = F.cross_entropy(supernet.network(images, leaves), labels)
         slopes: tuple[Tensor, ...] = torch.autograd.grad(loss, normal)
-    cosines = [F.cosine_similarity(left.flatten(), right.flatten(), dim=0) for left, right in combinations(slopes, 2)]
+    own = [slope[:, : len(supernet.space.ops)].flatten() for slope in slopes]  # without a skip beside the mixture
+    cosines = [F.cosine_similarity(left, right, dim=0) for left, right in combinations(own, 2)]
     return float(torch.stack(cosines).mean())

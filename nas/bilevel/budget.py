@@ -67,12 +67,12 @@ class Budget(nn.Module):
         for name, tensor in fixed.items():
             self.register_buffer(name, tensor, persistent=False)
 
-    def penalty(self, mixing: Mapping[str, Tensor], progress: float | Tensor) -> Tensor:
+    def penalty(self, mixing: Mapping[str, Tensor], progress: float) -> Tensor:
         """Σ price · (expected cost / limit − 1), a scalar, to be added to the alphas' loss.
 
         Args:
             mixing: per cell kind (edges, operations), from 0 to 1.
-            progress: of the search, from 0 to 1; a tensor where the step is recorded once and replayed.
+            progress: of the search, from 0 to 1.
         """
         excess = self.expected(mixing, self.tau + progress * (self.tau_min - self.tau)) - 1
         return (self.prices * excess).sum()
@@ -82,7 +82,7 @@ class Budget(nn.Module):
         """A dual step: μ ← max(0, μ + ρ · (M / B − 1)), M the cost of the strongest choice (You et al., LightNAS)."""
         self.prices.add_(self.rate * (self.expected(mixing, SHARP) - 1)).clamp_(min=0)
 
-    def expected(self, mixing: Mapping[str, Tensor], tau: float | Tensor) -> Tensor:
+    def expected(self, mixing: Mapping[str, Tensor], tau: float) -> Tensor:
         """Expected cost of the derived network over its limit, a number a limit.
 
         E[M] = M₀ + Σ_kinds Σ_edges r_e Σ_o p′_eo c_eo, exact if each edge draws its operation from p′ ∝ p^(1/τ),

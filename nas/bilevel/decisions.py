@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.bilevel.moment import Moment
-from nas.bilevel.relaxation import Relaxation
 from nas.cells.assembly import assemble
 from nas.cells.genotype import Genotype
+from nas.cells.supernet import Softmax
+from nas.moment import Moment
 from nas.rng import generator
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
@@ -24,7 +24,7 @@ OPEN = -1
 """Stands for the operation of an edge about which nothing is decided."""
 
 
-class Choices(Relaxation):
+class Choices(Softmax):
     """A relaxation of which some edges have their operation already, and some are gone.
 
     Args:
@@ -33,7 +33,7 @@ class Choices(Relaxation):
         device: of the supernet.
     """
 
-    def __init__(self, inner: Relaxation, space: CellSpace, device: str) -> None:
+    def __init__(self, inner: Softmax, space: CellSpace, device: str) -> None:
         self.inner, self.space = inner, space
         edges, shape = space.edges, (space.edges, len(space.ops))
         self.operations = {kind: torch.full((edges,), OPEN, device=device) for kind in space.kinds}

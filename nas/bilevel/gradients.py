@@ -13,14 +13,13 @@ from torch import Tensor, nn, optim
 
 from nas.bilevel.budget import Budget
 from nas.bilevel.freezing import Freezer
-from nas.bilevel.moment import Moment
 from nas.bilevel.perturbation import PERTURBATIONS, Mixing
 from nas.bilevel.regularizers import make_penalty
-from nas.bilevel.relaxation import Relaxation
 from nas.bilevel.second_order import Batch, unrolled_gradient
 from nas.cells.recompute import still
 from nas.cells.supernet import Supernet
 from nas.execution import mixed
+from nas.moment import Moment
 from nas.settings import SearchSettings
 from nas.train.session import Stateful
 
@@ -63,7 +62,7 @@ class Learner:
         return parts | {name: part for name, part in watching.items() if part}
 
     @property
-    def constant(self) -> bool:
+    def recordable(self) -> bool:
         """Whether every step computes the same function of its batches, so that it can be recorded."""
         first_order, plain = self.settings.order == 1, self.settings.relaxation == "softmax"
         return (
@@ -75,15 +74,13 @@ class Learner:
     def begin(self, moment: Moment) -> None:
         """Begins half a step: draws its mixing weights and sets what changes over the epochs."""
         self.moment = moment
-        if isinstance(self.supernet.relax, Relaxation):
-            self.supernet.relax.draw(moment)
+        self.supernet.relax.draw(moment)
         if self.supernet.skip is not None:
             self.supernet.skip = self.settings.skip * (1 - moment.share)
 
     def end(self) -> None:
         """Ends a step: the supernet mixes without noise again."""
-        if isinstance(self.supernet.relax, Relaxation):
-            self.supernet.relax.clear()
+        self.supernet.relax.clear()
 
     def loss(self, batch: Batch, mixing: Mixing | None = None) -> tuple[Tensor, Tensor]:
         """(Mean cross-entropy, logits) of a batch, under these mixing weights or the supernet's own."""

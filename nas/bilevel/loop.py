@@ -1,7 +1,8 @@
 """The search loop: alphas on one half of the training images, weights on the other."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,13 +15,13 @@ from nas.bilevel.derivation import EdgeCosts
 from nas.bilevel.epoch import end_epoch
 from nas.bilevel.gradients import Learner
 from nas.bilevel.halves import Halves
-from nas.bilevel.moment import Moment
 from nas.bilevel.recorded import Recorded
-from nas.bilevel.stages import Stage, carry, space_of, stage_at, stages
+from nas.bilevel.stages import AlphasOf, Stage, carry, space_of, stage_at, stages
 from nas.cells.supernet import Supernet
 from nas.data.batches import Stream
 from nas.data.dataset import Dataset
 from nas.execution import Execution
+from nas.moment import Moment
 from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
@@ -28,7 +29,7 @@ from nas.settings import SearchSettings
 from nas.space import CellSpace
 from nas.train.checkpoint import entries
 from nas.train.evaluate import correct, evaluate
-from nas.train.preflight import announce, measure
+from nas.train.preflight import Estimate, announce, measure
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful, Watch
 
@@ -51,42 +52,91 @@ def search(
         UsageError: data or settings that cannot be used.
         Interrupted: on a signal, saved.
     """
-    device = execution.start()
-    halves = Halves.of(settings, execution, device)
-    streams, classes = halves.streams(settings), len(halves.dataset.classes)
-    plan = stages(settings)
-    steps = settings.epochs * streams[0].steps
-    budget = Budget(costs, settings.limits, steps=steps).to(device) if costs else None
-
-    def begin(stage: Stage) -> Step:
-        stage_space = space_of(space, plan, stage, run.log(SearchEpoch))
-        supernet = build_supernet(stage.settings, stage_space, classes).to(device)
-        learner = Learner(supernet.to(memory_format=torch.channels_last), stage.settings, device, budget)
-        return Step(learner, *streams, stage)
-
+    course = Course.of(settings, space, execution, costs)
     checkpoints = entries(run.path / names.CHECKPOINT)
-    first = stage_at(plan, checkpoints[0].step / streams[0].steps if checkpoints else 0)
-    step = begin(first)
+    first = stage_at(course.plan, checkpoints[0].step / course.steps if checkpoints else 0)
+    step = course.begin(first, lambda epoch: run.log(SearchEpoch)[epoch].alphas)
     session = open_session(run, step, settings, space.name, watch)
     if session.epoch < settings.epochs:
-        announce(measure(rehearsal(step, halves.dataset, device), settings.batch, device), session, device, preset)
+        announce(course.estimate(step), session, course.device, preset)
     with session:
-        for stage in plan[first.number :]:
+        for stage in course.plan[first.number :]:
             if stage is not step.stage:
-                before, step = step, begin(stage)
+                before, step = step, course.begin(stage, lambda epoch: run.log(SearchEpoch)[epoch].alphas)
                 if not settings.fresh:
                     carry(before.learner, step.learner, stage)
                 session.parts = step.parts
             for epoch in session.epochs(stage.last):
                 run_epoch(session, step, settings, epoch)
-                valid_result = evaluate(step.supernet, halves.valid, halves.augmentation)
-                end_epoch(session, step.supernet, valid_result, settings.batch, step.alignment(session.step - 1))
+                valid = evaluate(step.supernet, course.halves.valid, course.halves.augmentation)
+                end_epoch(session, step.supernet, valid, settings.batch, step.alignment(session.step - 1))
     return step.supernet
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the stages of a search have in common.
+
+    Args:
+        settings, space: of the whole search.
+        device: where it runs.
+        halves, streams: its data and batches.
+        plan: its stages.
+        budget: expected costs and their prices, where they are limited.
+    """
+
+    settings: SearchSettings
+    space: CellSpace
+    device: str
+    halves: Halves
+    streams: tuple[Stream, Stream]
+    plan: Sequence[Stage]
+    budget: Budget | None
+
+    @classmethod
+    def of(cls, settings: SearchSettings, space: CellSpace, execution: Execution, costs: EdgeCosts | None) -> "Course":
+        """The course of a search; see :func:`search`."""
+        device, plan = execution.start(), stages(settings)
+        halves = Halves.of(settings, execution, device)
+        streams = halves.streams(settings)
+        learning = sum(stage.learns_alphas(epoch) for stage in plan for epoch in range(stage.first, stage.last))
+        budget = Budget(costs, settings.limits, steps=learning * streams[0].steps).to(device) if costs else None
+        return cls(settings, space, device, halves, streams, plan, budget)
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return self.streams[0].steps
+
+    def begin(self, stage: Stage, alphas_of: AlphasOf) -> "Step":
+        """The step of a stage, with a supernet of its own."""
+        space = space_of(self.space, self.plan, stage, alphas_of)
+        supernet = build_supernet(stage.settings, space, len(self.halves.dataset.classes)).to(self.device)
+        supernet.to(memory_format=torch.channels_last)
+        return Step(Learner(supernet, stage.settings, self.device, self.budget), *self.streams, stage)
+
+    def estimate(self, step: "Step") -> Estimate:
+        """Mean time and peak memory of a step in this stage and the later ones, which keep the operations listed last.
+
+        Raises:
+            UsageError: a stage will not fit.
+        """
+        guess = [list(map(float, range(len(self.space.ops))))] * self.space.edges
+        later = self.plan[step.stage.number + 1 :]
+        seconds, peak, epochs = 0.0, 0, 0
+        for stage in (step.stage, *later):
+            own = step if stage is step.stage else self.begin(stage, lambda _: dict.fromkeys(self.space.kinds, guess))
+            part = measure(rehearsal(own, self.halves.dataset, self.device), self.settings.batch, self.device)
+            length = stage.last - stage.first
+            seconds, peak, epochs = seconds + length * part.seconds, max(peak, part.peak_bytes), epochs + length
+        return Estimate(seconds / epochs, peak)
 
 
 def run_epoch(session: Session[SearchEpoch], step: "Step", settings: SearchSettings, epoch: int) -> None:
     """The steps of an epoch that are still to do."""
     set_rate(step.learner.weight_optimizer, learning_rate(settings, epoch))
+    step.learner.begin(Moment(settings.seed, epoch, settings.epochs))
+    step.learner.end()  # what changes by the epoch is set, also where only its end is left
     step.supernet.train()
     for number in session.steps():
         loss, right = step(Moment(settings.seed, epoch, settings.epochs, number))
@@ -107,7 +157,7 @@ class Step:
         self.supernet, self.stage = learner.supernet, stage or stages(learner.settings)[0]
         on_device = train.split.images.is_cuda and valid.split.images.is_cuda
         drawn = "noise" in self.supernet.space.ops  # by the host
-        self.recordable = on_device and learner.constant and not drawn
+        self.recordable = on_device and learner.recordable and not drawn
         self.recorded: dict[bool, Recorded] = {}
 
     def __call__(self, moment: Moment) -> tuple[Tensor, Tensor]:

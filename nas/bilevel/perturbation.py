@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nas.bilevel.moment import Moment
 from nas.bilevel.second_order import Batch
 from nas.cells.supernet import Supernet
+from nas.moment import Moment
 from nas.settings import SearchSettings
 
 Mixing = Mapping[str, Tensor]
@@ -53,8 +53,9 @@ def adversarial(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
             learner.loss(batch, leaves)[0], list(leaves.values()), allow_unused=True, materialize_grads=True
         )
         for (kind, weights), slope in zip(leaves.items(), slopes, strict=True):
-            offset = weights.detach() + 2 * size / STEPS * slope.sign() - mixing[kind]
-            worst[kind] = clip(mixing[kind] + offset.clamp(-size, size), mixing[kind])
+            bound = size * total(mixing[kind])
+            offset = weights.detach() + 2 / STEPS * bound * slope.sign() - mixing[kind]
+            worst[kind] = clip(mixing[kind] + offset.clamp(-bound, bound), mixing[kind])
     with torch.no_grad():
         rises = learner.loss(batch, worst)[0] > learner.loss(batch, mixing)[0]
     learner.supernet.train()
@@ -70,7 +71,7 @@ def mutation(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
         draws = torch.rand(weights.shape, generator=stream).to(weights).where(weights > 0, -1.0)
         alone = torch.zeros_like(weights).scatter(1, draws.argmax(dim=1, keepdim=True), 1.0)
         chosen = (torch.rand(len(weights), 1, generator=stream) < rate).to(weights.device)
-        mutated[kind] = torch.where(chosen, alone * weights.sum(dim=1, keepdim=True), weights)
+        mutated[kind] = torch.where(chosen, alone * total(weights), weights)
     return mutated
 
 
@@ -93,12 +94,17 @@ def epsilon(settings: SearchSettings, moment: Moment) -> float:
 
 
 def noise(mixing: Mixing, size: float, moment: Moment) -> dict[str, Tensor]:
-    """U(−ε, ε) for every weight."""
+    """U(−ε, ε) of its edge's weight for every mixing weight."""
     stream = moment.stream("perturbation")
     return {
-        kind: torch.empty(weights.shape).uniform_(-size, size, generator=stream).to(weights)
+        kind: torch.empty(weights.shape).uniform_(-size, size, generator=stream).to(weights) * total(weights)
         for kind, weights in mixing.items()
     }
+
+
+def total(weights: Tensor) -> Tensor:
+    """The weight of each edge, (edges, 1): 1, or what partial channels give it; perturbations are relative to it."""
+    return weights.sum(dim=1, keepdim=True)
 
 
 def clip(weights: Tensor, mixing: Tensor) -> Tensor:
@@ -106,8 +112,8 @@ def clip(weights: Tensor, mixing: Tensor) -> Tensor:
 
     A masked operation, whose weight is 0, keeps it.
     """
-    total = mixing.sum(dim=1, keepdim=True)
-    kept = torch.minimum(weights.clamp_min(0), total).where(mixing > 0, 0.0)
+    edges = total(mixing)
+    kept = torch.minimum(weights.clamp_min(0), edges).where(mixing > 0, 0.0)
     alone = torch.zeros_like(kept).scatter(1, weights.where(mixing > 0, -torch.inf).argmax(dim=1, keepdim=True), 1.0)
     sums = kept.sum(dim=1, keepdim=True)
-    return torch.where(sums > 0, kept / sums.clamp_min(torch.finfo(kept.dtype).tiny), alone) * total
+    return torch.where(sums > 0, kept / sums.clamp_min(torch.finfo(kept.dtype).tiny), alone) * edges

@@ -8,7 +8,7 @@ statistics: its running ones are those of another network. After each round the 
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -19,15 +19,14 @@ from nas.bilevel.decisions import Choices, Decision, rounds
 from nas.bilevel.gradients import Learner
 from nas.bilevel.halves import Halves
 from nas.bilevel.loop import Step, rehearsal
-from nas.bilevel.moment import Moment
-from nas.bilevel.relaxation import Relaxation
 from nas.cells.genotype import Genotype
 from nas.cells.recompute import still
 from nas.cells.supernet import Supernet
 from nas.data.dataset import Split
+from nas.moment import Moment
 from nas.run.folder import Run
 from nas.run.log import ProjectionRound
-from nas.settings import SearchSettings
+from nas.settings import SearchSettings, make
 from nas.train.evaluate import evaluate
 from nas.train.preflight import measure, span
 from nas.train.schedule import cosine, set_rate
@@ -93,9 +92,7 @@ class Projection:
         images: int | None,
         epochs: int,
     ) -> None:
-        assert isinstance(supernet.relax, Relaxation)
-        # the tuning is the search's plain last epoch: what it perturbs, freezes or adds has no say in the choice
-        self.settings = replace(settings, perturb="none", freeze=0.0, skip=0.0)
+        self.settings = plain(settings)
         self.run, self.supernet, self.halves, self.device = run, supernet, halves, device
         self.judges = whole_batches(halves.valid, settings.batch, images)
         self.learner = Learner(supernet, self.settings, device)
@@ -170,7 +167,8 @@ class Projection:
         plan, settings = self.plan, self.settings
         total = number * plan.epochs * plan.steps + step
         progress = total // plan.steps / ((len(plan.decisions) - 1) * plan.epochs + 1)
-        set_rate(self.learner.weight_optimizer, cosine(progress, settings.lr / 10, settings.lr_min))
+        first = settings.lr / 10
+        set_rate(self.learner.weight_optimizer, cosine(progress, first, min(first, settings.lr_min)))
         last = settings.epochs - 1
         return self.step(Moment(settings.seed, last, settings.epochs, settings.epochs * plan.steps + total))
 
@@ -188,6 +186,13 @@ class Projection:
         )
 
 
+def plain(settings: SearchSettings) -> SearchSettings:
+    """First-order search under the same relaxation: what else a method adds has no say in the choice."""
+    usual = SearchSettings()
+    parts = ("perturb", "regularize", "freeze", "skip", "sharpness", "order", "levels")
+    return make(SearchSettings, {**asdict(settings), **{name: getattr(usual, name) for name in parts}})
+
+
 def whole_batches(split: Split, batch: int, images: int | None) -> Split:
     """At most so many images, in whole batches: a batch's statistics are no better than its images are many."""
     wanted = min(images or len(split), len(split))
@@ -199,5 +204,7 @@ def batch_accuracy(
 ) -> float:
     """Accuracy with batch statistics, under mixing weights or the supernet's own; nothing is changed by it."""
     supernet.train()
+    if mixing is not None:
+        mixing = {kind: weights.to(supernet.alphas[kind].device) for kind, weights in mixing.items()}
     with still(supernet):
         return evaluate(partial(supernet, mixing=mixing), split, halves.augmentation, batch)[1]

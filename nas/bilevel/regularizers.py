@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas.bilevel.moment import Moment
 from nas.cells.supernet import Supernet
 from nas.methods import parse_regularizers
+from nas.moment import Moment
 
 Term = Callable[[Supernet], Tensor]
 """A scalar with a gradient of the alphas."""
@@ -30,8 +30,8 @@ def zero_one(supernet: Supernet) -> Tensor:
 def entropy(supernet: Supernet) -> Tensor:
     """Mean entropy of an edge's weights in nats: least where each edge has chosen."""
     weights = torch.cat([*supernet.strengths().values()])
-    entropies: Tensor = torch.special.entr(weights).sum(dim=-1)
-    return entropies.mean()
+    logs = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()  # a masked operation's weight is 0, without slope
+    return -(weights * logs).sum(dim=-1).mean()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Dirichlet as DirichletLaw
 
-from nas.bilevel.moment import Moment
 from nas.cells.supernet import Softmax
+from nas.moment import Moment
 from nas.settings import SearchSettings
 
 LEAST_CONCENTRATION = 1e-5
@@ -29,12 +29,6 @@ class Relaxation(Softmax):
 
     def __init__(self, settings: SearchSettings, shapes: Mapping[str, torch.Size]) -> None:
         self.settings, self.shapes = settings, shapes
-
-    def draw(self, moment: Moment) -> None:
-        """Draws what is random in this half of a step."""
-
-    def clear(self) -> None:
-        """Forgets the draw."""
 
 
 class Sigmoid(Relaxation):

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn, optim
 
+from nas.cells.recompute import noise_rewinder
 from nas.settings import SearchSettings
 
 Batch = tuple[Tensor, Tensor]
@@ -13,6 +14,9 @@ Batch = tuple[Tensor, Tensor]
 
 class Bilevel(Protocol):
     """What is needed of a learner: its parameters, its loss and the weights' optimiser."""
+
+    @property
+    def supernet(self) -> nn.Module: ...
 
     weights: list[nn.Parameter]
     alphas: list[nn.Parameter]
@@ -22,18 +26,21 @@ class Bilevel(Protocol):
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]: ...
 
 
-def unrolled_gradient(learner: Bilevel, train: Batch, valid: Batch) -> list[Tensor]:
+def unrolled_gradient(learner: Bilevel, train: Batch, valid: Batch, scale: float = 1e-2) -> list[Tensor]:
     """∇α L_val(w − ξ·step(w, α), α), ξ the weights' current learning rate, momentum and decay included (Eq. 7)."""
     weights, rate = learner.weights, learner.weight_optimizer.param_groups[0]["lr"]
     before = [weight.detach().clone() for weight in weights]
+    rewind = noise_rewinder(learner.supernet)  # all passes see the same draws
     directions = _direction(learner, train)
+    rewind()
     with torch.no_grad():
         for weight, direction in zip(weights, directions, strict=True):
             weight.sub_(rate * direction)
     gradients = _gradients(learner.loss(valid)[0], [*learner.alphas, *weights])
     direct, vector = gradients[: len(learner.alphas)], gradients[len(learner.alphas) :]
     _set(weights, before)
-    implicit = hessian_vector(learner, train, vector)
+    rewind()
+    implicit = hessian_vector(learner, train, vector, scale)
     return [first - rate * second for first, second in zip(direct, implicit, strict=True)]
 
 
@@ -41,8 +48,9 @@ def hessian_vector(learner: Bilevel, train: Batch, vector: Sequence[Tensor], sca
     """∇²_{α,w} L_train · v ≈ (∇α L(w + εv) − ∇α L(w − εv)) / 2ε with ε = scale / ‖v‖ (Eq. 8)."""
     epsilon = scale / float(torch.stack([part.norm() for part in vector]).norm())
     before = [weight.detach().clone() for weight in learner.weights]
-    sides = []
+    sides, rewind = [], noise_rewinder(learner.supernet)
     for sign in (1, -1):
+        rewind()
         _set(learner.weights, [base + sign * epsilon * part for base, part in zip(before, vector, strict=True)])
         sides.append(_gradients(learner.loss(train)[0], learner.alphas))
     _set(learner.weights, before)

@@ -48,8 +48,11 @@ def threshold(basis: Basis) -> Genotype:
     Raises:
         UsageError: a cell would be left with nothing.
     """
-    genotype = strongest(basis)
-    return assemble(basis.space, {kind: _above(basis, kind, cell) for kind, cell in genotype.cells.items()})
+    nodes = {kind: _above(basis, kind, cell) for kind, cell in strongest(basis).cells.items()}
+    try:
+        return assemble(basis.space, nodes)
+    except UsageError as error:
+        raise UsageError(f"--threshold {basis.threshold} leaves nothing of a cell: {error}") from None
 
 
 def _above(basis: Basis, kind: str, cell: Cell) -> list[list[Pair]]:

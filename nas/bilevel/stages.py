@@ -4,7 +4,7 @@ P-DARTS (Chen et al., ICCV 2019) makes the network deeper at each stage and begi
 2021, §3.3) lets more channels through the operations and goes on with the weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from nas.bilevel.gradients import Learner
 from nas.rng import generator
-from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings, numbers
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
@@ -43,14 +42,8 @@ class Stage:
 def stages(settings: SearchSettings) -> list[Stage]:
     """The stages of a search, of as many epochs each; one, if nothing is dropped midway."""
     kept = [None, *numbers(settings.keep)]
-    partials = numbers(settings.stage_partials) or [settings.partial] * len(kept)
     bounds = [settings.epochs * number // len(kept) for number in range(len(kept) + 1)]
-    whole = replace(settings, keep="", stage_partials="", deepen=0)
-    sized = [
-        replace(whole, cells=settings.cells + number * settings.deepen, partial=partial)
-        for number, partial in enumerate(partials)
-    ]
-    parts = zip(bounds, bounds[1:], kept, sized, strict=False)
+    parts = zip(bounds, bounds[1:], kept, settings.of_stages(), strict=False)
     return [Stage(number, *part) for number, part in enumerate(parts)]
 
 
@@ -59,20 +52,26 @@ def stage_at(plan: Sequence[Stage], epochs: float) -> Stage:
     return next(stage for stage in plan if epochs <= stage.last)
 
 
-def space_of(space: CellSpace, plan: Sequence[Stage], stage: Stage, log: Sequence[SearchEpoch]) -> CellSpace:
+Alphas = Mapping[str, Sequence[Sequence[float]]]
+"""Per cell kind (edges, operations)."""
+AlphasOf = Callable[[int], Alphas]
+"""Those at the end of an epoch."""
+
+
+def space_of(space: CellSpace, plan: Sequence[Stage], stage: Stage, alphas_of: AlphasOf) -> CellSpace:
     """The space of a stage: of what the last epoch of each stage before left, the strongest operations of each edge."""
     for each in plan[1 : stage.number + 1]:
         assert each.keep is not None
-        space = restricted(space, log[each.first - 1].alphas, each.keep, last=each is plan[-1])
+        space = restrict(space, alphas_of(each.first - 1), each.keep)
     return space
 
 
-def restricted(space: CellSpace, alphas: dict[str, list[list[float]]], keep: int, *, last: bool) -> CellSpace:
+def restrict(space: CellSpace, alphas: Alphas, keep: int) -> CellSpace:
     """The space with the ``keep`` operations of highest alpha on each edge; ties go to the earlier operation.
 
-    In the last stage ``none`` goes first, where it cannot be in a cell.
+    A single one is not ``none``, where that cannot be in a cell.
     """
-    names, unwanted = list(space.ops), "none" if last and SKELETONS[space.skeleton].inputs_kept else ""
+    names, unwanted = list(space.ops), "none" if keep == 1 and SKELETONS[space.skeleton].inputs_kept else ""
 
     def edge(kind: str, row: int) -> tuple[str, ...]:
         order = sorted(
@@ -89,30 +88,42 @@ def carry(old: Learner, new: Learner, stage: Stage) -> None:
 
     Which ones is drawn (Net2Wider without its rescaling, as DrNAS does: batch norms follow).
     """
-    before, stream = old.supernet.state_dict(), generator(stage.settings.seed, "init", stage.number)
-    copies: dict[tuple[int, int], Tensor] = {}
-    state = {
-        name: fitted(before[name], value.shape, copies, stream) if name in before else value
-        for name, value in new.supernet.state_dict().items()
-    }
-    new.supernet.load_state_dict(state)
-    own = dict(old.supernet.named_parameters())
+    widen = Widening(generator(stage.settings.seed, "init", stage.number))
+    before = {plain(name): value for name, value in old.supernet.state_dict().items()}
+    for name, value in new.supernet.state_dict().items():
+        value.copy_(widen(before[plain(name)], value.shape))
+    own = {plain(name): parameter for name, parameter in old.supernet.named_parameters()}
     for name, parameter in new.supernet.named_parameters():
         for optimizer, previous in (
             (new.weight_optimizer, old.weight_optimizer),
             (new.alpha_optimizer, old.alpha_optimizer),
         ):
-            for key, value in (previous.state.get(own[name], {}) if name in own else {}).items():
-                shape = parameter.shape if value.dim() else value.shape
-                optimizer.state[parameter][key] = fitted(value, shape, copies, stream)
+            for key, value in previous.state.get(own[plain(name)], {}).items():
+                optimizer.state[parameter][key] = widen(value, parameter.shape if value.dim() else value.shape)
 
 
-def fitted(value: Tensor, shape: torch.Size, copies: dict[tuple[int, int], Tensor], stream: torch.Generator) -> Tensor:
-    """A tensor with as many channels as ``shape``, those that are new copies of others, the same for every tensor."""
-    for dim, (have, want) in enumerate(zip(value.shape, shape, strict=True)):
-        if have != want:
-            if (have, want) not in copies:
-                drawn = torch.randint(have, (want - have,), generator=stream)
-                copies[have, want] = torch.cat([torch.arange(have), drawn])
-            value = value.index_select(dim, copies[have, want].to(value.device))
-    return value.clone()
+def plain(name: str) -> str:
+    """A parameter's name, whether or not operations see only a part of the channels."""
+    return name.replace(".inner.", ".")
+
+
+class Widening:
+    """Widens tensors: channels that are new copy others, the same ones in every tensor of that width.
+
+    Args:
+        stream: draws which.
+    """
+
+    def __init__(self, stream: torch.Generator) -> None:
+        self.stream = stream
+        self.copies: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, value: Tensor, shape: torch.Size) -> Tensor:
+        """A copy with as many channels as ``shape``."""
+        for dim, (have, want) in enumerate(zip(value.shape, shape, strict=True)):
+            if have != want:
+                if (have, want) not in self.copies:
+                    drawn = torch.randint(have, (want - have,), generator=self.stream)
+                    self.copies[have, want] = torch.cat([torch.arange(have), drawn])
+                value = value.index_select(dim, self.copies[have, want].to(value.device))
+        return value.clone()

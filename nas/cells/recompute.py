@@ -1,6 +1,6 @@
 """A cell keeps only its inputs and computes the rest again for the backward pass (Chen et al., arXiv:1604.06174)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -25,6 +25,18 @@ def recomputed(cell: nn.Module, *inputs: Any) -> Tensor:
         context_fn=lambda: (nullcontext(), still(cell)),
     )
     return output
+
+
+def noise_rewinder(network: nn.Module) -> Callable[[], None]:
+    """A function that puts the network's noise back to where it is now, so that a pass draws the same once more."""
+    places = [module.place for module in network.modules() if isinstance(module, Noise)]
+    counts = [place.clone() for place in places]
+
+    def rewind() -> None:
+        for place, count in zip(places, counts, strict=True):
+            place.copy_(count)
+
+    return rewind
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from nas.blocks import OPS
 from nas.cells.assembly import assemble
 from nas.cells.genotype import Genotype, Pair
 from nas.cells.network import CellNetwork, Filling, stride_of
+from nas.moment import Moment
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 
@@ -68,6 +69,12 @@ class Softmax:
     def strengths(self, alphas: Tensor) -> Tensor:
         """The weights free of noise, (edges, operations): what a cell is derived from."""
         return alphas.softmax(dim=-1)
+
+    def draw(self, moment: Moment) -> None:
+        """Draws what is random in this half of a step, for all passes until it is cleared."""
+
+    def clear(self) -> None:
+        """Forgets the draw: the weights are free of noise."""
 
 
 class Supernet(nn.Module):

@@ -19,13 +19,13 @@ from torch import nn
 
 from nas.bilevel.build import build_supernet
 from nas.bilevel.gradients import Learner
-from nas.bilevel.moment import Moment
 from nas.bilevel.stages import stages
 from nas.blocks.layers import without_grids
 from nas.cells import genotype
 from nas.cells.found import found_network
 from nas.errors import UsageError, nearest
 from nas.methods import METHODS
+from nas.moment import Moment
 from nas.run.environment import environment
 from nas.settings import TrainSettings, resolve_search
 from nas.space import load

@@ -77,7 +77,8 @@ def derive(
     execution = replace(execution, data_root=execution.data_root or spec.execution.data_root)
     plan = stages(spec.settings)
     stage = stage_at(plan, state["epoch"] + (state["done"] > 0))
-    space = stage_space(space_of(source, spec.settings), plan, stage, source.log(SearchEpoch))
+    whole = space_of(source, spec.settings)
+    left = stage_space(whole, plan, stage, lambda epoch: source.log(SearchEpoch)[epoch].alphas)
     own = DeriveSpec(
         settings=completed(settings, spec.settings),
         execution=execution.resolved(),
@@ -88,9 +89,9 @@ def derive(
         final=Size(final_channels or spec.final.channels, final_cells or spec.final.cells),
     )
     if limits := own.settings.limits:
-        check_limits(costs_of(space, own.final, check_data(spec.settings, execution)), limits)
+        check_limits(costs_of(whole, own.final, check_data(spec.settings, execution)), limits)
     run = create(runs_root(runs), label("derive", spec.settings.space, [spec.settings.seed]), own)
-    fill(run, space, state["parts"]["supernet"])
+    fill(run, whole, left, state["parts"]["supernet"])
     continue_deriving(run, execution)
     return run
 
@@ -140,9 +141,9 @@ def completed(settings: DeriveSettings, search: SearchSettings) -> DeriveSetting
     )
 
 
-def space_of(run: Run, search: SearchSettings) -> CellSpace:
+def space_of(run: Run, search: SearchSettings, file: str = names.SPACE) -> CellSpace:
     """The space of a search, from a run's own copy of it."""
-    return replace(load_space(str(run.path / names.SPACE)), name=search.space)
+    return replace(load_space(str(run.path / file)), name=search.space)
 
 
 def costs_of(space: CellSpace, final: Size, dataset: Dataset) -> EdgeCosts:
@@ -150,9 +151,10 @@ def costs_of(space: CellSpace, final: Size, dataset: Dataset) -> EdgeCosts:
     return edge_costs(space, final, dataset.shape, len(dataset.classes), usual_stem(dataset.shape))
 
 
-def fill(run: Run, space: CellSpace, supernet: Mapping[str, Tensor]) -> None:
-    """Gives a derivation its own copies of the search's space and supernet."""
+def fill(run: Run, space: CellSpace, left: CellSpace, supernet: Mapping[str, Tensor]) -> None:
+    """Gives a derivation its own copies of the search's space, of what its last stage left, and of its supernet."""
     run.write(names.SPACE, space.to_toml())
+    run.write(names.STAGE, left.to_toml())
     run.write(names.INIT, save({name: tensor.contiguous() for name, tensor in supernet.items()}))
 
 
@@ -174,7 +176,7 @@ def select(run: Run, spec: SearchSpec, supernet: Supernet, execution: Execution)
             final=spec.final,
         )
         child = run.child("perturbation", own)
-        fill(child, supernet.space, supernet.state_dict())
+        fill(child, space, supernet.space, supernet.state_dict())
         continue_deriving(child, execution)
         return read_genotype(child.path / names.GENOTYPE)
 
@@ -201,10 +203,12 @@ def continue_deriving(run: Run, execution: Execution) -> None:
 
     strengths, costs = strengths_of(supernet), cache(partial(costs_of, space, spec.final, halves.dataset))
     basis = Basis(space, strengths, settings.threshold or search.threshold, settings.limits, costs, project)
-    genotypes = {name: SELECTIONS[name](basis) for name in settings.selections}
+    quick_first = sorted(settings.selections, key="perturbation".__eq__)  # whose mistakes come before hours of tuning
+    genotypes = {name: SELECTIONS[name](basis) for name in quick_first}
     accuracy = partial(batch_accuracy, supernet, judges, halves, search.batch)
-    before = accuracy(mixing_of(strengths, search))
-    cells = tuple(row(run, name, genotypes[name], basis, spec, halves.dataset, accuracy) for name in genotypes)
+    before = accuracy(mixing_of(supernet, search))
+    figures = partial(row, run=run, basis=basis, spec=spec, dataset=halves.dataset, accuracy=accuracy)
+    cells = tuple(figures(name, genotypes[name]) for name in settings.selections)
     if settings.curve:
         write_frontier(run, basis, cells)
     only = cells[0] if len(cells) == 1 else None
@@ -230,7 +234,7 @@ def supernet_of(run: Run, spec: DeriveSpec, classes: int, device: str) -> Supern
     """The search's supernet; it mixes operations even where the search drew paths, and has no skip beside a mixture."""
     search = spec.search
     mixed = replace(search, relaxation="softmax") if search.relaxation == "path" else search
-    supernet = build_supernet(mixed, space_of(run, search), classes)
+    supernet = build_supernet(mixed, space_of(run, search, names.STAGE), classes)
     supernet.load_state_dict(read_weights(run.path / names.INIT))
     supernet.skip = None if supernet.skip is None else 0.0
     return supernet.to(device).to(memory_format=torch.channels_last)
@@ -241,17 +245,19 @@ def strengths_of(supernet: Supernet) -> dict[str, Tensor]:
     return {kind: weights.detach().cpu() for kind, weights in supernet.strengths().items()}
 
 
-def mixing_of(strengths: Mapping[str, Tensor], search: SearchSettings) -> dict[str, Tensor]:
-    """What the search ended with: the strengths, or, where it drew paths, the likeliest operation of each edge."""
+def mixing_of(supernet: Supernet, search: SearchSettings) -> dict[str, Tensor]:
+    """What the search evaluates with: its weights free of noise, or, of drawn paths, the likeliest one."""
+    mixing: dict[str, Tensor] = supernet.mixing()
     if search.relaxation != "path":
-        return dict(strengths)
-    return {kind: F.one_hot(weights.argmax(-1), weights.shape[1]).float() for kind, weights in strengths.items()}
+        return mixing
+    return {kind: F.one_hot(weights.argmax(-1), weights.shape[1]).float() for kind, weights in mixing.items()}
 
 
 def row(
-    run: Run,
     name: str,
     genotype: Genotype,
+    *,
+    run: Run,
     basis: Basis,
     spec: DeriveSpec,
     dataset: Dataset,

@@ -9,10 +9,12 @@ from nas.architecture import read_architecture
 from nas.bilevel.derivation import check_limits
 from nas.bilevel.loop import learning_rate
 from nas.bilevel.loop import search as search_cell
+from nas.bilevel.stages import stages
 from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import advice, child_spec, continue_all, make_child
 from nas.commands.deriving import costs_of, read_genotype, select, space_of
 from nas.commands.found_cell import write_cell
+from nas.errors import UsageError
 from nas.execution import Execution
 from nas.reports import tensorboard as board
 from nas.run import names
@@ -63,7 +65,7 @@ def search(
     space = load_space(settings.space)
     channels, cells = final_size(preset, space.skeleton)
     final = Size(final_channels or channels, final_cells or cells)
-    check_cells(space, settings.cells, final.cells)
+    check_cells(space, *(stage.settings.cells for stage in stages(settings)), final.cells)
     spec = SearchSpec(
         settings=settings,
         execution=execution.resolved(),
@@ -104,7 +106,11 @@ def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
     costs = costs_of(space, spec.final, dataset) if settings.limits else None
     with board.watching(run, spec.tensorboard, SearchEpoch, partial(learning_rate, settings), list(space.ops)) as watch:
         supernet = search_cell(run, settings, space, execution, spec.preset, watch, costs)
-    cost = write_cell(run, select(run, spec, supernet, execution), spec.final, dataset)
+    try:
+        genotype = select(run, spec, supernet, execution)
+    except UsageError as error:
+        raise UsageError(f"{error}; for another cell: nas derive {run.path} --select strongest") from None
+    cost = write_cell(run, genotype, spec.final, dataset)
     log = run.log(SearchEpoch)
     result = SearchResult(
         valid_accuracy=log[-1].valid_accuracy,

@@ -16,7 +16,6 @@ from nas.bilevel.derivation import EdgeCosts
 from nas.bilevel.freezing import WINDOW, Freezer
 from nas.bilevel.gradients import Batch, Learner
 from nas.bilevel.loop import search
-from nas.bilevel.moment import Moment
 from nas.bilevel.perturbation import PERTURBATIONS, clip, epsilon, plain
 from nas.bilevel.regularizers import REGULARIZERS, make_penalty
 from nas.bilevel.relaxation import RELAXATIONS, Dirichlet, Gumbel
@@ -24,6 +23,7 @@ from nas.commands.edge_costs import edge_costs
 from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.methods import METHODS, TERMS
+from nas.moment import Moment
 from nas.run.folder import Run, create
 from nas.run.log import SearchEpoch
 from nas.run.spec import SearchSpec, Size
@@ -188,8 +188,7 @@ PLAIN_CASES: dict[str, tuple[dict[str, object], Moment]] = {
     "em-darts": ({}, replace(LAST, epoch=0)),
     "snas": ({"levels": 2}, LAST),
     "a2m": ({"sharpness": 1e-300}, LAST),
-    "oles": ({"freeze": 1e-300}, LAST),
-    "darts-pt": ({}, LAST),
+    "oles": ({}, LAST),  # with a threshold that no cosine is below
 }
 
 
@@ -197,10 +196,14 @@ PLAIN_CASES: dict[str, tuple[dict[str, object], Moment]] = {
 def test_its_limit_case_is_darts(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     changes, moment = PLAIN_CASES[method]
     monkeypatch.setattr(Gumbel, "draw", silent)
-    assert_equal(run_steps(learner_of(method, **changes), moment), run_steps(learner_of(), moment))
+    monkeypatch.setattr("nas.bilevel.freezing.WINDOW", 2)
+    learner = learner_of(method, **changes)
+    if learner.freezer:
+        learner.freezer.threshold = -1.0
+    assert_equal(run_steps(learner, moment), run_steps(learner_of(), moment))
 
 
-@pytest.mark.parametrize("method", ["sdarts-rs", "beta-darts", "snas", "a2m", "darts-minus", "fairdarts", "drnas"])
+@pytest.mark.parametrize("method", ["sdarts-rs", "beta-darts", "snas", "a2m", "fairdarts", "drnas"])
 def test_away_from_it_it_is_not(method: str) -> None:
     changes = {name: getattr(SearchSettings(), name) for name in ("lr", "alpha_lr", "alpha_beta1")}
     found = run_steps(learner_of(method, levels=2, **changes))
@@ -214,7 +217,6 @@ def test_a_skip_of_weight_zero_is_none_at_all() -> None:
     torch.testing.assert_close(learner.loss(batch(0))[1], darts.loss(batch(0))[1], rtol=1e-9, atol=1e-9)
     learner.supernet.skip = 0.5
     assert not torch.allclose(learner.loss(batch(0))[1], darts.loss(batch(0))[1])
-    assert "auxiliary_skip" not in learner.supernet.genotype().operations
     assert learner.supernet.strengths()["normal"].shape == (5, 4)
 
 
@@ -319,6 +321,15 @@ def test_regularizers_by_hand() -> None:
             torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", TERMS)
+def test_regularizers_leave_masked_operations_alone(name: str) -> None:
+    choices = {"normal": (("skip_connect", "sep_conv_3x3"),) * 5}
+    supernet = learner_of(space=replace(SPACE, choices=choices)).supernet
+    REGULARIZERS[name].term(supernet).backward()
+    grad = supernet.alphas["normal"].grad
+    assert grad is not None and bool(grad.isfinite().all()) and not grad[:, :2].any() and bool(grad[:, 2:].any())
+
+
 @pytest.mark.parametrize("order", [1, 2])
 def test_regularizers_join_the_gradient_of_either_order(order: int) -> None:
     darts, beta = (learner_of(method, order=order) for method in ("darts", "beta-darts"))
@@ -355,10 +366,9 @@ def test_one_level_is_the_whole_gradient_of_one_batch() -> None:
         torch.testing.assert_close(found, slope, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("method", ["darts-minus", "drnas", "fairdarts", "sdarts-adv", "oles"])
-def test_engines_agree(method: str, engine: str) -> None:
-    states = [run_steps(learner_of(method, engine=each), steps=2) for each in ("reference", engine)]
+def test_engines_agree(method: str) -> None:
+    states = [run_steps(learner_of(method, engine=each), steps=2) for each in ENGINES]
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, rtol=1e-6, atol=1e-8, msg=name)
 
@@ -441,7 +451,8 @@ STAGED = {"drnas", "p-darts"}
 
 class Stopping(session.Session[SearchEpoch]):
     def _stop_if_asked(self) -> None:
-        self._signal.number = 2 if self.step in (6, 10, 12) else 0
+        stops = {6, 10, 12} if self.total > 2 else {6, 10}  # 10: an epoch's last step, and once more its end
+        self._signal.number = 2 if self.step in stops else 0
         super()._stop_if_asked()
 
 
@@ -454,7 +465,7 @@ def test_killed_and_resumed_bit_for_bit(method: str, tmp_path: Path, monkeypatch
     whole = outcome(tmp_path / "whole", spec)
     with monkeypatch.context() as patch:
         patch.setattr("nas.bilevel.loop.Session", Stopping)
-        for _ in range(3 if method in STAGED else 1):  # also at the last step of a stage, and in the stage after
+        for _ in range(4 if method in STAGED else 3):  # also at the last step of a stage, and in the stage after
             with pytest.raises(Interrupted, match="saved"):
                 outcome(tmp_path / "part", spec)
     resumed = outcome(tmp_path / "part", spec)

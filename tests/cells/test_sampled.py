@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from nas.bilevel.build import build_supernet
-from nas.bilevel.moment import Moment
 from nas.bilevel.relaxation import Path as Paths
 from nas.cells.genotype import KINDS
 from nas.cells.sampled import SampledFanOut
 from nas.cells.supernet import MixedFanOut, Supernet
 from nas.errors import UsageError
+from nas.moment import Moment
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings, make

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from nas import blocks
 from nas import space as spaces
 from nas.bilevel.gradients import Batch, Learner
-from nas.bilevel.moment import Moment
 from nas.blocks.layers import FactorizedReduce
 from nas.cells.partial import PartialFanOut
 from nas.cells.supernet import FanOut, MixedFanOut, Supernet
@@ -21,6 +20,7 @@ from nas.engine.backend import Backend, Chain, Contribution, Summand
 from nas.engine.library.backend import Library, mix_common
 from nas.engine.merged import MergedFanOut
 from nas.engine.native import kernels
+from nas.moment import Moment
 from nas.settings import SearchSettings
 from nas.space import CellSpace
 
