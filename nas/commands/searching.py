@@ -65,7 +65,7 @@ def search(
     space = load_space(settings.space)
     channels, cells = final_size(preset, space.skeleton)
     final = Size(final_channels or channels, final_cells or cells)
-    check_cells(space, *(stage.settings.cells for stage in stages(settings)), final.cells)
+    check_search(settings, space, final, execution)
     spec = SearchSpec(
         settings=settings,
         execution=execution.resolved(),
@@ -75,19 +75,19 @@ def search(
         tensorboard=tensorboard,
         final=final,
     )
-    dataset = check_data(settings, execution)
-    if settings.limits:
-        check_limits(costs_of(space, final, dataset), settings.limits)
     run = create(runs_root(runs), label("search", space.name, spec.seeds or [settings.seed]), spec)
     run.write(names.SPACE, space.to_toml())
     continue_search(run, execution)
     return run
 
 
-def check_cells(space: CellSpace, *numbers: int) -> None:
-    """Raises UsageError where a network of the space cannot have so many cells."""
-    for cells in numbers:
+def check_search(settings: SearchSettings, space: CellSpace, final: Size, execution: Execution) -> None:
+    """Raises UsageError where the space cannot have so many cells, the data be used or the limits be kept."""
+    for cells in (*(stage.settings.cells for stage in stages(settings)), final.cells):
         SKELETONS[space.skeleton].check(cells)
+    dataset = check_data(settings, execution)
+    if settings.limits:
+        check_limits(costs_of(space, final, dataset), settings.limits)
 
 
 def continue_search(run: Run, execution: Execution) -> None:

@@ -50,7 +50,7 @@ def tune(
         parallel, gpus: as of :class:`TuneSpec`; on the cluster of ``execution``, if it has one.
 
     Raises:
-        UsageError, Interrupted: as :func:`search`; a budget that cannot be reached.
+        UsageError, Interrupted: as :func:`search`; a budget out of reach.
     """
     check_packages(execution, gpus)
     limits = limits_of(budgets, bool(spaces or genotype), settings)
@@ -72,8 +72,7 @@ def tune(
         cluster=execution.cluster or None,
         gpus=gpus,
     )
-    run = begin(spec, runs)
-    continue_tuning(run, execution)
+    continue_tuning(run := begin(spec, runs), execution)
     return run
 
 
