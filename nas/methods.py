@@ -4,12 +4,13 @@ A preset's size and time stand over a method's, and single options over both. Wh
 share of the search's length. docs/methods.md says what of each is left out, and why.
 """
 
-from typing import Any
+from collections.abc import Mapping
 
+Value = str | int | float | bool
 TERMS = ("beta-decay", "zero-one", "entropy")
 """The regularizers by name."""
 
-METHODS: dict[str, dict[str, Any]] = {
+METHODS: Mapping[str, Mapping[str, Value]] = {
     # Liu et al., ICLR 2019
     "darts": {},
     "darts-2nd": {"order": 2},

@@ -461,7 +461,7 @@ def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
         parts = {"select": "budget", **parts}
     presets = {name: {**parts, **preset, "method": method} for name, preset in SEARCH_PRESETS.items()}
     settings = resolve(SearchSettings, presets, preset, given)
-    length, share = settings.epochs // (len(numbers(settings.keep)) + 1), METHODS[method].get("warmup", 0.0)
+    length, share = settings.epochs // (len(numbers(settings.keep)) + 1), float(METHODS[method].get("warmup", 0.0))
     warmup = round(share * length) if share == 1 else min(round(share * length), length - 1)
     return settings if "alphas_from" in given else make(SearchSettings, {**asdict(settings), "alphas_from": warmup})
 
