@@ -1,6 +1,5 @@
 """A search under a limit: its alphas' gradient, its limit case, its prices, exact resuming."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,12 @@ import torch
 from nas.amounts import Limits
 from nas.bilevel.budget import Budget
 from nas.bilevel.derivation import EdgeCosts
-from nas.bilevel.loop import search
 from nas.cells.supernet import derive
 from nas.errors import Interrupted
 from nas.execution import Execution
-from nas.run.folder import Run, create
-from nas.run.log import SearchEpoch
 from nas.run.spec import SearchSpec, Size
-from nas.train import checkpoint
 from tests.bilevel.random_cells import random_costs
-from tests.bilevel.test_methods import SPACE, Stopping, assert_same, batch, learner_of, settings_of
+from tests.bilevel.test_methods import SPACE, Stopping, assert_same, batch, learner_of, outcome, settings_of
 
 
 def costs_of() -> EdgeCosts:
@@ -48,14 +43,6 @@ def test_a_limit_that_does_not_bind_leaves_all_as_it_was() -> None:
     for plain, limited in zip(gradients(None), gradients(budget), strict=True):
         torch.testing.assert_close(plain, limited, rtol=1e-9, atol=0)
     assert not budget.prices.any()
-
-
-def outcome(path: Path, spec: SearchSpec, costs: EdgeCosts) -> dict[str, object]:
-    """The log without times and the checkpoint of a search, begun or gone on with."""
-    folder = next((Run(run) for run in path.glob("*")), None) or create(path, "search", spec)
-    search(folder, spec.settings, SPACE, Execution(threads=1), costs=costs)
-    log = [replace(entry, seconds=0.0) for entry in folder.log(SearchEpoch)]
-    return {"log": log, "state": checkpoint.load(folder.path / "checkpoint")}
 
 
 def test_stopped_and_resumed_with_its_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,6 @@ from nas.bilevel.loop import search
 from nas.bilevel.perturbation import PERTURBATIONS, clip, epsilon, plain
 from nas.bilevel.regularizers import REGULARIZERS, make_penalty
 from nas.bilevel.relaxation import RELAXATIONS, Dirichlet, Gumbel
-from nas.commands.edge_costs import edge_costs
 from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.methods import METHODS, TERMS
@@ -471,21 +470,6 @@ def test_killed_and_resumed_bit_for_bit(method: str, tmp_path: Path, monkeypatch
     resumed = outcome(tmp_path / "part", spec)
     assert whole["log"] == resumed["log"]
     assert_same(whole["state"], resumed["state"])
-
-
-def test_prices_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under a limit that no cell keeps, so that the price rises from the first step on."""
-    costs = edge_costs(SPACE, Size(4, 3), (3, 16, 16), 10, "cifar")
-    settings = settings_of(data="digits", limit=40, batch=4, epochs=2, cells=2, max_madds="1K")
-    spec = SearchSpec(settings=settings, execution=Execution().resolved(), final=Size(4, 3))
-    whole = outcome(tmp_path / "whole", spec, costs)
-    with monkeypatch.context() as patch:
-        patch.setattr("nas.bilevel.loop.Session", Stopping)
-        with pytest.raises(Interrupted, match="saved"):
-            outcome(tmp_path / "part", spec, costs)
-    resumed = outcome(tmp_path / "part", spec, costs)
-    assert_same(whole["state"], resumed["state"])
-    assert isinstance(whole["state"], dict) and bool((whole["state"]["parts"]["budget"]["prices"] > 0).all())
 
 
 def outcome(path: Path, spec: SearchSpec, costs: EdgeCosts | None = None) -> dict[str, object]:
