@@ -65,7 +65,6 @@ def search(
     space = load_space(settings.space)
     channels, cells = final_size(preset, space.skeleton)
     final = Size(final_channels or channels, final_cells or cells)
-    check_search(settings, space, final, execution)
     spec = SearchSpec(
         settings=settings,
         execution=execution.resolved(),
@@ -75,6 +74,7 @@ def search(
         tensorboard=tensorboard,
         final=final,
     )
+    check_search(settings, space, final, execution)
     run = create(runs_root(runs), label("search", space.name, spec.seeds or [settings.seed]), spec)
     run.write(names.SPACE, space.to_toml())
     continue_search(run, execution)
