@@ -117,8 +117,8 @@ def print_truth(rows: dict[str, list[Found]]) -> None:
     """True accuracy and rank of what each method found, and of the controls."""
     accuracies = read_table()["fp32"]
     values = np.array(sorted(accuracies.values(), reverse=True))
-    print("| method | n | true accuracy, % | 95 % interval | each seed (rank) | final entropy / ln 5 | seconds |")
-    print("|---|---|---|---|---|---|---|")
+    print("| method | n | true accuracy, % | 95 % interval | each seed (rank) | final entropy / ln 5 |")
+    print("|---|---|---|---|---|---|")
     for method, searches in rows.items():
         if not searches:
             continue
@@ -126,9 +126,8 @@ def print_truth(rows: dict[str, list[Found]]) -> None:
         ranks = [1 + int((values > value).sum()) for value in own]
         logs = [each.run.log(SearchEpoch) for each in searches]
         entropy = mean(log[-1].entropy for log in logs) / np.log(5)
-        seconds = median(sum(entry.seconds for entry in log) for log in logs)
         each_seed = ", ".join(f"{value:.2f} ({rank:,})" for value, rank in zip(own, ranks, strict=True))
-        row = f"{mean(own):.2f} | {between(own)} | {each_seed} | {entropy:.2f} | {seconds:.0f}"
+        row = f"{mean(own):.2f} | {between(own)} | {each_seed} | {entropy:.2f}"
         print(f"| {method} | {len(own)} | {row} |")
     print_controls(accuracies)
 
