@@ -18,28 +18,21 @@ from typing import Any
 import torch
 
 from nas import space as spaces
-from nas.bilevel.build import build_supernet
-from nas.bilevel.gradients import Learner
-from nas.bilevel.loop import Step
+from nas.bilevel.loop import Course, Step
+from nas.bilevel.stages import Alphas
 from nas.commands import bench
-from nas.data.batches import Augmentation, Stream
 from nas.execution import Execution
+from nas.moment import Moment
 from nas.run.environment import environment
 from nas.settings import SearchSettings
-from nas.train.start import load_data
 
 PAPER_STEPS = 50 * 390
 
 
 def search_step(settings: SearchSettings, root: Path | None, device: str, *, recorded: bool) -> Step:
     """What ``nas search`` runs, on real images."""
-    dataset = load_data(settings, Execution(device, None, root), device)
-    augmentation = Augmentation.of(dataset, cutout=False, device=device)
-    train, valid = dataset.divided(len(dataset.train) // 2, settings.seed)
-    streams = [Stream(split, augmentation, settings.batch, settings.seed) for split in (train, valid)]
-    supernet = build_supernet(settings, spaces.load(settings.space), len(dataset.classes)).to(device)
-    supernet.to(memory_format=torch.channels_last)
-    step = Step(Learner(supernet, settings, device), *streams)
+    course = Course.of(settings, spaces.load(settings.space), Execution(device, None, root), None)
+    step = course.begin(course.plan[0], dict[int, Alphas]().__getitem__)
     step.recordable = step.recordable and recorded
     return step
 
@@ -85,7 +78,7 @@ def ways(size: dict[str, Any], root: Path | None, device: str) -> Iterator[tuple
             for recorded in (False, True):
                 made, numbers = search_step(settings, root, device, recorded=recorded), iter(range(10**9))
                 name = f"{space} merged {precision}{' recorded' if made.recordable else ''}"
-                yield name, lambda made=made, numbers=numbers: made(next(numbers))
+                yield name, lambda made=made, numbers=numbers: made(Moment(0, step=next(numbers)))
                 del made  # before the next way's memory is measured
 
 
@@ -93,7 +86,7 @@ def agreement(size: dict[str, Any], root: Path | None, device: str) -> list[list
     """Losses of the first steps, recorded and not."""
     settings = SearchSettings(space="darts+sandglass", **size)
     pair = [search_step(settings, root, device, recorded=recorded) for recorded in (True, False)]
-    return [[float(each(number)[0]) for each in pair] for number in range(5)]
+    return [[float(each(Moment(0, step=number))[0]) for each in pair] for number in range(5)]
 
 
 def main() -> None:

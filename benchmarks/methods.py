@@ -20,8 +20,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from nas.cells.genotype import from_document
 from nas.commands.bench import Workload, build, peak_memory, start, timed
+from nas.commands.found_cell import read_genotype
 from nas.files import read_json
 from nas.methods import METHODS
 from nas.reports.nasbench201 import key_of, read_table
@@ -90,7 +90,7 @@ def run_one(space: str, out: Path, method: str, seed: str, extra: Sequence[str])
 
 
 @dataclass(frozen=True)
-class Found:
+class Outcome:
     """What one search found."""
 
     method: str
@@ -98,22 +98,22 @@ class Found:
     run: Run
 
 
-def found(space: str, out: Path) -> Iterator[Found]:
+def outcomes(space: str, out: Path) -> Iterator[Outcome]:
     """The finished searches, in the order of the methods."""
     for method in METHODS:
         for result in sorted((out / space).glob(f"{method}-s*/*/{names.RESULT}")):
-            yield Found(method, int(result.parent.parent.name.rpartition("-s")[2]), Run(result.parent))
+            yield Outcome(method, int(result.parent.parent.name.rpartition("-s")[2]), Run(result.parent))
 
 
 @app.command()
 def table(space: str, out: Path) -> None:
     """Prints the table."""
-    searches = list(found(space, out))
+    searches = list(outcomes(space, out))
     rows = {method: [each for each in searches if each.method == method] for method in METHODS}
     print_truth(rows) if space == "nasbench201" else print_shares(rows)
 
 
-def print_truth(rows: dict[str, list[Found]]) -> None:
+def print_truth(rows: dict[str, list[Outcome]]) -> None:
     """True accuracy and rank of what each method found, and of the controls."""
     accuracies = read_table()["fp32"]
     values = np.array(sorted(accuracies.values(), reverse=True))
@@ -122,7 +122,7 @@ def print_truth(rows: dict[str, list[Found]]) -> None:
     for method, searches in rows.items():
         if not searches:
             continue
-        own = [accuracies[key_of(from_document(read_json(each.run.path / names.GENOTYPE)))] for each in searches]
+        own = [accuracies[key_of(read_genotype(each.run))] for each in searches]
         ranks = [1 + int((values > value).sum()) for value in own]
         logs = [each.run.log(SearchEpoch) for each in searches]
         entropy = mean(log[-1].entropy for log in logs) / np.log(5)
@@ -148,7 +148,7 @@ def print_controls(accuracies: Mapping[tuple[int, ...], float]) -> None:
         print(f"| {title} | " + " | ".join(shown) + " |")
 
 
-def print_shares(rows: dict[str, list[Found]]) -> None:
+def print_shares(rows: dict[str, list[Outcome]]) -> None:
     """Shares of skips and of noise among the chosen edges."""
     print(
         "| method | n | skips, normal + reduction | noise | parameters, M | final entropy |\n|---|---|---|---|---|---|"
@@ -156,8 +156,8 @@ def print_shares(rows: dict[str, list[Found]]) -> None:
     for method, searches in rows.items():
         if not searches:
             continue
-        genotypes = [from_document(read_json(each.run.path / names.GENOTYPE)) for each in searches]
-        chosen = [[name for cell in g.cells.values() for pairs in cell.nodes for name, _ in pairs] for g in genotypes]
+        genotypes = [read_genotype(each.run) for each in searches]
+        chosen = [genotype.edge_operations for genotype in genotypes]
         skips, noise = ([each.count(name) / len(each) for each in chosen] for name in ("skip_connect", "noise"))
         params = mean(read_json(each.run.path / names.RESULT)["params"] for each in searches) / 1e6
         entropy = mean(each.run.log(SearchEpoch)[-1].entropy for each in searches)
@@ -193,9 +193,9 @@ def cost(
 @app.command()
 def figures(space: str, out: Path) -> None:
     """Prints every search as one JSON object a line."""
-    for each in found(space, out):
+    for each in outcomes(space, out):
         log = each.run.log(SearchEpoch)
-        genotype = from_document(read_json(each.run.path / names.GENOTYPE))
+        genotype = read_genotype(each.run)
         cells = {kind: [list(map(list, pairs)) for pairs in cell.nodes] for kind, cell in genotype.cells.items()}
         line = {"method": each.method, "seed": each.seed, "entropy": log[-1].entropy, "cells": cells}
         print(json.dumps(line))

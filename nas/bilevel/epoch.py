@@ -2,6 +2,7 @@
 
 import torch
 
+from nas.bilevel.regularizers import mean_entropy
 from nas.cells.genotype import Genotype
 from nas.cells.supernet import Supernet
 from nas.run.log import SearchEpoch
@@ -32,11 +33,10 @@ def end_epoch(
 @torch.no_grad()
 def alpha_entropy(supernet: Supernet) -> float:
     """Entropy in nats of the softmax of an edge's alphas, mean over all edges; ln(operations) at the start."""
-    weights = torch.cat([supernet.scores(kind).softmax(dim=-1) for kind in supernet.alphas]).double()
-    return float(-(weights * weights.clamp_min(1e-30).log()).sum(-1).mean())
+    return float(mean_entropy(torch.cat([supernet.scores(kind).softmax(dim=-1) for kind in supernet.alphas]).double()))
 
 
 def skip_share(genotype: Genotype) -> float:
     """Share of the chosen edges that are skip connections: the sign of a collapsing search."""
-    operations = [name for cell in genotype.cells.values() for pairs in cell.nodes for name, _ in pairs]
+    operations = genotype.edge_operations
     return operations.count("skip_connect") / len(operations)

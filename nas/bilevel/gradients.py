@@ -3,7 +3,7 @@
 First order is one function called twice; second order is :mod:`nas.bilevel.second_order`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
@@ -72,9 +72,13 @@ class Learner:
         )
 
     def begin(self, moment: Moment) -> None:
-        """Begins half a step: draws its mixing weights and sets what changes over the epochs."""
-        self.moment = moment
+        """Begins half a step: draws its mixing weights."""
+        self.schedule(moment)
         self.supernet.relax.draw(moment)
+
+    def schedule(self, moment: Moment) -> None:
+        """Sets what changes over the epochs."""
+        self.moment = moment
         if self.supernet.skip is not None:
             self.supernet.skip = self.settings.skip * (1 - moment.share)
 
@@ -87,21 +91,28 @@ class Learner:
         images, labels = batch
         with mixed(self.settings.precision, self.device):
             logits = self.supernet(images, mixing)
-        return F.cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, labels), logits
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        return F.cross_entropy(logits.to(wide), labels), logits
 
     def step(self, moment: Moment, train: Batch, valid: Batch) -> tuple[Tensor, Tensor]:
         """A whole step: the training batch's (loss, logits)."""
-        result = self.halves(moment, train, valid)
+        result = self.halves(moment, train, lambda: valid)
         self.update_weights()
         self.end()
         return result
 
-    def halves(self, moment: Moment, train: Batch, valid: Batch, *, alphas: bool = True) -> tuple[Tensor, Tensor]:
-        """Both halves of a step, up to the update of the weights; the alphas learn if ``alphas``."""
+    def halves(
+        self, moment: Moment, train: Batch, valid: Callable[[], Batch], *, alphas: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Both halves of a step, up to the update of the weights; the alphas learn if ``alphas``.
+
+        Args:
+            valid: makes the held-out batch, which is only needed where the alphas have a half of their own.
+        """
         single = self.settings.levels == 1
         if alphas and not single:
             self.begin(replace(moment, half=0))
-            self.step_alphas(train, valid)
+            self.step_alphas(train, valid())
         self.begin(replace(moment, half=1))
         return self.step_both(train) if alphas and single else self.differentiate_weights(train)
 
@@ -128,7 +139,7 @@ class Learner:
         with still(self.supernet) if uphill else nullcontext():
             self.differentiate_alphas(train, valid)
         if uphill:
-            with shifted(self.alphas, self.settings.sharpness):
+            with uphill_by(self.alphas, self.settings.sharpness):
                 self.differentiate_alphas(train, valid)
         self.update_alphas()
 
@@ -189,7 +200,7 @@ def constant(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
 
 
 @contextmanager
-def shifted(parameters: Sequence[nn.Parameter], rate: float) -> Iterator[None]:
+def uphill_by(parameters: Sequence[nn.Parameter], rate: float) -> Iterator[None]:
     """A context in which the parameters are uphill by ``rate`` times their gradients."""
     before = [parameter.detach().clone() for parameter in parameters]
     with torch.no_grad():

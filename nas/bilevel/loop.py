@@ -16,7 +16,7 @@ from nas.bilevel.epoch import end_epoch
 from nas.bilevel.gradients import Learner
 from nas.bilevel.halves import Halves
 from nas.bilevel.recorded import Recorded
-from nas.bilevel.stages import AlphasOf, Stage, carry, space_of, stage_at, stages
+from nas.bilevel.stages import AlphasOf, Stage, alphas_of, carry, space_of_stage, stage_at, stages
 from nas.cells.supernet import Supernet
 from nas.data.batches import Stream
 from nas.data.dataset import Dataset
@@ -55,14 +55,14 @@ def search(
     course = Course.of(settings, space, execution, costs)
     checkpoints = entries(run.path / names.CHECKPOINT)
     first = stage_at(course.plan, checkpoints[0].step / course.steps if checkpoints else 0)
-    step = course.begin(first, lambda epoch: run.log(SearchEpoch)[epoch].alphas)
+    step = course.begin(first, alphas_of(run))
     session = open_session(run, step, settings, space.name, watch)
     if session.epoch < settings.epochs:
         announce(course.estimate(step), session, course.device, preset)
     with session:
         for stage in course.plan[first.number :]:
             if stage is not step.stage:
-                before, step = step, course.begin(stage, lambda epoch: run.log(SearchEpoch)[epoch].alphas)
+                before, step = step, course.begin(stage, alphas_of(run))
                 if not settings.fresh:
                     carry(before.learner, step.learner, stage)
                 session.parts = step.parts
@@ -108,9 +108,9 @@ class Course:
         """Of an epoch."""
         return self.streams[0].steps
 
-    def begin(self, stage: Stage, alphas_of: AlphasOf) -> "Step":
+    def begin(self, stage: Stage, alphas: AlphasOf) -> "Step":
         """The step of a stage, with a supernet of its own."""
-        space = space_of(self.space, self.plan, stage, alphas_of)
+        space = space_of_stage(self.space, self.plan, stage, alphas)
         supernet = build_supernet(stage.settings, space, len(self.halves.dataset.classes)).to(self.device)
         supernet.to(memory_format=torch.channels_last)
         return Step(Learner(supernet, stage.settings, self.device, self.budget), *self.streams, stage)
@@ -135,8 +135,7 @@ class Course:
 def run_epoch(session: Session[SearchEpoch], step: "Step", settings: SearchSettings, epoch: int) -> None:
     """The steps of an epoch that are still to do."""
     set_rate(step.learner.weight_optimizer, learning_rate(settings, epoch))
-    step.learner.begin(Moment(settings.seed, epoch, settings.epochs))
-    step.learner.end()  # what changes by the epoch is set, also where only its end is left
+    step.learner.schedule(Moment(settings.seed, epoch, settings.epochs))  # also where only the epoch's end is left
     step.supernet.train()
     for number in session.steps():
         loss, right = step(Moment(settings.seed, epoch, settings.epochs, number))
@@ -178,8 +177,8 @@ class Step:
         self, alphas: bool, moment: Moment, indices: Tensor, numbers: Tensor, *held_out: Tensor
     ) -> tuple[Tensor, Tensor]:
         """A step up to the update of the weights, whose learning rate changes; inputs as :meth:`Stream.drawn` gives."""
-        train, valid = self.train.batch_of(indices, numbers), self.valid.batch_of(*held_out)
-        loss, logits = self.learner.halves(moment, train, valid, alphas=alphas)
+        train = self.train.batch_of(indices, numbers)
+        loss, logits = self.learner.halves(moment, train, partial(self.valid.batch_of, *held_out), alphas=alphas)
         return loss, correct(logits, train[1])
 
     @property

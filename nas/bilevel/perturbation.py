@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nas.bilevel.second_order import Batch
@@ -69,9 +70,8 @@ def mutation(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
     mutated = {}
     for kind, weights in mixing.items():
         draws = torch.rand(weights.shape, generator=stream).to(weights).where(weights > 0, -1.0)
-        alone = torch.zeros_like(weights).scatter(1, draws.argmax(dim=1, keepdim=True), 1.0)
         chosen = (torch.rand(len(weights), 1, generator=stream) < rate).to(weights.device)
-        mutated[kind] = torch.where(chosen, alone * total(weights), weights)
+        mutated[kind] = torch.where(chosen, alone(draws) * total(weights), weights)
     return mutated
 
 
@@ -107,6 +107,11 @@ def total(weights: Tensor) -> Tensor:
     return weights.sum(dim=1, keepdim=True)
 
 
+def alone(scores: Tensor) -> Tensor:
+    """1 at the highest score of each row, else 0."""
+    return F.one_hot(scores.argmax(dim=1), scores.shape[1]).to(scores)
+
+
 def clip(weights: Tensor, mixing: Tensor) -> Tensor:
     """The weights back in [0, total] and, by rows, with the sums of ``mixing``; a row of zeros chooses its argmax.
 
@@ -114,6 +119,6 @@ def clip(weights: Tensor, mixing: Tensor) -> Tensor:
     """
     edges = total(mixing)
     kept = torch.minimum(weights.clamp_min(0), edges).where(mixing > 0, 0.0)
-    alone = torch.zeros_like(kept).scatter(1, weights.where(mixing > 0, -torch.inf).argmax(dim=1, keepdim=True), 1.0)
+    highest = alone(weights.where(mixing > 0, -torch.inf))
     sums = kept.sum(dim=1, keepdim=True)
-    return torch.where(sums > 0, kept / sums.clamp_min(torch.finfo(kept.dtype).tiny), alone) * edges
+    return torch.where(sums > 0, kept / sums.clamp_min(torch.finfo(kept.dtype).tiny), highest) * edges

@@ -92,18 +92,18 @@ class Projection:
         images: int | None,
         epochs: int,
     ) -> None:
-        self.settings = plain(settings)
+        self.settings = tuning_settings(settings)
         self.run, self.supernet, self.halves, self.device = run, supernet, halves, device
         self.judges = whole_batches(halves.valid, settings.batch, images)
         self.learner = Learner(supernet, self.settings, device)
         self.step = Step(self.learner, *halves.streams(settings))
         decisions, steps = rounds(supernet.space, settings.seed), self.step.train.steps
         self.plan = Plan(decisions, len(self.judges), epochs, steps)
-        self.seconds = self.measured()
+        self.seconds = self.estimate()
         self.choices = Choices(supernet.relax, supernet.space, device)
         supernet.relax = self.choices
 
-    def measured(self) -> float:
+    def estimate(self) -> float:
         """Seconds that all rounds take, by one measured batch and one measured step."""
         batch, plan = self.settings.batch, self.plan
         step = measure(rehearsal(self.step, self.halves.dataset, self.device), batch, self.device)
@@ -186,7 +186,7 @@ class Projection:
         )
 
 
-def plain(settings: SearchSettings) -> SearchSettings:
+def tuning_settings(settings: SearchSettings) -> SearchSettings:
     """First-order search under the same relaxation: what else a method adds has no say in the choice."""
     usual = SearchSettings()
     parts = ("perturb", "regularize", "freeze", "skip", "sharpness", "order", "levels")

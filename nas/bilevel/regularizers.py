@@ -29,7 +29,11 @@ def zero_one(supernet: Supernet) -> Tensor:
 
 def entropy(supernet: Supernet) -> Tensor:
     """Mean entropy of an edge's weights in nats: least where each edge has chosen."""
-    weights = torch.cat([*supernet.strengths().values()])
+    return mean_entropy(torch.cat([*supernet.strengths().values()]))
+
+
+def mean_entropy(weights: Tensor) -> Tensor:
+    """Of mixing weights (edges, operations), in nats, mean over the edges."""
     logs = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()  # a masked operation's weight is 0, without slope
     return -(weights * logs).sum(dim=-1).mean()
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from nas.bilevel.gradients import Learner
 from nas.rng import generator
+from nas.run.folder import Run
+from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings, numbers
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
@@ -58,11 +60,16 @@ AlphasOf = Callable[[int], Alphas]
 """Those at the end of an epoch."""
 
 
-def space_of(space: CellSpace, plan: Sequence[Stage], stage: Stage, alphas_of: AlphasOf) -> CellSpace:
+def alphas_of(run: Run) -> AlphasOf:
+    """Those that a search's run has logged."""
+    return lambda epoch: run.log(SearchEpoch)[epoch].alphas
+
+
+def space_of_stage(space: CellSpace, plan: Sequence[Stage], stage: Stage, alphas: AlphasOf) -> CellSpace:
     """The space of a stage: of what the last epoch of each stage before left, the strongest operations of each edge."""
     for each in plan[1 : stage.number + 1]:
         assert each.keep is not None
-        space = restrict(space, alphas_of(each.first - 1), each.keep)
+        space = restrict(space, alphas(each.first - 1), each.keep)
     return space
 
 
@@ -89,20 +96,20 @@ def carry(old: Learner, new: Learner, stage: Stage) -> None:
     Which ones is drawn (Net2Wider without its rescaling, as DrNAS does: batch norms follow).
     """
     widen = Widening(generator(stage.settings.seed, "init", stage.number))
-    before = {plain(name): value for name, value in old.supernet.state_dict().items()}
+    before = {whole_name(name): value for name, value in old.supernet.state_dict().items()}
     for name, value in new.supernet.state_dict().items():
-        value.copy_(widen(before[plain(name)], value.shape))
-    own = {plain(name): parameter for name, parameter in old.supernet.named_parameters()}
+        value.copy_(widen(before[whole_name(name)], value.shape))
+    own = {whole_name(name): parameter for name, parameter in old.supernet.named_parameters()}
     for name, parameter in new.supernet.named_parameters():
         for optimizer, previous in (
             (new.weight_optimizer, old.weight_optimizer),
             (new.alpha_optimizer, old.alpha_optimizer),
         ):
-            for key, value in previous.state.get(own[plain(name)], {}).items():
+            for key, value in previous.state.get(own[whole_name(name)], {}).items():
                 optimizer.state[parameter][key] = widen(value, parameter.shape if value.dim() else value.shape)
 
 
-def plain(name: str) -> str:
+def whole_name(name: str) -> str:
     """A parameter's name, whether or not operations see only a part of the channels."""
     return name.replace(".inner.", ".")
 

@@ -116,9 +116,14 @@ class Genotype:
         return {"normal": self.normal} if self.reduce is None else {"normal": self.normal, "reduce": self.reduce}
 
     @property
+    def edge_operations(self) -> list[str]:
+        """The operation of every edge."""
+        return [name for cell in self.cells.values() for pairs in cell.nodes for name, _ in pairs]
+
+    @property
     def operations(self) -> list[str]:
         """The names of all operations used, sorted."""
-        return sorted({name for cell in self.cells.values() for pairs in cell.nodes for name, _ in pairs})
+        return sorted(set(self.edge_operations))
 
     @property
     def digest(self) -> str:

@@ -22,7 +22,7 @@ def recomputed(cell: nn.Module, *inputs: Any) -> Tensor:
         *inputs,
         use_reentrant=False,
         preserve_rng_state=False,
-        context_fn=lambda: (nullcontext(), still(cell)),
+        context_fn=lambda: (nullcontext(), again(cell)),
     )
     return output
 
@@ -41,19 +41,31 @@ def noise_rewinder(network: nn.Module) -> Callable[[], None]:
 
 @contextmanager
 def still(cell: nn.Module) -> Iterator[None]:
-    """The batch norms work as in training, but their running statistics do not move; noise is drawn once more."""
+    """The batch norms work as in training, but their running statistics do not move, and noise stays where it is."""
     norms = [module for module in cell.modules() if isinstance(module, nn.BatchNorm2d)]
-    places = [module.place for module in cell.modules() if isinstance(module, Noise)]
     momenta = [norm.momentum for norm in norms]
-    counters = [*(norm.get_buffer("num_batches_tracked") for norm in norms), *places]
+    counters, rewind = [norm.get_buffer("num_batches_tracked") for norm in norms], noise_rewinder(cell)
     counts = torch._foreach_add(counters, 0)
     for norm in norms:
         norm.momentum = 0.0
-    for place in places:
-        place.sub_(1)
     try:
         yield
     finally:
         torch._foreach_copy_(counters, counts)
+        rewind()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+@contextmanager
+def again(cell: nn.Module) -> Iterator[None]:
+    """As :func:`still`, and noise is what the cell's last pass drew."""
+    rewind = noise_rewinder(cell)
+    for module in cell.modules():
+        if isinstance(module, Noise):
+            module.place.sub_(1)
+    try:
+        with still(cell):
+            yield
+    finally:
+        rewind()

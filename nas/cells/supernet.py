@@ -89,7 +89,6 @@ class Supernet(nn.Module):
         edge_weights: learn also one number an edge, the betas, (edges,) per cell kind: edge normalisation (Xu et al.,
             PC-DARTS, ICLR 2020, §3.3).
         recompute: as of :class:`CellNetwork`.
-        relax: what makes mixing weights of alphas; None: :class:`Softmax`.
         skip: whether each edge has a skip connection beside its mixture, weighed by :attr:`skip` (Chu et al., DARTS-,
             ICLR 2021, Eq. 4); it is no part of any cell that is derived.
     """
@@ -104,11 +103,10 @@ class Supernet(nn.Module):
         fan_out: FanOut = MixedFanOut,
         edge_weights: bool = False,
         recompute: bool = False,
-        relax: Softmax | None = None,
         skip: bool = False,
     ) -> None:
         super().__init__()
-        self.space, self.relax = space, relax or Softmax()
+        self.space, self.relax = space, Softmax()
         self.skip = 1.0 if skip else None
         candidates = space.with_operation("auxiliary_skip") if skip else space
         skeleton = SKELETONS[space.skeleton]
@@ -150,13 +148,13 @@ class Supernet(nn.Module):
 
     def mixing(self) -> dict[str, Any]:
         """What the fan-outs of each cell kind weigh with now: the relaxed alphas."""
-        return self.weighted({kind: self.relax(kind, self.scores(kind)) for kind in self.alphas})
+        return self.with_betas({kind: self.relax(kind, self.scores(kind)) for kind in self.alphas})
 
     def strengths(self) -> dict[str, Tensor]:
         """The mixing weights free of noise."""
-        return self.weighted({kind: self.relax.strengths(self.scores(kind)) for kind in self.alphas})
+        return self.with_betas({kind: self.relax.strengths(self.scores(kind)) for kind in self.alphas})
 
-    def weighted(self, mixing: dict[str, Any]) -> dict[str, Any]:
+    def with_betas(self, mixing: dict[str, Any]) -> dict[str, Any]:
         """The mixing weights times the softmax of the betas over a node's edges, if there are betas."""
         reads = [node + self.space.inputs for node in range(self.space.nodes)]
         for kind, beta in self.betas.items():

@@ -16,25 +16,23 @@ from nas.bilevel.derivation import EdgeCosts, check_limits, frontier, log_streng
 from nas.bilevel.halves import Halves
 from nas.bilevel.projection import Projection, batch_accuracy, whole_batches
 from nas.bilevel.selection import SELECTIONS, Basis
-from nas.bilevel.stages import space_of as stage_space
-from nas.bilevel.stages import stage_at, stages
+from nas.bilevel.stages import alphas_of, space_of_stage, stage_at, stages
 from nas.cells.assembly import one_hot
 from nas.cells.draw import draw
-from nas.cells.genotype import Genotype, from_document
+from nas.cells.genotype import Genotype
 from nas.cells.supernet import Supernet
 from nas.commands.begin import check_data, label
 from nas.commands.edge_costs import edge_costs
-from nas.commands.found_cell import cost_of_cell, write_cell
+from nas.commands.found_cell import cost_of_cell, read_genotype, write_cell
 from nas.data.dataset import Dataset
 from nas.errors import UsageError, nearest
 from nas.execution import Execution
-from nas.files import read_json
 from nas.macro.networks import usual_stem
 from nas.reports.curve import Mark, write_curve
 from nas.run import names
 from nas.run.environment import hardware
 from nas.run.folder import Run, create, runs_root
-from nas.run.log import ProjectionRound, SearchEpoch
+from nas.run.log import ProjectionRound
 from nas.run.results import Derivation, DeriveResult
 from nas.run.spec import DeriveSpec, SearchSpec, Size
 from nas.settings import BUDGET_ALONE, NO_LIMIT, DeriveSettings, SearchSettings
@@ -78,9 +76,9 @@ def derive(
     plan = stages(spec.settings)
     stage = stage_at(plan, state["epoch"] + (state["done"] > 0))
     whole = space_of(source, spec.settings)
-    left = stage_space(whole, plan, stage, lambda epoch: source.log(SearchEpoch)[epoch].alphas)
+    left = space_of_stage(whole, plan, stage, alphas_of(source))
     own = DeriveSpec(
-        settings=completed(settings, spec.settings),
+        settings=resolve_derive(settings, spec.settings),
         execution=execution.resolved(),
         ops=spec.ops,
         search=stage.settings,
@@ -110,7 +108,7 @@ def spec_of(source: Run) -> SearchSpec:
     return spec
 
 
-def completed(settings: DeriveSettings, search: SearchSettings) -> DeriveSettings:
+def resolve_derive(settings: DeriveSettings, search: SearchSettings) -> DeriveSettings:
     """The settings, where they are empty the search's.
 
     Raises:
@@ -167,7 +165,7 @@ def select(run: Run, spec: SearchSpec, supernet: Supernet, execution: Execution)
 
     def project() -> Genotype:
         own = DeriveSpec(
-            settings=completed(DeriveSettings(), settings),
+            settings=resolve_derive(DeriveSettings(), settings),
             execution=spec.execution,
             ops=spec.ops,
             search=stages(settings)[-1].settings,
@@ -178,7 +176,7 @@ def select(run: Run, spec: SearchSpec, supernet: Supernet, execution: Execution)
         child = run.child("perturbation", own)
         fill(child, space, supernet.space, supernet.state_dict())
         continue_deriving(child, execution)
-        return read_genotype(child.path / names.GENOTYPE)
+        return read_genotype(child)
 
     costs = partial(costs_of, space, spec.final, check_data(settings, execution))
     strengths = strengths_of(supernet)
@@ -268,7 +266,6 @@ def row(
     draw(genotype, run.path / f"cells-{name}.svg", "svg")
     cost = cost_of_cell(genotype, spec.final, dataset)
     chosen, plain = one_hot(basis.space, genotype), one_hot(basis.space, SELECTIONS["strongest"](basis))
-    operations = [operation for cell in genotype.cells.values() for pairs in cell.nodes for operation, _ in pairs]
     tuned = run.log(ProjectionRound)[-1].valid_accuracy if name == "perturbation" else None
     return Derivation(
         select=name,
@@ -276,7 +273,7 @@ def row(
         changed=sum(int((plain[kind] > chosen[kind]).sum()) for kind in plain),
         params=cost.params,
         madds=cost.madds,
-        skips=operations.count("skip_connect"),
+        skips=genotype.edge_operations.count("skip_connect"),
         log_strength=log_strength(basis.space, basis.strengths, genotype),
         valid_accuracy=accuracy(chosen),
         tuned_accuracy=tuned,
@@ -293,8 +290,3 @@ def write_frontier(run: Run, basis: Basis, cells: tuple[Derivation, ...]) -> Non
         Mark(cell.select, cell.log_strength, cell.madds) for cell in cells if cell.select in ("strongest", "budget")
     ]
     write_curve(points, marks, basis.limits.madds, run.path / names.CURVE_TABLE, run.path / names.CURVE)
-
-
-def read_genotype(path: Path) -> Genotype:
-    """The genotype of a run."""
-    return from_document(read_json(path), str(path))

@@ -3,9 +3,10 @@
 from nas.amounts import Cost
 from nas.architecture import Architecture, of_genotype
 from nas.cells.draw import draw
-from nas.cells.genotype import Genotype
+from nas.cells.genotype import Genotype, read
 from nas.costs.count import count
 from nas.data.dataset import Dataset
+from nas.files import read_text
 from nas.macro.networks import usual_stem
 from nas.run import names
 from nas.run.folder import Run
@@ -31,9 +32,18 @@ def cost_of_cell(genotype: Genotype, final: Size, dataset: Dataset) -> Cost:
     return Cost(cost.madds, cost.params)
 
 
-def write_cell(run: Run, genotype: Genotype, final: Size, dataset: Dataset) -> Cost:
-    """What the cell's network costs; genotype.json, cells.svg and architecture.json are written."""
+def write_cell(run: Run, genotype: Genotype, final: Size, dataset: Dataset) -> None:
+    """Writes genotype.json, cells.svg and architecture.json."""
     run.write(names.GENOTYPE, genotype.document())
     run.write(names.ARCHITECTURE, network_of_cell(genotype, final, dataset).document())
     draw(genotype, run.path / names.PICTURE, "svg")
-    return cost_of_cell(genotype, final, dataset)
+
+
+def read_genotype(run: Run) -> Genotype:
+    """The genotype that a run has written.
+
+    Raises:
+        UsageError: it has none, or it is damaged.
+    """
+    path = run.path / names.GENOTYPE
+    return read(read_text(path), str(path))

@@ -12,8 +12,8 @@ from nas.bilevel.loop import search as search_cell
 from nas.bilevel.stages import stages
 from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import advice, child_spec, continue_all, make_child
-from nas.commands.deriving import costs_of, read_genotype, select, space_of
-from nas.commands.found_cell import write_cell
+from nas.commands.deriving import costs_of, select, space_of
+from nas.commands.found_cell import cost_of_cell, read_genotype, write_cell
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.reports import tensorboard as board
@@ -110,7 +110,8 @@ def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
         genotype = select(run, spec, supernet, execution)
     except UsageError as error:
         raise UsageError(f"{error}; for another cell: nas derive {run.path} --select strongest") from None
-    cost = write_cell(run, genotype, spec.final, dataset)
+    write_cell(run, genotype, spec.final, dataset)
+    cost = cost_of_cell(genotype, spec.final, dataset)
     log = run.log(SearchEpoch)
     result = SearchResult(
         valid_accuracy=log[-1].valid_accuracy,
@@ -136,8 +137,7 @@ def search_seeds(run: Run, spec: SearchSpec, execution: Execution) -> None:
     ranking = [rank(run, child, seed, execution) for child, seed in zip(children, seeds, strict=True)]
     ranking.sort(key=lambda entry: -entry.valid_accuracy)
     best = f"s{ranking[0].seed}"
-    genotype = read_genotype(run.path / best / names.GENOTYPE)
-    write_cell(run, genotype, spec.final, check_data(spec.settings, execution))
+    write_cell(run, read_genotype(Run(run.path / best)), spec.final, check_data(spec.settings, execution))
     run.write(names.RESULT, SearchRanking(ranking=tuple(ranking), best=best, space=spec.settings.space))
 
 

@@ -57,8 +57,9 @@ class MergedFanOut(MixedFanOut):
         super().__init__(space, kind, state, channels)
         self.backends = backends
         self.groups: dict[tuple[int, ...], list[Operation]] = {}
+        edges = {node: self.operations(node) for node in self.rows}
         for index, name in enumerate(space.ops):
-            modules = {node: self.operations(node)[index] for node in self.rows if index in self.operations(node)}
+            modules = {node: operations[index] for node, operations in edges.items() if index in operations}
             if not modules:
                 continue
             operation = Operation(index, tuple(modules.values()), merge_terms(list(modules.values())))

@@ -5,7 +5,7 @@ import torch
 
 from nas.bilevel.build import build_supernet
 from nas.bilevel.gradients import Batch, Learner
-from nas.bilevel.stages import carry, plain, restrict, space_of, stage_at, stages
+from nas.bilevel.stages import carry, restrict, space_of_stage, stage_at, stages, whole_name
 from nas.cells.supernet import Supernet
 from nas.moment import Moment
 from nas.settings import SearchSettings, resolve_search
@@ -46,13 +46,13 @@ def test_the_space_of_each_stage_comes_from_the_log() -> None:
     rows = {
         epoch: {kind: [[float(epoch == 1), 0.5, 0.25, 2.0]] * 5 for kind in ("normal", "reduce")} for epoch in (1, 3)
     }
-    assert space_of(SPACE, plan, plan[0], rows.__getitem__) == SPACE
-    assert space_of(SPACE, plan, plan[1], rows.__getitem__).choices["normal"][0] == (
+    assert space_of_stage(SPACE, plan, plan[0], rows.__getitem__) == SPACE
+    assert space_of_stage(SPACE, plan, plan[1], rows.__getitem__).choices["normal"][0] == (
         "none",
         "avg_pool_3x3",
         "sep_conv_3x3",
     )
-    assert space_of(SPACE, plan, plan[2], rows.__getitem__).choices["normal"][0] == ("sep_conv_3x3",)
+    assert space_of_stage(SPACE, plan, plan[2], rows.__getitem__).choices["normal"][0] == ("sep_conv_3x3",)
 
 
 def learner_of(partial: int, space: CellSpace, seed: int) -> Learner:
@@ -61,7 +61,7 @@ def learner_of(partial: int, space: CellSpace, seed: int) -> Learner:
 
 
 def parameters(supernet: Supernet) -> dict[str, torch.nn.Parameter]:
-    return {plain(name): parameter for name, parameter in supernet.named_parameters()}
+    return {whole_name(name): parameter for name, parameter in supernet.named_parameters()}
 
 
 @pytest.mark.parametrize(("before", "after"), [(4, 2), (2, 1), (1, 1)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas.cells.genotype import read
-from nas.commands.deriving import completed
+from nas.commands.deriving import resolve_derive
 from nas.commands.targets import architecture_of
 from nas.costs.count import count
 from nas.run.folder import Run, find
@@ -112,7 +112,7 @@ def test_a_search_selects_by_perturbation(nas: Nas, tmp_path: Path) -> None:
     (cell,) = Run(inside).result(DeriveResult).cells
     assert cell.select == "perturbation" and cell.tuned_accuracy is not None
     assert cell.madds == run.result(SearchResult).madds
-    own = completed(DeriveSettings(), run.spec(SearchSpec).settings)
+    own = resolve_derive(DeriveSettings(), run.spec(SearchSpec).settings)
     assert own.selections == ["perturbation"], "the search's own selection is the usual one"
 
 
