@@ -15,7 +15,6 @@ from nas.bilevel.derivation import EdgeCosts
 from nas.bilevel.epoch import end_epoch
 from nas.bilevel.gradients import Learner
 from nas.bilevel.halves import Halves
-from nas.bilevel.recorded import Recorded
 from nas.bilevel.stages import AlphasOf, Stage, alphas_of, carry, space_of_stage, stage_at, stages
 from nas.cells.supernet import Supernet
 from nas.data.batches import Stream
@@ -30,6 +29,7 @@ from nas.space import CellSpace
 from nas.train.checkpoint import entries
 from nas.train.evaluate import correct, evaluate
 from nas.train.preflight import Estimate, announce, measure
+from nas.train.recorded import Recorded
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful, Watch
 

@@ -12,12 +12,12 @@ from nas import space as spaces
 from nas.bilevel.build import ENGINES
 from nas.bilevel.gradients import Learner
 from nas.bilevel.loop import Step
-from nas.bilevel.recorded import restore
 from nas.cells.supernet import Supernet
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Split
 from nas.moment import Moment
 from nas.settings import SearchSettings
+from nas.train.recorded import restore
 
 
 def step_on(device: str, engine: str = "merged", *, cutout: bool = True) -> Step:
