@@ -20,6 +20,7 @@ class Execution:
         cluster: Ray cluster that does the work: "local", an address, or empty: this process.
         workers: how many share each training on the cluster; None: one, or as the run was begun.
         storage: URL of an object store that keeps the trainings of a cluster; empty: the run folder is shared.
+        backend: what the merged engine computes with: "auto", "library", "native" or "triton".
     """
 
     device: str = ""
@@ -28,6 +29,7 @@ class Execution:
     cluster: str = ""
     workers: int | None = None
     storage: str = ""
+    backend: str = "auto"
 
     def start(self) -> str:
         """Sets the threads and returns the device.
@@ -71,6 +73,7 @@ class Execution:
             data_root=self.data_root or begun.data_root,
             workers=self.workers or begun.workers,
             storage=begun.storage,
+            backend=self.backend if self.backend != "auto" else begun.backend,
         )
 
 

@@ -8,7 +8,7 @@ from nas.bilevel.relaxation import RELAXATIONS
 from nas.cells.partial import PartialFanOut
 from nas.cells.sampled import SampledFanOut
 from nas.cells.supernet import FanOut, MixedFanOut, Supernet
-from nas.engine.merged import MergedFanOut
+from nas.engine.merged import BACKENDS, MergedFanOut
 from nas.rng import generator
 from nas.settings import SearchSettings
 from nas.space import CellSpace
@@ -17,9 +17,11 @@ ENGINES: dict[str, FanOut] = {"merged": MergedFanOut, "reference": MixedFanOut}
 """Two ways to compute the same supernet from the same parameters: a checkpoint of one loads into the other."""
 
 
-def build_supernet(settings: SearchSettings, space: CellSpace, classes: int) -> Supernet:
-    """A supernet with the weights and alphas that belong to the seed."""
+def build_supernet(settings: SearchSettings, space: CellSpace, classes: int, backend: str = "auto") -> Supernet:
+    """A supernet with the weights and alphas that belong to the seed; the merged engine's is of that back end."""
     fan_out = SampledFanOut if settings.relaxation == "path" else ENGINES[settings.engine]
+    if fan_out is MergedFanOut:
+        fan_out = partial(MergedFanOut, backends=BACKENDS[backend])
     if settings.partial > 1:
         fan_out = partial(PartialFanOut, fan_out, settings.partial)
     with torch.random.fork_rng():

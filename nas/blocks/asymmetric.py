@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nas.blocks.inverted_residual import InvertedResidual
 from nas.blocks.layers import Activation, Norm, check_at_least_one, conv_bn
-from nas.blocks.segment import ACTIVATIONS, Piece, leaves, segments_of, step_of
+from nas.blocks.segment import ACTIVATIONS, ModuleStep, Piece, leaves, segments_of
 from nas.blocks.squeeze_excite import Squeeze
 
 
@@ -35,7 +35,7 @@ class Reuse(nn.Module):
         segments = segments_of(*layers)
         if segments is None or type(activation) not in ACTIVATIONS:
             return None
-        return (*segments, step_of(type(activation)()), self.surround)
+        return (*segments, ModuleStep(type(activation)()), self.surround)
 
 
 def reused(c_in: int, expanded: int, rate: Fraction, pruned: bool) -> tuple[int, int, int]:

@@ -68,7 +68,7 @@ def terms_of(operation: nn.Module) -> list[Term] | None:
 def pool_terms(pool: nn.Module, *layers: nn.Module) -> list[Term] | None:
     """Those of a pooling followed by nothing or a batch norm; None: by something else."""
     norms = tuple(Segment(None, (), layer) for layer in layers if type(layer) is nn.BatchNorm2d)
-    return [Term((step_of(pool), *norms))] if len(norms) == len(layers) < 2 else None
+    return [Term((ModuleStep(pool), *norms))] if len(norms) == len(layers) < 2 else None
 
 
 def pieces_of(first: nn.Module, *modules: nn.Module) -> tuple[Piece, ...] | None:
@@ -113,14 +113,15 @@ def leaves(*modules: nn.Module) -> list[nn.Module]:
     return layers
 
 
-def step_of(module: nn.Module) -> Step:
+@dataclass(frozen=True)
+class ModuleStep:
     """A module without parameters as a step, which does not look at the state."""
 
-    def step(x: Tensor, state: Tensor) -> Tensor:
-        y: Tensor = module(x)
-        return y
+    module: nn.Module
 
-    return step
+    def __call__(self, x: Tensor, state: Tensor) -> Tensor:
+        y: Tensor = self.module(x)
+        return y
 
 
 def shortcut_terms(channels: int, of: int) -> list[Term]:

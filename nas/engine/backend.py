@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from nas.blocks.segment import Step
-from nas.engine.segments import MergedSegment, Statistics
+from nas.engine.segments import MergedSegment, MergedTerm, Statistics
 
 Chain = Sequence[MergedSegment]
 Contribution = tuple[int, Tensor]
@@ -42,6 +43,16 @@ class Backend(ABC):
     def supports(chain: Chain, state: Tensor) -> bool:
         """Whether it can compute these segments on such maps."""
 
+    def common(self, term: MergedTerm, row: Tensor) -> Summand:
+        """The map of a term without convolutions, before its batch norm if it has one."""
+        x, statistics = self.state, None
+        for stage in term.stages:
+            for step in stage.steps:
+                x = step(x, self.state)
+            for segment in stage.chain:
+                statistics = segment.norm.statistics(x)
+        return Summand(embed(x, term.zeros), statistics, row)
+
     @abstractmethod
     def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
         """The chain's results times their weights, outside of the sum: (N, C', H', W') an edge."""
@@ -68,3 +79,8 @@ class Backend(ABC):
     def states(self) -> Sequence[Tensor]:
         """The state, once for every edge."""
         return [self.state] * self.edges
+
+
+def embed(x: Tensor, zeros: tuple[int, int]) -> Tensor:
+    """The map between channels of zeros."""
+    return F.pad(x.permute(0, 2, 3, 1), zeros).permute(0, 3, 1, 2) if any(zeros) else x

@@ -13,20 +13,26 @@ from functools import cache
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.cells.supernet import MixedFanOut
-from nas.engine.backend import Backend, Contribution, Summand
+from nas.engine.backend import Backend, Contribution, Summand, embed
 from nas.engine.library.backend import Library
 from nas.engine.native.backend import Native
 from nas.engine.segments import MergedTerm, merge_terms
+from nas.engine.tables import table
+from nas.engine.triton.backend import Triton
 from nas.space import CellSpace
 
 log = logging.getLogger(__name__)
 
-BACKENDS: tuple[type[Backend], ...] = (Native, Library)
-"""In the order of preference; the last one can run everything."""
+BACKENDS: dict[str, tuple[type[Backend], ...]] = {
+    "auto": (Triton, Native, Library),
+    "library": (Library,),
+    "native": (Native, Library),
+    "triton": (Triton, Library),
+}
+"""What ``--backend`` may name: back ends in the order of preference; the last one can run everything."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class MergedFanOut(MixedFanOut):
 
     Args:
         space, kind, state, channels: as of MixedFanOut.
-        backends: what may compute it, as :data:`BACKENDS`.
+        backends: what may compute it, as in :data:`BACKENDS`.
     """
 
     def __init__(
@@ -52,7 +58,7 @@ class MergedFanOut(MixedFanOut):
         kind: str,
         state: int,
         channels: int,
-        backends: Sequence[type[Backend]] = BACKENDS,
+        backends: Sequence[type[Backend]] = BACKENDS["auto"],
     ) -> None:
         super().__init__(space, kind, state, channels)
         self.backends = backends
@@ -75,7 +81,7 @@ class MergedFanOut(MixedFanOut):
         state = state.contiguous(memory_format=torch.channels_last)
         parts: list[Contribution] = []
         for nodes, operations in self.groups.items():
-            rows = torch.stack([weights[self.rows[node]] for node in nodes]).T
+            rows = weights.index_select(0, table([self.rows[node] for node in nodes], weights)).T
             parts += [(nodes[edge], part) for edge, part in self.contributions(operations, state, rows)]
         return parts
 
@@ -85,13 +91,14 @@ class MergedFanOut(MixedFanOut):
         common: list[Summand] = []
         contributions: list[Contribution] = []
         each = rows.unbind()
+        shared = next(total for total in sums if total.supports((), state))
         for operation in operations:
             row = each[operation.index]
             if operation.terms is None:
                 contributions += [(edge, row[edge] * module(state)) for edge, module in enumerate(operation.modules)]
             for term in operation.terms or ():
                 if term.common:
-                    common = add_common(common, common_map(term, row, state))
+                    common = add_common(common, shared.common(term, row))
                 else:
                     contributions += enumerate(add(term, row, sums))
         return contributions + totals(sums, common)
@@ -115,27 +122,11 @@ def add(term: MergedTerm, row: Tensor, sums: Sequence[Backend]) -> Sequence[Tens
     return [embed(x, term.zeros) for x in total.maps(chain, row, starts)]
 
 
-def common_map(term: MergedTerm, row: Tensor, state: Tensor) -> Summand:
-    """The map of a term without convolutions, before its batch norm if it has one."""
-    x, statistics = state, None
-    for stage in term.stages:
-        for step in stage.steps:
-            x = step(x, state)
-        for segment in stage.chain:
-            statistics = segment.norm.statistics(x)
-    return Summand(embed(x, term.zeros), statistics, row)
-
-
 def add_common(summands: list[Summand], new: Summand) -> list[Summand]:
     """The summands and one more; a map that is there already gets the weights of both."""
     if all(each.map is not new.map for each in summands):
         return [*summands, new]
     return [each._replace(row=each.row + new.row) if each.map is new.map else each for each in summands]
-
-
-def embed(x: Tensor, zeros: tuple[int, int]) -> Tensor:
-    """The map between channels of zeros."""
-    return F.pad(x.permute(0, 2, 3, 1), zeros).permute(0, 3, 1, 2) if any(zeros) else x
 
 
 def totals(sums: Sequence[Backend], common: Sequence[Summand]) -> list[Contribution]:

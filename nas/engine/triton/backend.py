@@ -1,0 +1,126 @@
+"""The merged engine on Triton kernels, on a GPU: those beside this file, which come with torch where Triton does."""
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+
+from nas.blocks.segment import ModuleStep
+from nas.engine.backend import Backend, Chain, Contribution, Summand
+from nas.engine.segments import MergedSegment, MergedTerm, Statistics
+
+MOST = 2**31 - 1
+"""Elements of a map that a kernel can count."""
+
+
+class Triton(Backend):
+    """The back end of Triton kernels; all chains that start from the state are one function, with their sum."""
+
+    def __init__(self, state: Tensor, edges: int) -> None:
+        super().__init__(state, edges)
+        self.chains: list[tuple[Chain, Tensor]] = []
+        self.pools: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+
+    @staticmethod
+    def supports(chain: Chain, state: Tensor) -> bool:
+        fits = state.dtype in (torch.float32, torch.bfloat16, torch.float16) and state.numel() < MOST
+        return fits and available(state.device.type) and all(map(computable, chain))
+
+    def common(self, term: MergedTerm, row: Tensor) -> Summand:
+        """As of :class:`Backend`; 3×3 poolings are computed together, once a state."""
+        pool = pool_of(term)
+        if pool is None:
+            return super().common(term, row)
+        from nas.engine.triton.functions import PoolFunction, norm_statistics, running
+        from nas.engine.triton.launch import block, tile
+
+        stride = int(pool.stride if isinstance(pool.stride, int) else pool.stride[0])
+        if stride not in self.pools:
+            self.pools[stride] = PoolFunction.apply(self.state, stride)
+        *maps, sums = self.pools[stride]
+        which = int(isinstance(pool, nn.AvgPool2d))
+        segment = next((segment for stage in term.stages for segment in stage.chain), None)
+        if segment is None:
+            return Summand(maps[which], None, row)
+        norm, channels = segment.norm, self.state.shape[1]
+        rows = [(which, *addresses) for addresses in running(norm)]
+        size, values = tile(block(channels)), maps[which].numel() // channels
+        every = norm_statistics(norm, rows, sums, 2 * channels, values, size, channels)
+        own = slice(which * channels, (which + 1) * channels)
+        mean, var, invstd = (each[own] for each in every)
+        return Summand(maps[which], Statistics(mean, var, invstd, norm.modules[0].eps, norm.modules[0].training), row)
+
+    def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+        state = self.state if starts is None else torch.cat(list(starts))
+        return add_up(self.edges, [chain], state, [row], [], apart=starts is not None)
+
+    def add(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+        if starts is not None:
+            return self.maps(chain, row, starts)
+        self.chains.append((chain, row))
+        return ()
+
+    @property
+    def empty(self) -> bool:
+        return not self.chains
+
+    def contributions(self, common: Sequence[Summand]) -> list[Contribution]:
+        if not self.chains:
+            return []
+        chains = [chain for chain, _ in self.chains]
+        rows = [*(row for _, row in self.chains), *(each.row for each in common)]
+        return list(enumerate(add_up(self.edges, chains, self.state, rows, common)))
+
+
+def add_up(
+    edges: int,
+    chains: Sequence[Chain],
+    state: Tensor,
+    rows: Sequence[Tensor],
+    common: Sequence[Summand],
+    *,
+    apart: bool = False,
+) -> Sequence[Tensor]:
+    """The sum of chains and common maps, one map (N, C, H, W) an edge.
+
+    Args:
+        state: (N, C, H, W), or (edges · N, C, H, W) of an edge each, if they are ``apart``.
+        rows: the weights of the chains and common maps, (edges,) each.
+    """
+    from nas.engine.triton.functions import Plan, SumFunction
+    from nas.engine.triton.groups import groups_of
+
+    groups = groups_of(chains)
+    own = next((index for index, each in enumerate(common) if each.map is state), None)
+    plan = Plan(edges, groups, len(chains), [each.statistics for each in common], own, apart)
+    weights = [weight for group in groups for weight in group.weights]
+    maps = [each.map for each in common]
+    total: Sequence[Tensor] = SumFunction.apply(plan, state, torch.stack(list(rows)).float(), *maps, *weights)
+    return total
+
+
+def available(device: str) -> bool:
+    """Whether there is Triton for such a device; on a CPU that is its interpreter, where it is asked for."""
+    return find_spec("triton") is not None and (device == "cuda" or os.environ.get("TRITON_INTERPRET") == "1")
+
+
+def computable(segment: MergedSegment) -> bool:
+    """Whether it is a depthwise and a pointwise convolution, one of them, or two pointwise side by side."""
+    parts = [segment.convolutions[0], segment.odd] if segment.odd else []
+    halves = len({each.modules[0].out_channels for each in parts if each}) == 1
+    weight = segment.convolutions[0].modules[0].weight if segment.convolutions else None
+    return (segment.fusable or halves) and weight is not None and weight.dtype == torch.float32
+
+
+def pool_of(term: MergedTerm) -> nn.MaxPool2d | nn.AvgPool2d | None:
+    """The 3×3 pooling that a term is, with at most a batch norm."""
+    steps = [step for stage in term.stages for step in stage.steps]
+    pool = steps[0].module if len(steps) == 1 and isinstance(steps[0], ModuleStep) else None
+    if term.zeros != (0, 0) or not isinstance(pool, (nn.MaxPool2d, nn.AvgPool2d)):
+        return None
+    sides = [each if isinstance(each, int) else each[0] for each in (pool.kernel_size, pool.stride, pool.padding)]
+    square = all(isinstance(each, int) or len(set(each)) == 1 for each in (pool.kernel_size, pool.stride, pool.padding))
+    plain = not pool.ceil_mode and getattr(pool, "dilation", 1) == 1 and not getattr(pool, "count_include_pad", False)
+    return pool if square and plain and (sides[0], sides[2]) == (3, 1) and sides[1] in (1, 2) else None

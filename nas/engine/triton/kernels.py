@@ -1,0 +1,595 @@
+"""The Triton kernels of the merged engine: each reads and writes a map as few times as can be.
+
+Maps are (items, N, H, W, C), one item a segment of one edge; a group's items are one launch, and what differs between
+them stands in a table, a row an item. Sums are of tiles first, then of the tiles in their order: they do not depend on
+what runs when. All arithmetic is in float32; products of matrices take their factors in the maps' own type.
+"""
+
+import triton
+import triton.language as tl
+
+COLUMNS = tl.constexpr(12)
+SOURCE = tl.constexpr(0)  # item that is read
+KERNEL = tl.constexpr(1)  # taps a side, dilation and padding of the depthwise convolution
+DILATION = tl.constexpr(2)
+PADDING = tl.constexpr(3)
+TAPS = tl.constexpr(4)  # address of the depthwise weight, (IN, KERNEL, KERNEL)
+POINT = tl.constexpr(5)  # address of the pointwise weight, (OUT, IN)
+TARGET = tl.constexpr(6)  # item that is written, and its first channel
+CHANNEL = tl.constexpr(7)
+GRAD = tl.constexpr(8)  # which of the gradients' tensors, and the item in it
+GRAD_ITEM = tl.constexpr(9)
+TAPS_AT = tl.constexpr(10)  # places of the weights' gradients among those of all
+POINT_AT = tl.constexpr(11)
+
+NORM_COLUMNS = tl.constexpr(4)  # item, addresses of running mean, running variance and number of batches
+CHUNK = tl.constexpr(64)
+ALL = tl.constexpr(tl.PropagateNan.ALL)
+
+
+@triton.jit
+def entry(table, item, column):
+    return tl.load(table + item * COLUMNS + column)
+
+
+@triton.jit
+def places(p, height, width):
+    """Image, row and column of pixels that are counted through all images."""
+    within = p % (height * width)
+    return p // (height * width), within // width, within % width
+
+
+@triton.jit
+def chosen(tensors, which):
+    """The address of one of several tensors."""
+    address = tensors[0].to(tl.int64)
+    for index in tl.static_range(1, len(tensors)):
+        address = tl.where(which == index, tensors[index].to(tl.int64), address)
+    return address.to(tl.pointer_type(tensors[0].dtype.element_ty))
+
+
+@triton.jit
+def activated(v, ACTIVATION: tl.constexpr):
+    if ACTIVATION > 0:
+        v = tl.maximum(v, 0.0, propagate_nan=ALL)
+    if ACTIVATION > 1:
+        v = tl.minimum(v, 6.0, propagate_nan=ALL)
+    return v
+
+
+@triton.jit
+def affine_of_norm(mean, invstd, first, c, IN: tl.constexpr, NORM: tl.constexpr):
+    """A batch norm as scale and shift of its channels; 1 and 0 where there is none."""
+    if NORM:
+        scale = tl.load(invstd + first + c, mask=c < IN, other=1.0)
+        shift = -scale * tl.load(mean + first + c, mask=c < IN, other=0.0)
+    else:
+        scale = tl.full(c.shape, 1.0, tl.float32)
+        shift = tl.zeros(c.shape, tl.float32)
+    return scale, shift
+
+
+@triton.jit
+def read(base, at, inside, c, scale, shift, IN: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr):
+    """Pixels (P, C), normalised and activated; zeros outside, to which an activation brings −∞."""
+    mask = inside[:, None] & (c < IN)[None, :]
+    outside: tl.constexpr = float("-inf") if ACTIVATION > 0 else 0.0
+    v = tl.load(base + at[:, None] * IN + c[None, :], mask=mask, other=outside).to(tl.float32)
+    if NORM:
+        v = v * scale[None, :] + shift[None, :]
+        if ACTIVATION == 0:
+            v = tl.where(mask, v, 0.0)
+    return activated(v, ACTIVATION)
+
+
+@triton.jit
+def convolved(
+    base, start, row, column, here, height, width, kernel, dilation, taps, c, scale, shift,
+    IN: tl.constexpr, DEPTH: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
+):  # fmt: skip
+    """The depthwise convolution of what is read at pixels, (P, C); without one the pixels."""
+    if DEPTH:
+        v = tl.zeros((row.shape[0], c.shape[0]), tl.float32)
+        for i in range(kernel):
+            r = row + i * dilation
+            for j in range(kernel):
+                q = column + j * dilation
+                inside = here & (r >= 0) & (r < height) & (q >= 0) & (q < width)
+                tap = tl.load(taps + c * kernel * kernel + i * kernel + j, mask=c < IN, other=0.0)
+                v += read(base, start + r * width + q, inside, c, scale, shift, IN, NORM, ACTIVATION) * tap[None, :]
+    else:
+        inside = here & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        v = read(base, start + row * width + column, inside, c, scale, shift, IN, NORM, ACTIVATION)
+    return v
+
+
+@triton.jit
+def store_moments(sums, tile, every, at, out, here, mask, count):
+    """A tile's sums of its channels and of the squares of what differs from its own mean, (tiles, 2, every)."""
+    v = tl.where(here[:, None], out, 0.0)
+    total = tl.sum(v, 0)
+    apart = tl.where(here[:, None], v - (total / count)[None, :], 0.0)
+    tl.store(sums + tile * 2 * every + at, total, mask=mask)
+    tl.store(sums + tile * 2 * every + every + at, tl.sum(apart * apart, 0), mask=mask)
+
+
+@triton.jit
+def segment_forward(
+    x, table, mean, invstd, y, middle, sums,
+    images, height, width, out_height, out_width, stride, every,
+    IN: tl.constexpr, OUT: tl.constexpr, WIDE: tl.constexpr, BI: tl.constexpr, BO: tl.constexpr, P: tl.constexpr,
+    ACTIVATION: tl.constexpr, NORM: tl.constexpr, DEPTH: tl.constexpr, POINTWISE: tl.constexpr, KEEP: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """[Batch norm → activation →] depthwise → pointwise: y, the moments of its channels; ``middle`` if it is kept."""
+    tile, item, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    source, kernel = entry(table, item, SOURCE), entry(table, item, KERNEL).to(tl.int32)
+    dilation, padding = entry(table, item, DILATION).to(tl.int32), entry(table, item, PADDING).to(tl.int32)
+    taps = entry(table, item, TAPS).to(tl.pointer_type(tl.float32))
+    point = entry(table, item, POINT).to(tl.pointer_type(tl.float32))
+    p = tile * P + tl.arange(0, P)
+    total = images * out_height * out_width
+    here = p < total
+    image, row, column = places(p, out_height, out_width)
+    row, column, start = row * stride - padding, column * stride - padding, image * height * width
+    base = x + source * images * height * width * IN
+    dtype = y.dtype.element_ty
+    o = block * BO + tl.arange(0, BO)
+    if POINTWISE:
+        acc = tl.zeros((P, BO), tl.float32)
+        for first in range(0, IN, BI):
+            c = first + tl.arange(0, BI)
+            scale, shift = affine_of_norm(mean, invstd, source * IN, c, IN, NORM)
+            v = convolved(
+                base, start, row, column, here, height, width, kernel, dilation, taps, c, scale, shift,
+                IN, DEPTH, NORM, ACTIVATION,
+            )  # fmt: skip
+            v = v.to(dtype)
+            inner = here[:, None] & (c < IN)[None, :]
+            if KEEP:
+                tl.store(
+                    middle + item.to(tl.int64) * total * IN + p[:, None] * IN + c[None, :], v, mask=inner & (block == 0)
+                )
+            w = tl.load(point + o[None, :] * IN + c[:, None], mask=(o < OUT)[None, :] & (c < IN)[:, None], other=0.0)
+            acc = tl.dot(v, w.to(dtype), acc, input_precision=PRECISION)
+    else:
+        scale, shift = affine_of_norm(mean, invstd, source * IN, o, IN, NORM)
+        acc = convolved(
+            base, start, row, column, here, height, width, kernel, dilation, taps, o, scale, shift,
+            IN, DEPTH, NORM, ACTIVATION,
+        )  # fmt: skip
+    out = acc.to(dtype)
+    target, channel = entry(table, item, TARGET), entry(table, item, CHANNEL)
+    mask = o < OUT
+    tl.store(
+        y + target * total * WIDE + channel + p[:, None] * WIDE + o[None, :], out, mask=here[:, None] & mask[None, :]
+    )
+    count = tl.minimum(P, total - tile * P).to(tl.float32)
+    store_moments(sums, tile, every, target * WIDE + channel + o, out.to(tl.float32), here, mask, count)
+
+
+@triton.jit
+def norm_statistics(
+    sums, table, statistics, tiles, values, every, all_channels, momentum, eps,
+    WIDE: tl.constexpr, BC: tl.constexpr, P: tl.constexpr, TRAINING: tl.constexpr,
+):  # fmt: skip
+    """The items' mean, variance and 1/√(variance + ε), (3, all channels): the batch's in training, else the running."""
+    row = table + tl.program_id(0) * NORM_COLUMNS
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    mask = c < WIDE
+    running_mean = tl.load(row + 1).to(tl.pointer_type(tl.float32)) + c
+    running_var = tl.load(row + 2).to(tl.pointer_type(tl.float32)) + c
+    batches = tl.load(row + 3).to(tl.pointer_type(tl.int64))
+    at = tl.load(row) * WIDE + c
+    old_mean, old_var = tl.load(running_mean, mask=mask, other=0.0), tl.load(running_var, mask=mask, other=1.0)
+    if TRAINING:
+        t = tl.arange(0, CHUNK)
+        total = tl.zeros((BC,), tl.float32)
+        for first in range(0, tiles, CHUNK):
+            some = ((first + t) < tiles)[:, None] & mask[None, :]
+            total += tl.sum(tl.load(sums + ((first + t) * 2 * every)[:, None] + at[None, :], mask=some, other=0.0), 0)
+        middle = total / values
+        spread = tl.zeros((BC,), tl.float32)
+        for first in range(0, tiles, CHUNK):
+            some = ((first + t) < tiles)[:, None] & mask[None, :]
+            place = sums + ((first + t) * 2 * every)[:, None] + at[None, :]
+            count = tl.maximum(tl.minimum(P, values - (first + t) * P), 1).to(tl.float32)[:, None]
+            apart = tl.load(place, mask=some, other=0.0) / count - middle[None, :]
+            spread += tl.sum(
+                tl.where(some, tl.load(place + every, mask=some, other=0.0) + count * apart * apart, 0.0), 0
+            )
+        var = spread / values
+        tl.store(running_mean, old_mean + momentum * (middle - old_mean), mask=mask)
+        unbiased = var * (values / (values - 1))
+        tl.store(running_var, old_var + momentum * (unbiased - old_var), mask=mask)
+        if tl.program_id(1) == 0:
+            tl.store(batches, tl.load(batches) + 1)
+    else:
+        middle, var = old_mean, old_var
+    tl.store(statistics + at, middle, mask=mask)
+    tl.store(statistics + all_channels + at, var, mask=mask)
+    tl.store(statistics + 2 * all_channels + at, tl.rsqrt(var + eps), mask=mask)
+
+
+@triton.jit
+def pool_forward(
+    x, maximum, where, average, sums,
+    images, height, width, out_height, out_width, stride, every, maximum_at, average_at,
+    C: tl.constexpr, BC: tl.constexpr, P: tl.constexpr,
+):  # fmt: skip
+    """3×3 poolings: the maximum, by which tap it came in, the average of what is not padding; their moments."""
+    tile = tl.program_id(0)
+    p = tile * P + tl.arange(0, P)
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    total = images * out_height * out_width
+    here = p < total
+    image, row, column = places(p, out_height, out_width)
+    best = tl.full((P, BC), float("-inf"), tl.float32)
+    tap_of_best = tl.zeros((P, BC), tl.int8)
+    sum_of_all = tl.zeros((P, BC), tl.float32)
+    count = tl.zeros((P,), tl.float32)
+    for tap in range(9):
+        r, q = row * stride + tap // 3 - 1, column * stride + tap % 3 - 1
+        inside = here & (r >= 0) & (r < height) & (q >= 0) & (q < width)
+        mask = inside[:, None] & (c < C)[None, :]
+        at = (image * height * width + r * width + q)[:, None] * C + c[None, :]
+        v = tl.load(x + at, mask=mask, other=float("-inf")).to(tl.float32)
+        better = (v > best) | (v != v)
+        best = tl.where(better, v, best)
+        tap_of_best = tl.where(better, tap, tap_of_best).to(tl.int8)
+        sum_of_all += tl.where(mask, v, 0.0)
+        count += inside.to(tl.float32)
+    mask = here[:, None] & (c < C)[None, :]
+    at = p[:, None] * C + c[None, :]
+    values = tl.minimum(P, total - tile * P).to(tl.float32)
+    largest = best.to(x.dtype.element_ty)
+    tl.store(maximum + at, largest, mask=mask)
+    tl.store(where + at, tap_of_best, mask=mask)
+    store_moments(sums, tile, every, maximum_at + c, tl.where(mask, largest.to(tl.float32), 0.0), here, c < C, values)
+    mean = (sum_of_all / tl.maximum(count, 1.0)[:, None]).to(x.dtype.element_ty)
+    tl.store(average + at, mean, mask=mask)
+    store_moments(sums, tile, every, average_at + c, tl.where(mask, mean.to(tl.float32), 0.0), here, c < C, values)
+
+
+@triton.jit
+def pool_backward(
+    maximum_grad, where, average_grad, x_grad, images, height, width, out_height, out_width, stride,
+    C: tl.constexpr, BC: tl.constexpr, P: tl.constexpr, ADD: tl.constexpr,
+):  # fmt: skip
+    """What comes back through both poolings: each pixel gathers it from the windows that hold it."""
+    p = tl.program_id(0) * P + tl.arange(0, P)
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    here = p < images * height * width
+    image, row, column = places(p, height, width)
+    mask = here[:, None] & (c < C)[None, :]
+    to = x_grad + p[:, None] * C + c[None, :]
+    acc = tl.load(to, mask=mask, other=0.0).to(tl.float32) if ADD else tl.zeros((P, BC), tl.float32)
+    for tap in range(9):
+        r, q = row + 1 - tap // 3, column + 1 - tap % 3
+        inside = here & (r >= 0) & (r % stride == 0) & (r // stride < out_height)
+        inside = inside & (q >= 0) & (q % stride == 0) & (q // stride < out_width)
+        r, q = r // stride, q // stride
+        high = tl.minimum(r * stride + 2, height) - tl.maximum(r * stride - 1, 0)
+        wide = tl.minimum(q * stride + 2, width) - tl.maximum(q * stride - 1, 0)
+        window = inside[:, None] & (c < C)[None, :]
+        at = (image * out_height * out_width + r * out_width + q)[:, None] * C + c[None, :]
+        mine = tl.load(where + at, mask=window, other=-1) == tap
+        acc += tl.where(mine, tl.load(maximum_grad + at, mask=window, other=0.0).to(tl.float32), 0.0)
+        share = 1.0 / tl.maximum(high * wide, 1).to(tl.float32)
+        acc += tl.load(average_grad + at, mask=window, other=0.0).to(tl.float32) * share[:, None]
+    tl.store(to, acc.to(x_grad.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def mix_forward(
+    maps, means, invstds, rows, out, pixels, edges,
+    SHARED: tl.constexpr, NORMED: tl.constexpr, C: tl.constexpr, BC: tl.constexpr, P: tl.constexpr,
+):  # fmt: skip
+    """Σ weight · batch norm over maps, of one edge or of all; rows are (maps, edges)."""
+    edge = tl.program_id(1)
+    p = tl.program_id(0) * P + tl.arange(0, P)
+    c = tl.program_id(2) * BC + tl.arange(0, BC)
+    mask = (p < pixels)[:, None] & (c < C)[None, :]
+    at = p[:, None] * C + c[None, :]
+    own = edge.to(tl.int64)
+    acc = tl.zeros((P, BC), tl.float32)
+    for term in tl.static_range(len(maps)):
+        item = own * (1 - SHARED[term])
+        v = tl.load(maps[term] + item * pixels * C + at, mask=mask, other=0.0).to(tl.float32)
+        scale, shift = affine_of_norm(means[term], invstds[term], item * C, c, C, NORMED[term])
+        weight = tl.load(rows + term * edges + edge)
+        acc += v * (weight * scale)[None, :] + (weight * shift)[None, :]
+    tl.store(out + own * pixels * C + at, acc.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def mix_sums(
+    maps, means, grads, sums, pixels, every,
+    SHARED: tl.constexpr, NORMED: tl.constexpr, C: tl.constexpr, BC: tl.constexpr, P: tl.constexpr,
+):  # fmt: skip
+    """A tile's sums of the gradient · (map − mean) for each map, then of the gradient: (tiles, maps + 1, every)."""
+    edge = tl.program_id(1)
+    p = tl.program_id(0) * P + tl.arange(0, P)
+    c = tl.program_id(2) * BC + tl.arange(0, BC)
+    mask = (p < pixels)[:, None] & (c < C)[None, :]
+    at = p[:, None] * C + c[None, :]
+    own = edge.to(tl.int64)
+    to = sums + tl.program_id(0) * (len(maps) + 1) * every + edge * C + c
+    g = tl.load(chosen(grads, edge) + at, mask=mask, other=0.0).to(tl.float32)
+    for term in tl.static_range(len(maps)):
+        item = own * (1 - SHARED[term])
+        v = tl.load(maps[term] + item * pixels * C + at, mask=mask, other=0.0).to(tl.float32)
+        if NORMED[term]:
+            v -= tl.load(means[term] + item * C + c, mask=c < C, other=0.0)[None, :]
+        tl.store(to + term * every, tl.sum(g * v, 0), mask=c < C)
+    tl.store(to + len(maps) * every, tl.sum(g, 0), mask=c < C)
+
+
+@triton.jit
+def summed(sums, tiles, step, mask, BC: tl.constexpr):
+    """Σ over tiles of (BC,) numbers, a ``step`` apart."""
+    t = tl.arange(0, CHUNK)
+    total = tl.zeros((BC,), tl.float32)
+    for first in range(0, tiles, CHUNK):
+        some = ((first + t) < tiles)[:, None] & mask[None, :]
+        total += tl.sum(tl.load(sums[None, :] + ((first + t) * step)[:, None], mask=some, other=0.0), 0)
+    return total
+
+
+@triton.jit
+def store_affine(affine, c, mask, weight, mean, invstd, along, total, values, C: tl.constexpr, TRAINING: tl.constexpr):
+    """The gradient before a batch norm, of that after it, g, and of its map: scale · g + slope · map + offset; (3, C).
+
+    Args:
+        along, total: Σ g · (map − mean) and Σ g.
+        weight: the mixing weight after the batch norm.
+    """
+    scale = weight * invstd
+    if TRAINING:
+        slope = -scale * invstd * invstd * along / values
+        offset = -slope * mean - scale * total / values
+    else:
+        slope = tl.zeros(c.shape, tl.float32)
+        offset = tl.zeros(c.shape, tl.float32)
+    tl.store(affine + c, scale, mask=mask)
+    tl.store(affine + C + c, slope, mask=mask)
+    tl.store(affine + 2 * C + c, offset, mask=mask)
+
+
+@triton.jit
+def mix_gradients(
+    sums, rows, means, invstds, affines, row_grads, tiles, values, every, edges,
+    SHARED: tl.constexpr, NORMED: tl.constexpr, TRAINING: tl.constexpr, C: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Of each map and edge: the gradient of its weight, and how that of the map comes from the sum's."""
+    term, edge = tl.program_id(0), tl.program_id(1)
+    c = tl.arange(0, BC)
+    mask = c < C
+    step = (len(means) + 1) * every
+    along = summed(sums + term * every + edge * C + c, tiles, step, mask, BC)
+    total = summed(sums + len(means) * every + edge * C + c, tiles, step, mask, BC)
+    weight = tl.load(rows + term * edges + edge)
+    for index in tl.static_range(len(means)):
+        if term == index:
+            item = edge * (1 - SHARED[index])
+            if NORMED[index]:
+                invstd = tl.load(invstds[index] + item * C + c, mask=mask, other=0.0)
+                mean = tl.load(means[index] + item * C + c, mask=mask, other=0.0)
+            else:
+                invstd = tl.full((BC,), 1.0, tl.float32)
+                mean = tl.zeros((BC,), tl.float32)
+            tl.store(row_grads + term * edges + edge, tl.sum(along * invstd, 0))
+            store_affine(
+                affines[index] + edge * 3 * C, c, mask, weight, mean, invstd, along, total, values, C, TRAINING[index]
+            )
+
+
+@triton.jit
+def shared_gradients(
+    maps, grads, affines, map_grads, pixels, C: tl.constexpr, BC: tl.constexpr, P: tl.constexpr
+):  # fmt: skip
+    """The gradients of maps that all edges share, each summed over the edges."""
+    p = tl.program_id(0) * P + tl.arange(0, P)
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    mask = (p < pixels)[:, None] & (c < C)[None, :]
+    at = p[:, None] * C + c[None, :]
+    for index in tl.static_range(len(maps)):
+        v = tl.load(maps[index] + at, mask=mask, other=0.0).to(tl.float32)
+        acc = tl.zeros((P, BC), tl.float32)
+        for edge in tl.static_range(len(grads)):
+            g = tl.load(grads[edge] + at, mask=mask, other=0.0).to(tl.float32)
+            acc += gradient_before(g, v, affines[index] + edge * 3 * C, c, C)
+        tl.store(map_grads[index] + at, acc.to(map_grads[index].dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def gradient_before(g, v, affine, c, C: tl.constexpr):
+    """The gradient before a batch norm; see store_affine."""
+    scale = tl.load(affine + c, mask=c < C, other=0.0)
+    slope = tl.load(affine + C + c, mask=c < C, other=0.0)
+    offset = tl.load(affine + 2 * C + c, mask=c < C, other=0.0)
+    return g * scale[None, :] + v * slope[None, :] + offset[None, :]
+
+
+@triton.jit
+def gradient_of_y(y, grads, affine, table, item, p, here, o, total, OUT: tl.constexpr, WIDE: tl.constexpr):
+    """(P, channels): the gradient of an item's own channels of y, in front of its batch norm."""
+    target, channel = entry(table, item, TARGET), entry(table, item, CHANNEL)
+    base = chosen(grads, entry(table, item, GRAD)) + entry(table, item, GRAD_ITEM) * total * WIDE
+    mask = here[:, None] & (o < OUT)[None, :]
+    at = channel + p[:, None] * WIDE + o[None, :]
+    g = tl.load(base + at, mask=mask, other=0.0).to(tl.float32)
+    v = tl.load(y + target * total * WIDE + at, mask=mask, other=0.0).to(tl.float32)
+    to = affine + target * 3 * WIDE + channel
+    scale = tl.load(to + o, mask=o < OUT, other=0.0)
+    slope = tl.load(to + WIDE + o, mask=o < OUT, other=0.0)
+    offset = tl.load(to + 2 * WIDE + o, mask=o < OUT, other=0.0)
+    return tl.where(mask, g * scale[None, :] + v * slope[None, :] + offset[None, :], 0.0)
+
+
+@triton.jit
+def point_backward(
+    y, grads, affine, table, middle_grad, total,
+    IN: tl.constexpr, OUT: tl.constexpr, WIDE: tl.constexpr, BI: tl.constexpr, BO: tl.constexpr, P: tl.constexpr,
+    POINTWISE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The gradient of what enters the pointwise convolution, (items, total, IN)."""
+    item = tl.program_id(1)
+    p = tl.program_id(0) * P + tl.arange(0, P)
+    here = p < total
+    c = tl.program_id(2) * BI + tl.arange(0, BI)
+    dtype = middle_grad.dtype.element_ty
+    if POINTWISE:
+        point = entry(table, item, POINT).to(tl.pointer_type(tl.float32))
+        acc = tl.zeros((P, BI), tl.float32)
+        for first in range(0, OUT, BO):
+            o = first + tl.arange(0, BO)
+            g = gradient_of_y(y, grads, affine, table, item, p, here, o, total, OUT, WIDE)
+            w = tl.load(point + o[:, None] * IN + c[None, :], mask=(o < OUT)[:, None] & (c < IN)[None, :], other=0.0)
+            acc = tl.dot(g.to(dtype), w.to(dtype), acc, input_precision=PRECISION)
+    else:
+        acc = gradient_of_y(y, grads, affine, table, item, p, here, c, total, OUT, WIDE)
+    to = middle_grad + item.to(tl.int64) * total * IN + p[:, None] * IN + c[None, :]
+    tl.store(to, acc.to(dtype), mask=here[:, None] & (c < IN)[None, :])
+
+
+@triton.jit
+def depth_backward(
+    middle_grad, table, x, mean, invstd, x_grad, sums,
+    images, height, width, out_height, out_width, stride, items, every,
+    IN: tl.constexpr, BI: tl.constexpr, P: tl.constexpr,
+    ACTIVATION: tl.constexpr, NORM: tl.constexpr, DEPTH: tl.constexpr, ADD: tl.constexpr,
+):  # fmt: skip
+    """Through the depthwise convolution and the activation: of an item, or of the one map that all items read."""
+    tile = tl.program_id(0)
+    p = tile * P + tl.arange(0, P)
+    c = tl.program_id(2) * BI + tl.arange(0, BI)
+    here = p < images * height * width
+    image, row, column = places(p, height, width)
+    mask = here[:, None] & (c < IN)[None, :]
+    acc = tl.zeros((P, BI), tl.float32)
+    first = tl.program_id(1)
+    for index in range(items):
+        item = first + index
+        kernel, dilation = entry(table, item, KERNEL).to(tl.int32), entry(table, item, DILATION).to(tl.int32)
+        padding = entry(table, item, PADDING).to(tl.int32)
+        taps = entry(table, item, TAPS).to(tl.pointer_type(tl.float32))
+        base = middle_grad + item.to(tl.int64) * (images * out_height * out_width) * IN
+        for i in range(kernel if DEPTH else 1):
+            r = row + padding - i * dilation
+            down = here & (r >= 0) & (r % stride == 0) & (r // stride < out_height)
+            for j in range(kernel if DEPTH else 1):
+                q = column + padding - j * dilation
+                inside = down & (q >= 0) & (q % stride == 0) & (q // stride < out_width)
+                at = image * out_height * out_width + (r // stride) * out_width + q // stride
+                some = inside[:, None] & (c < IN)[None, :]
+                v = tl.load(base + at[:, None] * IN + c[None, :], mask=some, other=0.0).to(tl.float32)
+                if DEPTH:
+                    v = v * tl.load(taps + c * kernel * kernel + i * kernel + j, mask=c < IN, other=0.0)[None, :]
+                acc += v
+    source = entry(table, first, SOURCE)
+    scale, shift = affine_of_norm(mean, invstd, source * IN, c, IN, NORM)
+    at = p[:, None] * IN + c[None, :]
+    own = images * height * width * IN
+    x_value = tl.load(x + source * own + at, mask=mask, other=0.0).to(tl.float32)
+    v = x_value * scale[None, :] + shift[None, :]
+    if ACTIVATION > 0:
+        acc = tl.where(v <= 0.0, 0.0, acc)
+    if ACTIVATION > 1:
+        acc = tl.where(v >= 6.0, 0.0, acc)
+    to = x_grad + first.to(tl.int64) * own + at
+    if ADD:
+        acc += tl.load(to, mask=mask, other=0.0).to(tl.float32)
+    out = acc.to(x_grad.dtype.element_ty)
+    tl.store(to, out, mask=mask)
+    if NORM:
+        g = tl.where(mask, out.to(tl.float32), 0.0)
+        middle = tl.load(mean + source * IN + c, mask=c < IN, other=0.0)
+        place = sums + tile * 2 * every + first * IN + c
+        tl.store(place, tl.sum(g * (x_value - middle[None, :]), 0), mask=c < IN)
+        tl.store(place + every, tl.sum(g, 0), mask=c < IN)
+
+
+@triton.jit
+def norm_gradients(
+    sums, table, mean, invstd, affine, tiles, values, every, C: tl.constexpr, BC: tl.constexpr, TRAINING: tl.constexpr
+):  # fmt: skip
+    """How the gradients in front of the items' batch norms come from those after them; see store_affine."""
+    item = tl.program_id(0)
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    mask = c < C
+    along = summed(sums + item * C + c, tiles, 2 * every, mask, BC)
+    total = summed(sums + every + item * C + c, tiles, 2 * every, mask, BC)
+    source = entry(table, item, SOURCE)
+    middle = tl.load(mean + source * C + c, mask=mask, other=0.0)
+    deviation = tl.load(invstd + source * C + c, mask=mask, other=0.0)
+    store_affine(affine + source * 3 * C, c, mask, 1.0, middle, deviation, along, total, values, C, TRAINING)
+
+
+@triton.jit
+def point_weights(
+    y, grads, affine, table, x, mean, invstd, middle, weight_grads,
+    images, height, width, out_height, out_width, stride, every, parts,
+    IN: tl.constexpr, OUT: tl.constexpr, WIDE: tl.constexpr, BI: tl.constexpr, BO: tl.constexpr, P: tl.constexpr,
+    ACTIVATION: tl.constexpr, NORM: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A part's sum of the gradient of the pointwise weight, (parts, every)."""
+    part, item = tl.program_id(0), tl.program_id(1)
+    blocks: tl.constexpr = (IN + BI - 1) // BI
+    c = tl.program_id(2) % blocks * BI + tl.arange(0, BI)
+    o = tl.program_id(2) // blocks * BO + tl.arange(0, BO)
+    source, padding = entry(table, item, SOURCE), entry(table, item, PADDING).to(tl.int32)
+    total = images * out_height * out_width
+    scale, shift = affine_of_norm(mean, invstd, source * IN, c, IN, NORM)
+    base = x + source * images * height * width * IN
+    dtype = y.dtype.element_ty
+    acc = tl.zeros((BO, BI), tl.float32)
+    for tile in range(part, (total + P - 1) // P, parts):
+        p = tile * P + tl.arange(0, P)
+        here = p < total
+        g = gradient_of_y(y, grads, affine, table, item, p, here, o, total, OUT, WIDE)
+        if DEPTH:
+            inner = here[:, None] & (c < IN)[None, :]
+            v = tl.load(middle + item.to(tl.int64) * total * IN + p[:, None] * IN + c[None, :], mask=inner, other=0.0)
+        else:
+            image, row, column = places(p, out_height, out_width)
+            v = convolved(
+                base, image * height * width, row * stride - padding, column * stride - padding, here, height, width,
+                0, 1, weight_grads, c, scale, shift, IN, DEPTH, NORM, ACTIVATION,
+            )  # fmt: skip
+        acc = tl.dot(tl.trans(g.to(dtype)), v.to(dtype), acc, input_precision=PRECISION)
+    to = weight_grads + part * every + entry(table, item, POINT_AT) + o[:, None] * IN + c[None, :]
+    tl.store(to, acc, mask=(o < OUT)[:, None] & (c < IN)[None, :])
+
+
+@triton.jit
+def depth_weights(
+    middle_grad, table, x, mean, invstd, weight_grads,
+    images, height, width, out_height, out_width, stride, every, parts,
+    IN: tl.constexpr, BI: tl.constexpr, P: tl.constexpr, ACTIVATION: tl.constexpr, NORM: tl.constexpr,
+):  # fmt: skip
+    """A part's sum of the gradient of the depthwise weight, (parts, every): a row of taps after the other."""
+    part, item = tl.program_id(0), tl.program_id(1)
+    c = tl.program_id(2) * BI + tl.arange(0, BI)
+    source, kernel = entry(table, item, SOURCE), entry(table, item, KERNEL).to(tl.int32)
+    dilation, padding = entry(table, item, DILATION).to(tl.int32), entry(table, item, PADDING).to(tl.int32)
+    total = images * out_height * out_width
+    scale, shift = affine_of_norm(mean, invstd, source * IN, c, IN, NORM)
+    base = x + source * images * height * width * IN
+    grads = middle_grad + item.to(tl.int64) * total * IN
+    to = weight_grads + part * every + entry(table, item, TAPS_AT) + c * kernel * kernel
+    for tap in range(kernel * kernel):
+        acc = tl.zeros((P, BI), tl.float32)
+        for tile in range(part, (total + P - 1) // P, parts):
+            p = tile * P + tl.arange(0, P)
+            here = p < total
+            image, row, column = places(p, out_height, out_width)
+            g = tl.load(grads + p[:, None] * IN + c[None, :], mask=here[:, None] & (c < IN)[None, :], other=0.0)
+            r, q = (
+                row * stride - padding + tap // kernel * dilation,
+                column * stride - padding + tap % kernel * dilation,
+            )
+            inside = here & (r >= 0) & (r < height) & (q >= 0) & (q < width)
+            at = image * height * width + r * width + q
+            acc += g.to(tl.float32) * read(base, at, inside, c, scale, shift, IN, NORM, ACTIVATION)
+        tl.store(to + tap, tl.sum(acc, 0), mask=c < IN)
