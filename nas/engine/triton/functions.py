@@ -13,7 +13,7 @@ from nas.engine.segments import MergedNorm, Statistics, check_values
 from nas.engine.tables import table
 from nas.engine.triton import kernels
 from nas.engine.triton.groups import Group
-from nas.engine.triton.launch import PARTS, address, block, blocks, launch, tile
+from nas.engine.triton.launch import PARTS, THREAD, address, block, blocks, launch, tile
 
 LAST = torch.channels_last
 ACTIVATIONS: dict[type[nn.Module] | None, int] = {None: 0, nn.ReLU: 1, nn.ReLU6: 2}
@@ -52,10 +52,11 @@ class SumFunction(torch.autograd.Function):
         x = x.contiguous(memory_format=LAST)
         common = [each.contiguous(memory_format=LAST) for each in tensors[: len(plan.common)]]
         keep = any(ctx.needs_input_grad[3 + len(common) :])
+        taps = Taps(plan.groups, rows)
         ctx.passes = passes = list[GroupPass]()
         for group in plan.groups:
             before = None if group.form.before is None else passes[group.form.before]
-            passes.append(GroupPass(plan, group, x, before))
+            passes.append(GroupPass(plan, group, x, before, taps))
             passes[-1].forward(keep)
         ctx.sum = total = Sum(plan, passes, common, rows)
         ctx.save_for_backward(x, *common)
@@ -84,6 +85,24 @@ class SumFunction(torch.autograd.Function):
                 one.backward(passes, grads, x_grad, weights)
         ctx.sum = ctx.passes = None
         return None, x_grad, row_grads, *common_grads, *(weights.split() if weights else [None] * len(needs))
+
+
+class Taps:
+    """The depthwise weights of all groups, each (K, K, C), in float32.
+
+    Args:
+        like: a tensor in float32 on the device.
+    """
+
+    def __init__(self, groups: Sequence[Group], like: Tensor) -> None:
+        weights = [weight for group in groups for _, part in group.parts() for weight in part.taps]
+        sizes = [weight.numel() for weight in weights]
+        self.places = {address(weight): at for weight, at in zip(weights, accumulate(sizes, initial=0), strict=False)}
+        self.all = like.new_empty(max(1, sum(sizes)))
+        rows = [(address(w), w[0].numel(), len(w), self.places[address(w)]) for w in weights]
+        if rows:
+            grid = (blocks(max(sizes), 1024), len(rows))
+            launch(kernels.arrange_taps, grid, table(rows, like), self.all, BLOCK=1024)
 
 
 class WeightGradients:
@@ -197,9 +216,11 @@ class GroupPass:
     Args:
         x: the state.
         before: the pass whose maps it reads; None: it reads the state.
+        taps: the depthwise weights.
     """
 
-    def __init__(self, plan: Plan, group: Group, x: Tensor, before: "GroupPass | None") -> None:
+    def __init__(self, plan: Plan, group: Group, x: Tensor, before: "GroupPass | None", taps: Taps) -> None:
+        self.taps = taps
         self.plan, self.group, self.before, self.edges = plan, group, before, plan.edges
         form = group.form
         if before is None:
@@ -222,7 +243,7 @@ class GroupPass:
         blocks_ = {"BI": block(self.inputs), "BO": block(self.outputs)}
         if not form.pointwise:
             blocks_["BO"] = blocks_["BI"]
-        self.blocks = {**blocks_, "P": tile(*blocks_.values())}
+        self.blocks = {**blocks_, "P": tile(max(blocks_.values()))}
         self.channels = {"IN": self.inputs, "OUT": self.outputs, "WIDE": self.wide}
         self.reading = {"ACTIVATION": ACTIVATIONS[form.activation], "NORM": before is not None}
         library = not torch.backends.cudnn.allow_tf32 and x.dtype == torch.float32
@@ -251,8 +272,15 @@ class GroupPass:
         sums = torch.empty(self.out_tiles, 2, every, dtype=torch.float32, device=self.x.device)
         grid = (self.out_tiles, self.items, blocks(self.outputs, self.blocks["BO"]))
         middle = self.y if self.middle is None else self.middle
-        tensors = (self.x, self.table(), self.mean, self.invstd, self.y, middle, sums)
-        forms = {"DEPTH": form.depthwise, "POINTWISE": form.pointwise, "KEEP": keep, **self.precision, **self.reading}
+        tensors = (self.x, self.table(), self.taps.all, self.mean, self.invstd, self.y, middle, sums)
+        forms = {
+            "DEPTH": form.depthwise,
+            "WIDEST": self.group.widest,
+            "POINTWISE": form.pointwise,
+            "KEEP": keep,
+            **self.precision,
+            **self.reading,
+        }
         launch(kernels.segment_forward, grid, *tensors, *self.sizes, every, **self.channels, **self.blocks, **forms)
         every_norm = [addresses for norm in self.norms for addresses in running(norm)]
         rows = [(item, *addresses) for item, addresses in enumerate(every_norm)]
@@ -280,6 +308,7 @@ class GroupPass:
                 read = source + (edge if self.before or self.plan.apart else 0)
                 grad = (self.edges + after[0], back + edge) if after else (edge, 0)
                 (tap, tap_at), (one, one_at) = taps[edge], point[edge]
+                tap = self.taps.places.get(tap, 0)
                 row = (read, kernel, dilation, padding, tap, one, target + edge, part.channel, *grad, tap_at, one_at)
                 rows.append(row)
         return table(rows, self.x)
@@ -322,13 +351,16 @@ class GroupPass:
                 kernels.point_weights, grid, *tensors, self.x, self.mean, self.invstd, middle, parts, *numbers, **forms
             )
         if form.depthwise:
-            forms = {"IN": self.inputs, "BI": self.blocks["BI"], "P": self.blocks["P"], **self.reading}
+            size = tile(self.blocks["BI"], 64 * THREAD)
+            forms = {"IN": self.inputs, "BI": self.blocks["BI"], "P": size, "WIDEST": self.group.widest, **self.reading}
             own = (middle_grad, items, self.x, self.mean, self.invstd, parts)
-            launch(kernels.depth_weights, (count, self.items, inner), *own, *numbers, **forms)
+            grid = (count, self.items, inner * self.group.widest)
+            launch(kernels.depth_weights, grid, *own, *numbers, **forms)
 
     def _input_gradient(self, items: Tensor, middle_grad: Tensor, x_grad: Tensor | None) -> None:
         form, shared = self.group.form, self.before is None and not self.plan.apart
-        pixels, size = self.images * self.height * self.width, tile(self.blocks["BI"])
+        size = tile(self.blocks["BI"], 64 * THREAD if shared else 128 * THREAD)  # the sum has few tiles
+        pixels = self.images * self.height * self.width
         tiles, every = blocks(pixels, size), self.items * self.inputs
         maps_grad = x_grad
         if self.before is not None:
@@ -336,8 +368,8 @@ class GroupPass:
         sums = torch.empty(tiles, 2, every, dtype=torch.float32, device=self.x.device)
         grid = (tiles, 1 if shared else self.items, blocks(self.inputs, self.blocks["BI"]))
         forms = {"IN": self.inputs, "BI": self.blocks["BI"], "P": size, "DEPTH": form.depthwise, **self.reading}
-        forms |= {"ADD": self.before is None}
-        tensors = (middle_grad, items, self.x, self.mean, self.invstd, maps_grad, sums)
+        forms |= {"ADD": self.before is None, "WIDEST": self.group.widest}
+        tensors = (middle_grad, items, self.taps.all, self.x, self.mean, self.invstd, maps_grad, sums)
         launch(kernels.depth_backward, grid, *tensors, *self.sizes, self.items if shared else 1, every, **forms)
         if self.before is not None:
             forms = {"C": self.inputs, "BC": self.blocks["BI"], "TRAINING": self.before.training}

@@ -26,6 +26,11 @@ class Part(NamedTuple):
         return self.depthwise.modules[0].kernel_size[0], dilation, padding
 
     @property
+    def taps(self) -> list[Tensor]:
+        """The depthwise weights, edge after edge."""
+        return self.depthwise.weights if self.depthwise else []
+
+    @property
     def convolutions(self) -> list[MergedConvolution]:
         return [each for each in (self.depthwise, self.pointwise) if each]
 
@@ -68,6 +73,11 @@ class Group:
         for chain, segment in self.segments.items():
             for part in parts_of(segment):
                 yield chain, part
+
+    @property
+    def widest(self) -> int:
+        """Taps a side, at most."""
+        return max(part.sides[0] for _, part in self.parts())
 
     @property
     def weights(self) -> list[Tensor]:

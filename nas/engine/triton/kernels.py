@@ -13,7 +13,7 @@ SOURCE = tl.constexpr(0)  # item that is read
 KERNEL = tl.constexpr(1)  # taps a side, dilation and padding of the depthwise convolution
 DILATION = tl.constexpr(2)
 PADDING = tl.constexpr(3)
-TAPS = tl.constexpr(4)  # address of the depthwise weight, (IN, KERNEL, KERNEL)
+TAPS = tl.constexpr(4)  # place of the depthwise weight, (KERNEL, KERNEL, IN)
 POINT = tl.constexpr(5)  # address of the pointwise weight, (OUT, IN)
 TARGET = tl.constexpr(6)  # item that is written, and its first channel
 CHANNEL = tl.constexpr(7)
@@ -22,8 +22,9 @@ GRAD_ITEM = tl.constexpr(9)
 TAPS_AT = tl.constexpr(10)  # places of the weights' gradients among those of all
 POINT_AT = tl.constexpr(11)
 
+TAPS_COLUMNS = tl.constexpr(4)  # address of a depthwise weight (IN, KERNEL, KERNEL), KERNEL², IN, its place
 NORM_COLUMNS = tl.constexpr(4)  # item, addresses of running mean, running variance and number of batches
-CHUNK = tl.constexpr(64)
+CHUNK = tl.constexpr(4096)  # numbers that are summed at once
 ALL = tl.constexpr(tl.PropagateNan.ALL)
 
 
@@ -37,6 +38,12 @@ def places(p, height, width):
     """Image, row and column of pixels that are counted through all images."""
     within = p % (height * width)
     return p // (height * width), within // width, within % width
+
+
+@triton.jit
+def within(here, c, C: tl.constexpr):
+    """The mask of pixels and channels; where the channels fill their block it is of pixels alone."""
+    return here[:, None] if C // c.shape[0] * c.shape[0] == C else here[:, None] & (c < C)[None, :]
 
 
 @triton.jit
@@ -72,7 +79,7 @@ def affine_of_norm(mean, invstd, first, c, IN: tl.constexpr, NORM: tl.constexpr)
 @triton.jit
 def read(base, at, inside, c, scale, shift, IN: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr):
     """Pixels (P, C), normalised and activated; zeros outside, to which an activation brings −∞."""
-    mask = inside[:, None] & (c < IN)[None, :]
+    mask = within(inside, c, IN)
     outside: tl.constexpr = float("-inf") if ACTIVATION > 0 else 0.0
     v = tl.load(base + at[:, None] * IN + c[None, :], mask=mask, other=outside).to(tl.float32)
     if NORM:
@@ -83,20 +90,46 @@ def read(base, at, inside, c, scale, shift, IN: tl.constexpr, NORM: tl.constexpr
 
 
 @triton.jit
+def rows_of_taps(
+    base, start, row, column, here, height, width, dilation, taps, c, scale, shift,
+    KERNEL: tl.constexpr, IN: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
+):  # fmt: skip
+    v = tl.zeros((row.shape[0], c.shape[0]), tl.float32)
+    for i in range(KERNEL):
+        r = row + i * dilation
+        down = here & (r >= 0) & (r < height)
+        for j in tl.static_range(KERNEL):
+            q = column + j * dilation
+            inside = down & (q >= 0) & (q < width)
+            tap = tl.load(taps + (i * KERNEL + j) * IN + c, mask=c < IN, other=0.0)
+            v += read(base, start + r * width + q, inside, c, scale, shift, IN, NORM, ACTIVATION) * tap[None, :]
+    return v
+
+
+@triton.jit
 def convolved(
     base, start, row, column, here, height, width, kernel, dilation, taps, c, scale, shift,
-    IN: tl.constexpr, DEPTH: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
+    IN: tl.constexpr, DEPTH: tl.constexpr, WIDEST: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
 ):  # fmt: skip
     """The depthwise convolution of what is read at pixels, (P, C); without one the pixels."""
     if DEPTH:
         v = tl.zeros((row.shape[0], c.shape[0]), tl.float32)
-        for i in range(kernel):
-            r = row + i * dilation
-            for j in range(kernel):
-                q = column + j * dilation
-                inside = here & (r >= 0) & (r < height) & (q >= 0) & (q < width)
-                tap = tl.load(taps + c * kernel * kernel + i * kernel + j, mask=c < IN, other=0.0)
-                v += read(base, start + r * width + q, inside, c, scale, shift, IN, NORM, ACTIVATION) * tap[None, :]
+        if kernel == 3:
+            v = rows_of_taps(
+                base, start, row, column, here, height, width, dilation, taps, c, scale, shift,
+                3, IN, NORM, ACTIVATION,
+            )  # fmt: skip
+        elif (WIDEST == 5) | (kernel == 5):
+            if WIDEST > 3:
+                v = rows_of_taps(
+                    base, start, row, column, here, height, width, dilation, taps, c, scale, shift,
+                    5, IN, NORM, ACTIVATION,
+                )  # fmt: skip
+        elif WIDEST > 5:
+            v = rows_of_taps(
+                base, start, row, column, here, height, width, dilation, taps, c, scale, shift,
+                7, IN, NORM, ACTIVATION,
+            )  # fmt: skip
     else:
         inside = here & (row >= 0) & (row < height) & (column >= 0) & (column < width)
         v = read(base, start + row * width + column, inside, c, scale, shift, IN, NORM, ACTIVATION)
@@ -114,18 +147,30 @@ def store_moments(sums, tile, every, at, out, here, mask, count):
 
 
 @triton.jit
+def arrange_taps(table, taps, BLOCK: tl.constexpr):
+    """The depthwise weights of all items, channels last."""
+    row = table + tl.program_id(1) * TAPS_COLUMNS
+    weight, kernels = tl.load(row).to(tl.pointer_type(tl.float32)), tl.load(row + 1).to(tl.int32)
+    channels = tl.load(row + 2).to(tl.int32)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = at < kernels * channels
+    value = tl.load(weight + at % channels * kernels + at // channels, mask=mask)
+    tl.store(taps + tl.load(row + 3) + at, value, mask=mask)
+
+
+@triton.jit
 def segment_forward(
-    x, table, mean, invstd, y, middle, sums,
+    x, table, taps, mean, invstd, y, middle, sums,
     images, height, width, out_height, out_width, stride, every,
     IN: tl.constexpr, OUT: tl.constexpr, WIDE: tl.constexpr, BI: tl.constexpr, BO: tl.constexpr, P: tl.constexpr,
-    ACTIVATION: tl.constexpr, NORM: tl.constexpr, DEPTH: tl.constexpr, POINTWISE: tl.constexpr, KEEP: tl.constexpr,
-    PRECISION: tl.constexpr,
+    ACTIVATION: tl.constexpr, NORM: tl.constexpr, DEPTH: tl.constexpr, WIDEST: tl.constexpr, POINTWISE: tl.constexpr,
+    KEEP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """[Batch norm → activation →] depthwise → pointwise: y, the moments of its channels; ``middle`` if it is kept."""
     tile, item, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     source, kernel = entry(table, item, SOURCE), entry(table, item, KERNEL).to(tl.int32)
     dilation, padding = entry(table, item, DILATION).to(tl.int32), entry(table, item, PADDING).to(tl.int32)
-    taps = entry(table, item, TAPS).to(tl.pointer_type(tl.float32))
+    taps += entry(table, item, TAPS)
     point = entry(table, item, POINT).to(tl.pointer_type(tl.float32))
     p = tile * P + tl.arange(0, P)
     total = images * out_height * out_width
@@ -142,10 +187,10 @@ def segment_forward(
             scale, shift = affine_of_norm(mean, invstd, source * IN, c, IN, NORM)
             v = convolved(
                 base, start, row, column, here, height, width, kernel, dilation, taps, c, scale, shift,
-                IN, DEPTH, NORM, ACTIVATION,
+                IN, DEPTH, WIDEST, NORM, ACTIVATION,
             )  # fmt: skip
             v = v.to(dtype)
-            inner = here[:, None] & (c < IN)[None, :]
+            inner = within(here, c, IN)
             if KEEP:
                 tl.store(
                     middle + item.to(tl.int64) * total * IN + p[:, None] * IN + c[None, :], v, mask=inner & (block == 0)
@@ -156,14 +201,12 @@ def segment_forward(
         scale, shift = affine_of_norm(mean, invstd, source * IN, o, IN, NORM)
         acc = convolved(
             base, start, row, column, here, height, width, kernel, dilation, taps, o, scale, shift,
-            IN, DEPTH, NORM, ACTIVATION,
+            IN, DEPTH, WIDEST, NORM, ACTIVATION,
         )  # fmt: skip
     out = acc.to(dtype)
     target, channel = entry(table, item, TARGET), entry(table, item, CHANNEL)
     mask = o < OUT
-    tl.store(
-        y + target * total * WIDE + channel + p[:, None] * WIDE + o[None, :], out, mask=here[:, None] & mask[None, :]
-    )
+    tl.store(y + target * total * WIDE + channel + p[:, None] * WIDE + o[None, :], out, mask=within(here, o, OUT))
     count = tl.minimum(P, total - tile * P).to(tl.float32)
     store_moments(sums, tile, every, target * WIDE + channel + o, out.to(tl.float32), here, mask, count)
 
@@ -183,14 +226,15 @@ def norm_statistics(
     at = tl.load(row) * WIDE + c
     old_mean, old_var = tl.load(running_mean, mask=mask, other=0.0), tl.load(running_var, mask=mask, other=1.0)
     if TRAINING:
-        t = tl.arange(0, CHUNK)
+        count_of_chunk: tl.constexpr = CHUNK // BC
+        t = tl.arange(0, count_of_chunk)
         total = tl.zeros((BC,), tl.float32)
-        for first in range(0, tiles, CHUNK):
+        for first in range(0, tiles, count_of_chunk):
             some = ((first + t) < tiles)[:, None] & mask[None, :]
             total += tl.sum(tl.load(sums + ((first + t) * 2 * every)[:, None] + at[None, :], mask=some, other=0.0), 0)
         middle = total / values
         spread = tl.zeros((BC,), tl.float32)
-        for first in range(0, tiles, CHUNK):
+        for first in range(0, tiles, count_of_chunk):
             some = ((first + t) < tiles)[:, None] & mask[None, :]
             place = sums + ((first + t) * 2 * every)[:, None] + at[None, :]
             count = tl.maximum(tl.minimum(P, values - (first + t) * P), 1).to(tl.float32)[:, None]
@@ -231,7 +275,7 @@ def pool_forward(
     for tap in range(9):
         r, q = row * stride + tap // 3 - 1, column * stride + tap % 3 - 1
         inside = here & (r >= 0) & (r < height) & (q >= 0) & (q < width)
-        mask = inside[:, None] & (c < C)[None, :]
+        mask = within(inside, c, C)
         at = (image * height * width + r * width + q)[:, None] * C + c[None, :]
         v = tl.load(x + at, mask=mask, other=float("-inf")).to(tl.float32)
         better = (v > best) | (v != v)
@@ -239,7 +283,7 @@ def pool_forward(
         tap_of_best = tl.where(better, tap, tap_of_best).to(tl.int8)
         sum_of_all += tl.where(mask, v, 0.0)
         count += inside.to(tl.float32)
-    mask = here[:, None] & (c < C)[None, :]
+    mask = within(here, c, C)
     at = p[:, None] * C + c[None, :]
     values = tl.minimum(P, total - tile * P).to(tl.float32)
     largest = best.to(x.dtype.element_ty)
@@ -261,7 +305,7 @@ def pool_backward(
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     here = p < images * height * width
     image, row, column = places(p, height, width)
-    mask = here[:, None] & (c < C)[None, :]
+    mask = within(here, c, C)
     to = x_grad + p[:, None] * C + c[None, :]
     acc = tl.load(to, mask=mask, other=0.0).to(tl.float32) if ADD else tl.zeros((P, BC), tl.float32)
     for tap in range(9):
@@ -271,7 +315,7 @@ def pool_backward(
         r, q = r // stride, q // stride
         high = tl.minimum(r * stride + 2, height) - tl.maximum(r * stride - 1, 0)
         wide = tl.minimum(q * stride + 2, width) - tl.maximum(q * stride - 1, 0)
-        window = inside[:, None] & (c < C)[None, :]
+        window = within(inside, c, C)
         at = (image * out_height * out_width + r * out_width + q)[:, None] * C + c[None, :]
         mine = tl.load(where + at, mask=window, other=-1) == tap
         acc += tl.where(mine, tl.load(maximum_grad + at, mask=window, other=0.0).to(tl.float32), 0.0)
@@ -289,7 +333,7 @@ def mix_forward(
     edge = tl.program_id(1)
     p = tl.program_id(0) * P + tl.arange(0, P)
     c = tl.program_id(2) * BC + tl.arange(0, BC)
-    mask = (p < pixels)[:, None] & (c < C)[None, :]
+    mask = within(p < pixels, c, C)
     at = p[:, None] * C + c[None, :]
     own = edge.to(tl.int64)
     acc = tl.zeros((P, BC), tl.float32)
@@ -311,7 +355,7 @@ def mix_sums(
     edge = tl.program_id(1)
     p = tl.program_id(0) * P + tl.arange(0, P)
     c = tl.program_id(2) * BC + tl.arange(0, BC)
-    mask = (p < pixels)[:, None] & (c < C)[None, :]
+    mask = within(p < pixels, c, C)
     at = p[:, None] * C + c[None, :]
     own = edge.to(tl.int64)
     to = sums + tl.program_id(0) * (len(maps) + 1) * every + edge * C + c
@@ -328,9 +372,10 @@ def mix_sums(
 @triton.jit
 def summed(sums, tiles, step, mask, BC: tl.constexpr):
     """Σ over tiles of (BC,) numbers, a ``step`` apart."""
-    t = tl.arange(0, CHUNK)
+    count: tl.constexpr = CHUNK // BC
+    t = tl.arange(0, count)
     total = tl.zeros((BC,), tl.float32)
-    for first in range(0, tiles, CHUNK):
+    for first in range(0, tiles, count):
         some = ((first + t) < tiles)[:, None] & mask[None, :]
         total += tl.sum(tl.load(sums[None, :] + ((first + t) * step)[:, None], mask=some, other=0.0), 0)
     return total
@@ -391,7 +436,7 @@ def shared_gradients(
     """The gradients of maps that all edges share, each summed over the edges."""
     p = tl.program_id(0) * P + tl.arange(0, P)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
-    mask = (p < pixels)[:, None] & (c < C)[None, :]
+    mask = within(p < pixels, c, C)
     at = p[:, None] * C + c[None, :]
     for index in tl.static_range(len(maps)):
         v = tl.load(maps[index] + at, mask=mask, other=0.0).to(tl.float32)
@@ -416,7 +461,7 @@ def gradient_of_y(y, grads, affine, table, item, p, here, o, total, OUT: tl.cons
     """(P, channels): the gradient of an item's own channels of y, in front of its batch norm."""
     target, channel = entry(table, item, TARGET), entry(table, item, CHANNEL)
     base = chosen(grads, entry(table, item, GRAD)) + entry(table, item, GRAD_ITEM) * total * WIDE
-    mask = here[:, None] & (o < OUT)[None, :]
+    mask = within(here, o, OUT)
     at = channel + p[:, None] * WIDE + o[None, :]
     g = tl.load(base + at, mask=mask, other=0.0).to(tl.float32)
     v = tl.load(y + target * total * WIDE + at, mask=mask, other=0.0).to(tl.float32)
@@ -450,15 +495,32 @@ def point_backward(
     else:
         acc = gradient_of_y(y, grads, affine, table, item, p, here, c, total, OUT, WIDE)
     to = middle_grad + item.to(tl.int64) * total * IN + p[:, None] * IN + c[None, :]
-    tl.store(to, acc.to(dtype), mask=here[:, None] & (c < IN)[None, :])
+    tl.store(to, acc.to(dtype), mask=within(here, c, IN))
+
+
+@triton.jit
+def rows_of_gradients(
+    base, start, row, column, here, height, width, stride, dilation, taps, c, KERNEL: tl.constexpr, IN: tl.constexpr
+):  # fmt: skip
+    v = tl.zeros((row.shape[0], c.shape[0]), tl.float32)
+    for i in range(KERNEL):
+        r = row - i * dilation
+        down = here & (r >= 0) & (r % stride == 0) & (r // stride < height)
+        for j in tl.static_range(KERNEL):
+            q = column - j * dilation
+            inside = down & (q >= 0) & (q % stride == 0) & (q // stride < width)
+            at = start + (r // stride) * width + q // stride
+            g = tl.load(base + at[:, None] * IN + c[None, :], mask=within(inside, c, IN), other=0.0).to(tl.float32)
+            v += g * tl.load(taps + (i * KERNEL + j) * IN + c, mask=c < IN, other=0.0)[None, :]
+    return v
 
 
 @triton.jit
 def depth_backward(
-    middle_grad, table, x, mean, invstd, x_grad, sums,
+    middle_grad, table, taps, x, mean, invstd, x_grad, sums,
     images, height, width, out_height, out_width, stride, items, every,
     IN: tl.constexpr, BI: tl.constexpr, P: tl.constexpr,
-    ACTIVATION: tl.constexpr, NORM: tl.constexpr, DEPTH: tl.constexpr, ADD: tl.constexpr,
+    ACTIVATION: tl.constexpr, NORM: tl.constexpr, DEPTH: tl.constexpr, WIDEST: tl.constexpr, ADD: tl.constexpr,
 ):  # fmt: skip
     """Through the depthwise convolution and the activation: of an item, or of the one map that all items read."""
     tile = tl.program_id(0)
@@ -466,27 +528,35 @@ def depth_backward(
     c = tl.program_id(2) * BI + tl.arange(0, BI)
     here = p < images * height * width
     image, row, column = places(p, height, width)
-    mask = here[:, None] & (c < IN)[None, :]
+    start = image * out_height * out_width
+    mask = within(here, c, IN)
     acc = tl.zeros((P, BI), tl.float32)
     first = tl.program_id(1)
     for index in range(items):
         item = first + index
         kernel, dilation = entry(table, item, KERNEL).to(tl.int32), entry(table, item, DILATION).to(tl.int32)
-        padding = entry(table, item, PADDING).to(tl.int32)
-        taps = entry(table, item, TAPS).to(tl.pointer_type(tl.float32))
+        padding, own = entry(table, item, PADDING).to(tl.int32), taps + entry(table, item, TAPS)
         base = middle_grad + item.to(tl.int64) * (images * out_height * out_width) * IN
-        for i in range(kernel if DEPTH else 1):
-            r = row + padding - i * dilation
-            down = here & (r >= 0) & (r % stride == 0) & (r // stride < out_height)
-            for j in range(kernel if DEPTH else 1):
-                q = column + padding - j * dilation
-                inside = down & (q >= 0) & (q % stride == 0) & (q // stride < out_width)
-                at = image * out_height * out_width + (r // stride) * out_width + q // stride
-                some = inside[:, None] & (c < IN)[None, :]
-                v = tl.load(base + at[:, None] * IN + c[None, :], mask=some, other=0.0).to(tl.float32)
-                if DEPTH:
-                    v = v * tl.load(taps + c * kernel * kernel + i * kernel + j, mask=c < IN, other=0.0)[None, :]
-                acc += v
+        r, q = row + padding, column + padding
+        if DEPTH:
+            if kernel == 3:
+                acc += rows_of_gradients(
+                    base, start, r, q, here, out_height, out_width, stride, dilation, own, c, 3, IN
+                )  # fmt: skip
+            elif (WIDEST == 5) | (kernel == 5):
+                if WIDEST > 3:
+                    acc += rows_of_gradients(
+                        base, start, r, q, here, out_height, out_width, stride, dilation, own, c, 5, IN
+                    )  # fmt: skip
+            elif WIDEST > 5:
+                acc += rows_of_gradients(
+                    base, start, r, q, here, out_height, out_width, stride, dilation, own, c, 7, IN
+                )  # fmt: skip
+        else:
+            inside = here & (r >= 0) & (r % stride == 0) & (r // stride < out_height)
+            inside = inside & (q >= 0) & (q % stride == 0) & (q // stride < out_width)
+            at = start + (r // stride) * out_width + q // stride
+            acc += tl.load(base + at[:, None] * IN + c[None, :], mask=within(inside, c, IN), other=0.0).to(tl.float32)
     source = entry(table, first, SOURCE)
     scale, shift = affine_of_norm(mean, invstd, source * IN, c, IN, NORM)
     at = p[:, None] * IN + c[None, :]
@@ -549,13 +619,13 @@ def point_weights(
         here = p < total
         g = gradient_of_y(y, grads, affine, table, item, p, here, o, total, OUT, WIDE)
         if DEPTH:
-            inner = here[:, None] & (c < IN)[None, :]
+            inner = within(here, c, IN)
             v = tl.load(middle + item.to(tl.int64) * total * IN + p[:, None] * IN + c[None, :], mask=inner, other=0.0)
         else:
             image, row, column = places(p, out_height, out_width)
             v = convolved(
                 base, image * height * width, row * stride - padding, column * stride - padding, here, height, width,
-                0, 1, weight_grads, c, scale, shift, IN, DEPTH, NORM, ACTIVATION,
+                0, 1, weight_grads, c, scale, shift, IN, DEPTH, 0, NORM, ACTIVATION,
             )  # fmt: skip
         acc = tl.dot(tl.trans(g.to(dtype)), v.to(dtype), acc, input_precision=PRECISION)
     to = weight_grads + part * every + entry(table, item, POINT_AT) + o[:, None] * IN + c[None, :]
@@ -563,33 +633,90 @@ def point_weights(
 
 
 @triton.jit
+def row_of_weights(
+    grads, base, to, i, part, parts, images, height, width, out_height, out_width, stride, dilation, padding,
+    c, scale, shift,
+    KERNEL: tl.constexpr, IN: tl.constexpr, P: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
+):  # fmt: skip
+    """A part's sum of the gradients of a row of taps; those of more than KERNEL columns stay zeros."""
+    total = images * out_height * out_width
+    zeros = tl.zeros((P, c.shape[0]), tl.float32)
+    a0, a1, a2, a3, a4, a5, a6 = zeros, zeros, zeros, zeros, zeros, zeros, zeros
+    for tile in range(part, (total + P - 1) // P, parts):
+        p = tile * P + tl.arange(0, P)
+        here = p < total
+        image, row, column = places(p, out_height, out_width)
+        g = tl.load(grads + p[:, None] * IN + c[None, :], mask=within(here, c, IN), other=0.0).to(tl.float32)
+        r, q = row * stride - padding + i * dilation, column * stride - padding
+        down = here & (r >= 0) & (r < height)
+        at = image * height * width + r * width
+        for j in tl.static_range(KERNEL):
+            v = q + j * dilation
+            x = read(base, at + v, down & (v >= 0) & (v < width), c, scale, shift, IN, NORM, ACTIVATION)
+            if j == 0:
+                a0 += g * x
+            elif j == 1:
+                a1 += g * x
+            elif j == 2:
+                a2 += g * x
+            elif j == 3:
+                a3 += g * x
+            elif j == 4:
+                a4 += g * x
+            elif j == 5:
+                a5 += g * x
+            else:
+                a6 += g * x
+    for j in tl.static_range(KERNEL):
+        if j == 0:
+            total_of_tap = a0
+        elif j == 1:
+            total_of_tap = a1
+        elif j == 2:
+            total_of_tap = a2
+        elif j == 3:
+            total_of_tap = a3
+        elif j == 4:
+            total_of_tap = a4
+        elif j == 5:
+            total_of_tap = a5
+        else:
+            total_of_tap = a6
+        tl.store(to + c * KERNEL * KERNEL + i * KERNEL + j, tl.sum(total_of_tap, 0), mask=c < IN)
+
+
+@triton.jit
 def depth_weights(
     middle_grad, table, x, mean, invstd, weight_grads,
     images, height, width, out_height, out_width, stride, every, parts,
-    IN: tl.constexpr, BI: tl.constexpr, P: tl.constexpr, ACTIVATION: tl.constexpr, NORM: tl.constexpr,
+    IN: tl.constexpr, BI: tl.constexpr, P: tl.constexpr, WIDEST: tl.constexpr,
+    ACTIVATION: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
-    """A part's sum of the gradient of the depthwise weight, (parts, every): a row of taps after the other."""
+    """A part's sum of the gradient of the depthwise weight, (parts, every); a program computes a row of taps."""
     part, item = tl.program_id(0), tl.program_id(1)
-    c = tl.program_id(2) * BI + tl.arange(0, BI)
+    channel_blocks: tl.constexpr = (IN + BI - 1) // BI
+    c = tl.program_id(2) % channel_blocks * BI + tl.arange(0, BI)
+    i = tl.program_id(2) // channel_blocks
     source, kernel = entry(table, item, SOURCE), entry(table, item, KERNEL).to(tl.int32)
     dilation, padding = entry(table, item, DILATION).to(tl.int32), entry(table, item, PADDING).to(tl.int32)
-    total = images * out_height * out_width
     scale, shift = affine_of_norm(mean, invstd, source * IN, c, IN, NORM)
     base = x + source * images * height * width * IN
-    grads = middle_grad + item.to(tl.int64) * total * IN
-    to = weight_grads + part * every + entry(table, item, TAPS_AT) + c * kernel * kernel
-    for tap in range(kernel * kernel):
-        acc = tl.zeros((P, BI), tl.float32)
-        for tile in range(part, (total + P - 1) // P, parts):
-            p = tile * P + tl.arange(0, P)
-            here = p < total
-            image, row, column = places(p, out_height, out_width)
-            g = tl.load(grads + p[:, None] * IN + c[None, :], mask=here[:, None] & (c < IN)[None, :], other=0.0)
-            r, q = (
-                row * stride - padding + tap // kernel * dilation,
-                column * stride - padding + tap % kernel * dilation,
-            )
-            inside = here & (r >= 0) & (r < height) & (q >= 0) & (q < width)
-            at = image * height * width + r * width + q
-            acc += g.to(tl.float32) * read(base, at, inside, c, scale, shift, IN, NORM, ACTIVATION)
-        tl.store(to + tap, tl.sum(acc, 0), mask=c < IN)
+    grads = middle_grad + item.to(tl.int64) * (images * out_height * out_width) * IN
+    to = weight_grads + part * every + entry(table, item, TAPS_AT)
+    if i < kernel:
+        if kernel == 3:
+            row_of_weights(
+                grads, base, to, i, part, parts, images, height, width, out_height, out_width, stride, dilation, padding,
+                c, scale, shift, 3, IN, P, NORM, ACTIVATION,
+            )  # fmt: skip
+        elif (WIDEST == 5) | (kernel == 5):
+            if WIDEST > 3:
+                row_of_weights(
+                    grads, base, to, i, part, parts, images, height, width, out_height, out_width, stride, dilation, padding,
+                    c, scale, shift, 5, IN, P, NORM, ACTIVATION,
+                )  # fmt: skip
+        elif WIDEST > 5:
+            row_of_weights(
+                grads, base, to, i, part, parts, images, height, width, out_height, out_width, stride, dilation, padding,
+                c, scale, shift, 7, IN, P, NORM, ACTIVATION,
+            )  # fmt: skip

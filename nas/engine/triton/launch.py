@@ -7,17 +7,16 @@ from torch import Tensor
 
 from nas.engine.tables import plain
 
-ELEMENTS = 2048
-"""Of a tile: 16 a thread."""
-WARPS = 4
-PARTS = 64
+THREAD = 16
+"""Numbers of a tile that a thread has."""
+PARTS = 32
 """Into which the sums of a weight's gradient are cut."""
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, **constants: Any) -> None:
     """Starts a kernel on tensors and numbers; on fake tensors nothing."""
     if all(plain(each) for each in arguments if isinstance(each, Tensor)):
-        kernel[grid](*arguments, **constants, num_warps=WARPS)
+        kernel[grid](*arguments, **constants, num_warps=warps)
 
 
 def address(tensor: Tensor | None) -> int:
@@ -37,6 +36,6 @@ def blocks(count: int, size: int) -> int:
     return -(-count // size)
 
 
-def tile(*channels: int) -> int:
-    """Pixels of a tile, for blocks of channels."""
-    return max(16, ELEMENTS // max(channels))
+def tile(channels: int, elements: int = 128 * THREAD) -> int:
+    """Pixels of a tile of so many numbers, for a block of channels."""
+    return max(16, elements // channels)
