@@ -34,7 +34,6 @@ class Triton(Backend):
         if pool is None:
             return super().common(term, row)
         from nas.engine.triton.functions import PoolFunction, norm_statistics, running
-        from nas.engine.triton.launch import block, tile
 
         stride = int(pool.stride if isinstance(pool.stride, int) else pool.stride[0])
         if stride not in self.pools:
@@ -46,8 +45,8 @@ class Triton(Backend):
             return Summand(maps[which], None, row)
         norm, channels = segment.norm, self.state.shape[1]
         rows = [(which, *addresses) for addresses in running(norm)]
-        size, values = tile(block(channels)), maps[which].numel() // channels
-        every = norm_statistics(norm, rows, sums, 2 * channels, values, size, channels)
+        values = maps[which].numel() // channels
+        every = norm_statistics(norm, rows, sums, 2 * channels, values, channels, centred=False)
         own = slice(which * channels, (which + 1) * channels)
         mean, var, invstd = (each[own] for each in every)
         return Summand(maps[which], Statistics(mean, var, invstd, norm.modules[0].eps, norm.modules[0].training), row)

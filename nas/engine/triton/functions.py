@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate, groupby, islice
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from nas.engine.segments import MergedNorm, Statistics, check_values
 from nas.engine.tables import table
 from nas.engine.triton import kernels
 from nas.engine.triton.groups import Group
-from nas.engine.triton.launch import PARTS, THREAD, address, block, blocks, launch, tile
+from nas.engine.triton.launch import PARTS, PIXELS, address, block, blocks, lanes, launch, tile
 
 LAST = torch.channels_last
 ACTIVATIONS: dict[type[nn.Module] | None, int] = {None: 0, nn.ReLU: 1, nn.ReLU6: 2}
@@ -158,7 +158,7 @@ class Sum:
     def tiles(self) -> int:
         return blocks(self.pixels, tile(block(self.channels)))
 
-    def _sizes(self) -> dict[str, int]:
+    def _sizes(self) -> dict[str, Any]:
         size = block(self.channels)
         return {"C": self.channels, "BC": size, "P": tile(size)}
 
@@ -174,7 +174,7 @@ class Sum:
         out = self.maps[0].new_empty(shape)
         grid = (self.tiles, self.plan.edges, blocks(self.channels, block(self.channels)))
         tensors = (self.maps, self._means(), self._invstds(), self.rows, out)
-        forms = {"SHARED": self.shared, "NORMED": self.normed, **self._sizes()}
+        forms: dict[str, Any] = {"SHARED": self.shared, "NORMED": self.normed, **self._sizes()}
         launch(kernels.mix_forward, grid, *tensors, self.pixels, self.plan.edges, **forms)
         return out.permute(0, 1, 4, 2, 3).unbind()
 
@@ -240,14 +240,15 @@ class GroupPass:
         self.training: bool = self.norms[0].modules[0].training
         self.items = self.edges * sum(1 for _ in group.parts())
         self.targets = self.edges * len(group.segments)
-        blocks_ = {"BI": block(self.inputs), "BO": block(self.outputs)}
-        if not form.pointwise:
-            blocks_["BO"] = blocks_["BI"]
-        self.blocks = {**blocks_, "P": tile(max(blocks_.values()))}
+        inner, outer = block(self.inputs), block(self.outputs)
+        self.blocks: dict[str, int] = {"BI": inner, "BO": outer if form.pointwise else inner}
+        self.pixels = PIXELS if form.depthwise and form.stride == 1 else 1
+        self.steps = self.group.dilations if self.pixels > 1 else [1]
         self.channels = {"IN": self.inputs, "OUT": self.outputs, "WIDE": self.wide}
-        self.reading = {"ACTIVATION": ACTIVATIONS[form.activation], "NORM": before is not None}
+        self.reading: dict[str, Any] = {"ACTIVATION": ACTIVATIONS[form.activation], "NORM": before is not None}
+        self.depth: dict[str, Any] = {"V": self.pixels, "WIDEST": self.group.widest}
         library = not torch.backends.cudnn.allow_tf32 and x.dtype == torch.float32
-        self.precision = {"PRECISION": "ieee" if library else "tf32"}
+        self.precision: dict[str, Any] = {"PRECISION": "ieee" if library else "tf32"}
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -258,9 +259,9 @@ class GroupPass:
         """Pixels of an item's map that leaves."""
         return self.images * self.out_height * self.out_width
 
-    @property
-    def out_tiles(self) -> int:
-        return blocks(self.total, self.blocks["P"])
+    def _lanes(self, height: int, width: int) -> int:
+        """Of maps of that size."""
+        return lanes(self.images * height, width, self.pixels, self.steps)
 
     def forward(self, keep: bool) -> None:
         """The maps before the segments' batch norms, and their statistics; ``keep``: what weights' gradients need."""
@@ -268,23 +269,17 @@ class GroupPass:
         self.y = self.x.new_empty(self.targets, self.images, self.out_height, self.out_width, self.wide)
         keep = keep and form.depthwise and form.pointwise
         self.middle = self.x.new_empty(self.items, self.total, self.inputs) if keep else None
-        every = self.targets * self.wide
-        sums = torch.empty(self.out_tiles, 2, every, dtype=torch.float32, device=self.x.device)
-        grid = (self.out_tiles, self.items, blocks(self.outputs, self.blocks["BO"]))
+        every, size = self.targets * self.wide, tile(max(self.blocks.values()), 1024 if self.pixels > 1 else 2048)
+        tiles = blocks(self._lanes(self.out_height, self.out_width), size)
+        sums = torch.empty(tiles, 2, every, dtype=torch.float32, device=self.x.device)
+        grid = (tiles, self.items, blocks(self.outputs, self.blocks["BO"]))
         middle = self.y if self.middle is None else self.middle
         tensors = (self.x, self.table(), self.taps.all, self.mean, self.invstd, self.y, middle, sums)
-        forms = {
-            "DEPTH": form.depthwise,
-            "WIDEST": self.group.widest,
-            "POINTWISE": form.pointwise,
-            "KEEP": keep,
-            **self.precision,
-            **self.reading,
-        }
+        forms = {"P": size, "POINTWISE": form.pointwise, "KEEP": keep, **self.precision, **self.reading, **self.depth}
         launch(kernels.segment_forward, grid, *tensors, *self.sizes, every, **self.channels, **self.blocks, **forms)
         every_norm = [addresses for norm in self.norms for addresses in running(norm)]
         rows = [(item, *addresses) for item, addresses in enumerate(every_norm)]
-        self.statistics = norm_statistics(self.norms[0], rows, sums, every, self.total, self.blocks["P"], self.wide)
+        self.statistics = norm_statistics(self.norms[0], rows, sums, every, self.total, self.wide, centred=True)
         self.affine = sums.new_empty(self.targets, 3, self.wide)
 
     def table(self, following: Sequence["GroupPass"] = (), weights: Sequence[int] = ()) -> Tensor:
@@ -310,7 +305,7 @@ class GroupPass:
                 (tap, tap_at), (one, one_at) = taps[edge], point[edge]
                 tap = self.taps.places.get(tap, 0)
                 row = (read, kernel, dilation, padding, tap, one, target + edge, part.channel, *grad, tap_at, one_at)
-                rows.append(row)
+                rows.append((*row, address(self.group.segments[chain].norm.modules[edge].running_mean)))
         return table(rows, self.x)
 
     def backward(
@@ -330,8 +325,9 @@ class GroupPass:
         items = self.table(following, weights.places[self.group] if weights else ())
         tensors = (self.y, (*grads, *(one.maps_grad for one in following)), self.affine, items)
         middle_grad = self.x.new_empty(self.items, self.total, self.inputs)
-        grid = (self.out_tiles, self.items, blocks(self.inputs, self.blocks["BI"]))
-        forms = {**self.channels, **self.blocks, **self.precision}
+        size = tile(max(self.blocks.values()))
+        grid = (blocks(self.total, size), self.items, blocks(self.inputs, self.blocks["BI"]))
+        forms = {"P": size, **self.channels, **self.blocks, **self.precision}
         pointwise = self.group.form.pointwise
         launch(kernels.point_backward, grid, *tensors, middle_grad, self.total, POINTWISE=pointwise, **forms)
         if weights:
@@ -347,34 +343,46 @@ class GroupPass:
             middle = self.x if self.middle is None else self.middle
             grid = (count, self.items, inner * blocks(self.outputs, self.blocks["BO"]))
             forms = {**self.channels, **self.blocks, **self.reading, **self.precision, "DEPTH": form.depthwise}
+            forms |= {"P": tile(max(self.blocks.values()))}
             launch(
                 kernels.point_weights, grid, *tensors, self.x, self.mean, self.invstd, middle, parts, *numbers, **forms
             )
         if form.depthwise:
-            size = tile(self.blocks["BI"], 64 * THREAD)
-            forms = {"IN": self.inputs, "BI": self.blocks["BI"], "P": size, "WIDEST": self.group.widest, **self.reading}
+            size = tile(self.blocks["BI"], 1024)
+            forms = {"IN": self.inputs, "BI": self.blocks["BI"], "P": size, **self.depth, **self.reading}
             own = (middle_grad, items, self.x, self.mean, self.invstd, parts)
             grid = (count, self.items, inner * self.group.widest)
             launch(kernels.depth_weights, grid, *own, *numbers, **forms)
 
     def _input_gradient(self, items: Tensor, middle_grad: Tensor, x_grad: Tensor | None) -> None:
         form, shared = self.group.form, self.before is None and not self.plan.apart
-        size = tile(self.blocks["BI"], 64 * THREAD if shared else 128 * THREAD)  # the sum has few tiles
-        pixels = self.images * self.height * self.width
-        tiles, every = blocks(pixels, size), self.items * self.inputs
-        maps_grad = x_grad
+        size, inner = tile(self.blocks["BI"], 512 if shared else 1024, least=8), blocks(self.inputs, self.blocks["BI"])
+        tiles = blocks(self._lanes(self.height, self.width), size)
+        every = self.items * self.inputs
         if self.before is not None:
-            maps_grad = self.maps_grad = self.x.new_empty(self.items, self.images, self.height, self.width, self.inputs)
+            self.maps_grad = self.x.new_empty(self.items, self.images, self.height, self.width, self.inputs)
+        maps_grad = x_grad if self.before is None else self.maps_grad
         sums = torch.empty(tiles, 2, every, dtype=torch.float32, device=self.x.device)
-        grid = (tiles, 1 if shared else self.items, blocks(self.inputs, self.blocks["BI"]))
-        forms = {"IN": self.inputs, "BI": self.blocks["BI"], "P": size, "DEPTH": form.depthwise, **self.reading}
-        forms |= {"ADD": self.before is None, "WIDEST": self.group.widest}
-        tensors = (middle_grad, items, self.taps.all, self.x, self.mean, self.invstd, maps_grad, sums)
-        launch(kernels.depth_backward, grid, *tensors, *self.sizes, self.items if shared else 1, every, **forms)
+        forms = {"IN": self.inputs, "BI": self.blocks["BI"], "P": size, "STRIDE": form.stride, **self.depth}
+        forms |= {"ADD": self.before is None, **self.reading}
+        statistics = (self.x, self.mean, self.invstd)
+        for run in self._runs() if shared else [slice(None)]:
+            tensors = (middle_grad[run], items[run], self.taps.all, *statistics, maps_grad, sums)
+            count = len(tensors[1]) if shared else 1
+            grid = (tiles, 1 if shared else self.items, inner)
+            launch(kernels.depth_backward, grid, *tensors, *self.sizes[:5], count, every, **forms)
         if self.before is not None:
             forms = {"C": self.inputs, "BC": self.blocks["BI"], "TRAINING": self.before.training}
-            statistics = (items, self.mean, self.invstd, self.before.affine)
-            launch(kernels.norm_gradients, (self.items, grid[2]), sums, *statistics, tiles, pixels, every, **forms)
+            gradients = (items, self.mean, self.invstd, self.before.affine)
+            pixels = self.images * self.height * self.width
+            launch(kernels.norm_gradients, (self.items, inner), sums, *gradients, tiles, pixels, every, **forms)
+
+    def _runs(self) -> list[slice]:
+        """The items of each dilation."""
+        lengths = [self.edges * len(list(same)) for _, same in groupby(self.group.dilations)]
+        return [
+            slice(start, start + length) for start, length in zip(accumulate(lengths, initial=0), lengths, strict=False)
+        ]
 
     def _edges_of(self, chain: int) -> slice:
         place = self.group.place(chain)
@@ -402,13 +410,20 @@ def running(norm: MergedNorm) -> list[tuple[int, int, int]]:
 
 
 def norm_statistics(
-    norm: MergedNorm, rows: Sequence[tuple[int, ...]], sums: Tensor, every: int, values: int, size: int, wide: int
+    norm: MergedNorm,
+    rows: Sequence[tuple[int, ...]],
+    sums: Tensor,
+    every: int,
+    values: int,
+    wide: int,
+    *,
+    centred: bool,
 ) -> tuple[Tensor, ...]:
     """Mean, variance and 1/√(variance + ε) of all items' channels.
 
     Args:
         rows: an item, and the addresses that :func:`running` gives, each.
-        sums: of tiles of ``size`` pixels, (tiles, 2, every), in training.
+        sums: of tiles, (tiles, 2, every), in training; of what differs from the running mean if they are ``centred``.
         values: of a channel.
         wide: channels of an item.
 
@@ -421,7 +436,7 @@ def norm_statistics(
     statistics = sums.new_empty(3, every)
     grid = (len(rows), blocks(wide, block(wide)))
     tensors = (sums, table(rows, sums), statistics, sums.shape[0], values, every, every, module.momentum, module.eps)
-    forms = {"WIDE": wide, "BC": block(wide), "P": size, "TRAINING": module.training}
+    forms = {"WIDE": wide, "BC": block(wide), "TRAINING": module.training, "CENTRED": centred}
     launch(kernels.norm_statistics, grid, *tensors, **forms)
     return statistics.unbind()
 

@@ -80,6 +80,11 @@ class Group:
         return max(part.sides[0] for _, part in self.parts())
 
     @property
+    def dilations(self) -> list[int]:
+        """Of the parts."""
+        return [part.sides[1] for _, part in self.parts()]
+
+    @property
     def weights(self) -> list[Tensor]:
         """Of each convolution, edge after edge."""
         return [weight for _, part in self.parts() for each in part.convolutions for weight in each.weights]
@@ -94,10 +99,15 @@ def parts_of(segment: MergedSegment) -> list[Part]:
 
 
 def groups_of(chains: Sequence[Chain]) -> list[Group]:
-    """Each after those whose maps it reads; the widest kernels first, as they take longest."""
+    """Each after those whose maps it reads; equal dilations together, of them the widest kernels first: they take longest."""
     groups: list[Group] = []
     where: dict[int, int | None] = dict.fromkeys(range(len(chains)))
-    order = sorted(where, key=lambda chain: -parts_of(chains[chain][0])[0].sides[0])
+
+    def rank(chain: int) -> tuple[int, int]:
+        kernel, dilation, _ = parts_of(chains[chain][0])[0].sides
+        return dilation, -kernel
+
+    order = sorted(where, key=rank)
     for depth in range(max(map(len, chains), default=0)):
         level: dict[Form, Group] = {}
         for chain in order:

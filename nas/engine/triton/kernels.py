@@ -8,7 +8,7 @@ what runs when. All arithmetic is in float32; products of matrices take their fa
 import triton
 import triton.language as tl
 
-COLUMNS = tl.constexpr(12)
+COLUMNS = tl.constexpr(13)
 SOURCE = tl.constexpr(0)  # item that is read
 KERNEL = tl.constexpr(1)  # taps a side, dilation and padding of the depthwise convolution
 DILATION = tl.constexpr(2)
@@ -21,6 +21,8 @@ GRAD = tl.constexpr(8)  # which of the gradients' tensors, and the item in it
 GRAD_ITEM = tl.constexpr(9)
 TAPS_AT = tl.constexpr(10)  # places of the weights' gradients among those of all
 POINT_AT = tl.constexpr(11)
+
+RUNNING = tl.constexpr(12)  # address of the running mean of the batch norm over the item
 
 TAPS_COLUMNS = tl.constexpr(4)  # address of a depthwise weight (IN, KERNEL, KERNEL), KERNEL², IN, its place
 NORM_COLUMNS = tl.constexpr(4)  # item, addresses of running mean, running variance and number of batches
@@ -38,6 +40,21 @@ def places(p, height, width):
     """Image, row and column of pixels that are counted through all images."""
     within = p % (height * width)
     return p // (height * width), within // width, within % width
+
+
+@triton.jit
+def lanes(lane, step, height, width, V: tl.constexpr):
+    """Image, row and first column of lanes, each of V pixels of a row that are ``step`` apart."""
+    columns = (width + V * step - 1) // (V * step) * step
+    own = lane % (height * columns)
+    column = own % columns
+    return lane // (height * columns), own // columns, column // step * (V * step) + column % step
+
+
+@triton.jit
+def replaced(values, index: tl.constexpr, value):
+    """A tuple with another value at a place."""
+    return values[:index] + (value,) + values[index + 1 :]
 
 
 @triton.jit
@@ -92,58 +109,54 @@ def read(base, at, inside, c, scale, shift, IN: tl.constexpr, NORM: tl.constexpr
 @triton.jit
 def rows_of_taps(
     base, start, row, column, here, height, width, dilation, taps, c, scale, shift,
-    KERNEL: tl.constexpr, IN: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
+    KERNEL: tl.constexpr, V: tl.constexpr, UP: tl.constexpr, BACK: tl.constexpr,
+    IN: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
 ):  # fmt: skip
-    v = tl.zeros((row.shape[0], c.shape[0]), tl.float32)
+    """A depthwise convolution, for V pixels a lane that are ``dilation`` apart: what they share is read once.
+
+    UP: the map is read with so many pixels in place of one, of which all but the first are zeros; BACK: the taps are
+    taken in the reverse order. Together they are what comes back through a convolution of stride UP.
+    """
+    sums = (tl.zeros((row.shape[0], c.shape[0]), tl.float32),) * V
     for i in range(KERNEL):
         r = row + i * dilation
-        down = here & (r >= 0) & (r < height)
+        down = here & (r >= 0) & (r % UP == 0) & (r // UP < height)
+        at = start + r // UP * width
+        tap = ()
         for j in tl.static_range(KERNEL):
-            q = column + j * dilation
-            inside = down & (q >= 0) & (q < width)
-            tap = tl.load(taps + (i * KERNEL + j) * IN + c, mask=c < IN, other=0.0)
-            v += read(base, start + r * width + q, inside, c, scale, shift, IN, NORM, ACTIVATION) * tap[None, :]
-    return v
+            place = (KERNEL - 1 - i) * KERNEL + KERNEL - 1 - j if BACK else i * KERNEL + j
+            tap = tap + (tl.load(taps + place * IN + c, mask=c < IN, other=0.0),)
+        for u in tl.static_range(KERNEL + V - 1):
+            q = column + u * dilation
+            inside = down & (q >= 0) & (q % UP == 0) & (q // UP < width)
+            x = read(base, at + q // UP, inside, c, scale, shift, IN, NORM, ACTIVATION)
+            for k in tl.static_range(V):
+                if u >= k and u - k < KERNEL:
+                    sums = replaced(sums, k, sums[k] + x * tap[u - k][None, :])
+    return sums
 
 
 @triton.jit
 def convolved(
     base, start, row, column, here, height, width, kernel, dilation, taps, c, scale, shift,
-    IN: tl.constexpr, DEPTH: tl.constexpr, WIDEST: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
+    V: tl.constexpr, UP: tl.constexpr, BACK: tl.constexpr,
+    IN: tl.constexpr, WIDEST: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
 ):  # fmt: skip
-    """The depthwise convolution of what is read at pixels, (P, C); without one the pixels."""
-    if DEPTH:
-        v = tl.zeros((row.shape[0], c.shape[0]), tl.float32)
-        if kernel == 3:
-            v = rows_of_taps(
-                base, start, row, column, here, height, width, dilation, taps, c, scale, shift,
-                3, IN, NORM, ACTIVATION,
-            )  # fmt: skip
-        elif (WIDEST == 5) | (kernel == 5):
-            if WIDEST > 3:
-                v = rows_of_taps(
-                    base, start, row, column, here, height, width, dilation, taps, c, scale, shift,
-                    5, IN, NORM, ACTIVATION,
-                )  # fmt: skip
-        elif WIDEST > 5:
-            v = rows_of_taps(
-                base, start, row, column, here, height, width, dilation, taps, c, scale, shift,
-                7, IN, NORM, ACTIVATION,
-            )  # fmt: skip
+    """The depthwise convolution of what is read, V of (P, C); WIDEST is 1: there is none, and what is read itself."""
+    if WIDEST == 1:
+        inside = here & (row >= 0) & (row % UP == 0) & (row // UP < height)
+        inside = inside & (column >= 0) & (column % UP == 0) & (column // UP < width)
+        at = start + row // UP * width + column // UP
+        sums = (read(base, at, inside, c, scale, shift, IN, NORM, ACTIVATION),)
     else:
-        inside = here & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        v = read(base, start + row * width + column, inside, c, scale, shift, IN, NORM, ACTIVATION)
-    return v
-
-
-@triton.jit
-def store_moments(sums, tile, every, at, out, here, mask, count):
-    """A tile's sums of its channels and of the squares of what differs from its own mean, (tiles, 2, every)."""
-    v = tl.where(here[:, None], out, 0.0)
-    total = tl.sum(v, 0)
-    apart = tl.where(here[:, None], v - (total / count)[None, :], 0.0)
-    tl.store(sums + tile * 2 * every + at, total, mask=mask)
-    tl.store(sums + tile * 2 * every + every + at, tl.sum(apart * apart, 0), mask=mask)
+        sums = (tl.zeros((row.shape[0], c.shape[0]), tl.float32),) * V
+        for size in tl.static_range(3, WIDEST + 1, 2):
+            if kernel == size:
+                sums = rows_of_taps(
+                    base, start, row, column, here, height, width, dilation, taps, c, scale, shift,
+                    size, V, UP, BACK, IN, NORM, ACTIVATION,
+                )  # fmt: skip
+    return sums
 
 
 @triton.jit
@@ -163,60 +176,71 @@ def segment_forward(
     x, table, taps, mean, invstd, y, middle, sums,
     images, height, width, out_height, out_width, stride, every,
     IN: tl.constexpr, OUT: tl.constexpr, WIDE: tl.constexpr, BI: tl.constexpr, BO: tl.constexpr, P: tl.constexpr,
-    ACTIVATION: tl.constexpr, NORM: tl.constexpr, DEPTH: tl.constexpr, WIDEST: tl.constexpr, POINTWISE: tl.constexpr,
+    V: tl.constexpr, ACTIVATION: tl.constexpr, NORM: tl.constexpr, WIDEST: tl.constexpr, POINTWISE: tl.constexpr,
     KEEP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """[Batch norm → activation →] depthwise → pointwise: y, the moments of its channels; ``middle`` if it is kept."""
+    """[Batch norm → activation →] depthwise → pointwise: y, the sums of its channels; ``middle`` if it is kept."""
     tile, item, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     source, kernel = entry(table, item, SOURCE), entry(table, item, KERNEL).to(tl.int32)
     dilation, padding = entry(table, item, DILATION).to(tl.int32), entry(table, item, PADDING).to(tl.int32)
     taps += entry(table, item, TAPS)
     point = entry(table, item, POINT).to(tl.pointer_type(tl.float32))
-    p = tile * P + tl.arange(0, P)
+    step = dilation if V > 1 else 1
+    image, row, column = lanes(tile * P + tl.arange(0, P), step, out_height, out_width, V)
+    here, pixel = image < images, (image * out_height + row) * out_width + column
     total = images * out_height * out_width
-    here = p < total
-    image, row, column = places(p, out_height, out_width)
-    row, column, start = row * stride - padding, column * stride - padding, image * height * width
+    start, r, q = image * height * width, row * stride - padding, column * stride - padding
     base = x + source * images * height * width * IN
     dtype = y.dtype.element_ty
     o = block * BO + tl.arange(0, BO)
     if POINTWISE:
-        acc = tl.zeros((P, BO), tl.float32)
+        out = (tl.zeros((P, BO), tl.float32),) * V
         for first in range(0, IN, BI):
             c = first + tl.arange(0, BI)
             scale, shift = affine_of_norm(mean, invstd, source * IN, c, IN, NORM)
-            v = convolved(
-                base, start, row, column, here, height, width, kernel, dilation, taps, c, scale, shift,
-                IN, DEPTH, WIDEST, NORM, ACTIVATION,
+            inner = convolved(
+                base, start, r, q, here, height, width, kernel, dilation, taps, c, scale, shift,
+                V, 1, False, IN, WIDEST, NORM, ACTIVATION,
             )  # fmt: skip
-            v = v.to(dtype)
-            inner = within(here, c, IN)
-            if KEEP:
-                tl.store(
-                    middle + item.to(tl.int64) * total * IN + p[:, None] * IN + c[None, :], v, mask=inner & (block == 0)
-                )
             w = tl.load(point + o[None, :] * IN + c[:, None], mask=(o < OUT)[None, :] & (c < IN)[:, None], other=0.0)
-            acc = tl.dot(v, w.to(dtype), acc, input_precision=PRECISION)
+            for k in tl.static_range(V):
+                v = inner[k].to(dtype)
+                if KEEP:
+                    kept = here & (column + k * step < out_width) & (block == 0)
+                    at = (pixel + k * step)[:, None] * IN + c[None, :]
+                    tl.store(middle + item.to(tl.int64) * total * IN + at, v, mask=within(kept, c, IN))
+                out = replaced(out, k, tl.dot(v, w.to(dtype), out[k], input_precision=PRECISION))
     else:
         scale, shift = affine_of_norm(mean, invstd, source * IN, o, IN, NORM)
-        acc = convolved(
-            base, start, row, column, here, height, width, kernel, dilation, taps, o, scale, shift,
-            IN, DEPTH, WIDEST, NORM, ACTIVATION,
+        out = convolved(
+            base, start, r, q, here, height, width, kernel, dilation, taps, o, scale, shift,
+            V, 1, False, IN, WIDEST, NORM, ACTIVATION,
         )  # fmt: skip
-    out = acc.to(dtype)
     target, channel = entry(table, item, TARGET), entry(table, item, CHANNEL)
-    mask = o < OUT
-    tl.store(y + target * total * WIDE + channel + p[:, None] * WIDE + o[None, :], out, mask=within(here, o, OUT))
-    count = tl.minimum(P, total - tile * P).to(tl.float32)
-    store_moments(sums, tile, every, target * WIDE + channel + o, out.to(tl.float32), here, mask, count)
+    centre = entry(table, item, RUNNING).to(tl.pointer_type(tl.float32)) + channel
+    middles = tl.load(centre + o, mask=o < OUT, other=0.0)
+    sum_of_all, sum_of_squares = tl.zeros((BO,), tl.float32), tl.zeros((BO,), tl.float32)
+    for k in tl.static_range(V):
+        value, mine = out[k].to(dtype), here & (column + k * step < out_width)
+        at = channel + (pixel + k * step)[:, None] * WIDE + o[None, :]
+        tl.store(y + target * total * WIDE + at, value, mask=within(mine, o, OUT))
+        apart = tl.where(mine[:, None], value.to(tl.float32) - middles[None, :], 0.0)
+        sum_of_all += tl.sum(apart, 0)
+        sum_of_squares += tl.sum(apart * apart, 0)
+    to = sums + tile * 2 * every + target * WIDE + channel + o
+    tl.store(to, sum_of_all, mask=o < OUT)
+    tl.store(to + every, sum_of_squares, mask=o < OUT)
 
 
 @triton.jit
 def norm_statistics(
     sums, table, statistics, tiles, values, every, all_channels, momentum, eps,
-    WIDE: tl.constexpr, BC: tl.constexpr, P: tl.constexpr, TRAINING: tl.constexpr,
+    WIDE: tl.constexpr, BC: tl.constexpr, TRAINING: tl.constexpr, CENTRED: tl.constexpr,
 ):  # fmt: skip
-    """The items' mean, variance and 1/√(variance + ε), (3, all channels): the batch's in training, else the running."""
+    """The items' mean, variance and 1/√(variance + ε), (3, all channels): the batch's in training, else the running.
+
+    The sums are of what differs from the running mean, if they are CENTRED, and of its squares.
+    """
     row = table + tl.program_id(0) * NORM_COLUMNS
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     mask = c < WIDE
@@ -226,23 +250,10 @@ def norm_statistics(
     at = tl.load(row) * WIDE + c
     old_mean, old_var = tl.load(running_mean, mask=mask, other=0.0), tl.load(running_var, mask=mask, other=1.0)
     if TRAINING:
-        count_of_chunk: tl.constexpr = CHUNK // BC
-        t = tl.arange(0, count_of_chunk)
-        total = tl.zeros((BC,), tl.float32)
-        for first in range(0, tiles, count_of_chunk):
-            some = ((first + t) < tiles)[:, None] & mask[None, :]
-            total += tl.sum(tl.load(sums + ((first + t) * 2 * every)[:, None] + at[None, :], mask=some, other=0.0), 0)
-        middle = total / values
-        spread = tl.zeros((BC,), tl.float32)
-        for first in range(0, tiles, count_of_chunk):
-            some = ((first + t) < tiles)[:, None] & mask[None, :]
-            place = sums + ((first + t) * 2 * every)[:, None] + at[None, :]
-            count = tl.maximum(tl.minimum(P, values - (first + t) * P), 1).to(tl.float32)[:, None]
-            apart = tl.load(place, mask=some, other=0.0) / count - middle[None, :]
-            spread += tl.sum(
-                tl.where(some, tl.load(place + every, mask=some, other=0.0) + count * apart * apart, 0.0), 0
-            )
-        var = spread / values
+        apart = summed(sums + at, tiles, 2 * every, mask, BC) / values
+        squares = summed(sums + every + at, tiles, 2 * every, mask, BC) / values
+        middle = apart + old_mean if CENTRED else apart
+        var = tl.maximum(squares - apart * apart, 0.0, propagate_nan=ALL)
         tl.store(running_mean, old_mean + momentum * (middle - old_mean), mask=mask)
         unbiased = var * (values / (values - 1))
         tl.store(running_var, old_var + momentum * (unbiased - old_var), mask=mask)
@@ -253,6 +264,13 @@ def norm_statistics(
     tl.store(statistics + at, middle, mask=mask)
     tl.store(statistics + all_channels + at, var, mask=mask)
     tl.store(statistics + 2 * all_channels + at, tl.rsqrt(var + eps), mask=mask)
+
+
+@triton.jit
+def store_sums(to, every, v, mask):
+    """A tile's sums of its channels and of their squares."""
+    tl.store(to, tl.sum(v, 0), mask=mask)
+    tl.store(to + every, tl.sum(v * v, 0), mask=mask)
 
 
 @triton.jit
@@ -285,14 +303,13 @@ def pool_forward(
         count += inside.to(tl.float32)
     mask = within(here, c, C)
     at = p[:, None] * C + c[None, :]
-    values = tl.minimum(P, total - tile * P).to(tl.float32)
     largest = best.to(x.dtype.element_ty)
     tl.store(maximum + at, largest, mask=mask)
     tl.store(where + at, tap_of_best, mask=mask)
-    store_moments(sums, tile, every, maximum_at + c, tl.where(mask, largest.to(tl.float32), 0.0), here, c < C, values)
+    store_sums(sums + tile * 2 * every + maximum_at + c, every, tl.where(mask, largest.to(tl.float32), 0.0), c < C)
     mean = (sum_of_all / tl.maximum(count, 1.0)[:, None]).to(x.dtype.element_ty)
     tl.store(average + at, mean, mask=mask)
-    store_moments(sums, tile, every, average_at + c, tl.where(mask, mean.to(tl.float32), 0.0), here, c < C, values)
+    store_sums(sums + tile * 2 * every + average_at + c, every, tl.where(mask, mean.to(tl.float32), 0.0), c < C)
 
 
 @triton.jit
@@ -499,85 +516,58 @@ def point_backward(
 
 
 @triton.jit
-def rows_of_gradients(
-    base, start, row, column, here, height, width, stride, dilation, taps, c, KERNEL: tl.constexpr, IN: tl.constexpr
-):  # fmt: skip
-    v = tl.zeros((row.shape[0], c.shape[0]), tl.float32)
-    for i in range(KERNEL):
-        r = row - i * dilation
-        down = here & (r >= 0) & (r % stride == 0) & (r // stride < height)
-        for j in tl.static_range(KERNEL):
-            q = column - j * dilation
-            inside = down & (q >= 0) & (q % stride == 0) & (q // stride < width)
-            at = start + (r // stride) * width + q // stride
-            g = tl.load(base + at[:, None] * IN + c[None, :], mask=within(inside, c, IN), other=0.0).to(tl.float32)
-            v += g * tl.load(taps + (i * KERNEL + j) * IN + c, mask=c < IN, other=0.0)[None, :]
-    return v
-
-
-@triton.jit
 def depth_backward(
     middle_grad, table, taps, x, mean, invstd, x_grad, sums,
-    images, height, width, out_height, out_width, stride, items, every,
-    IN: tl.constexpr, BI: tl.constexpr, P: tl.constexpr,
-    ACTIVATION: tl.constexpr, NORM: tl.constexpr, DEPTH: tl.constexpr, WIDEST: tl.constexpr, ADD: tl.constexpr,
+    images, height, width, out_height, out_width, items, every,
+    IN: tl.constexpr, BI: tl.constexpr, P: tl.constexpr, V: tl.constexpr, STRIDE: tl.constexpr,
+    ACTIVATION: tl.constexpr, NORM: tl.constexpr, WIDEST: tl.constexpr, ADD: tl.constexpr,
 ):  # fmt: skip
-    """Through the depthwise convolution and the activation: of an item, or of the one map that all items read."""
-    tile = tl.program_id(0)
-    p = tile * P + tl.arange(0, P)
+    """Through the depthwise convolution and the activation: of an item, or of a map that items of one dilation read."""
+    tile, first = tl.program_id(0), tl.program_id(1)
     c = tl.program_id(2) * BI + tl.arange(0, BI)
-    here = p < images * height * width
-    image, row, column = places(p, height, width)
-    start = image * out_height * out_width
-    mask = within(here, c, IN)
-    acc = tl.zeros((P, BI), tl.float32)
-    first = tl.program_id(1)
+    step = entry(table, first, DILATION).to(tl.int32) if V > 1 else 1
+    image, row, column = lanes(tile * P + tl.arange(0, P), step, height, width, V)
+    here, pixel = image < images, (image * height + row) * width + column
+    start, zeros = image * out_height * out_width, tl.zeros((BI,), tl.float32)
+    acc = (tl.zeros((P, BI), tl.float32),) * V
     for index in range(items):
         item = first + index
         kernel, dilation = entry(table, item, KERNEL).to(tl.int32), entry(table, item, DILATION).to(tl.int32)
-        padding, own = entry(table, item, PADDING).to(tl.int32), taps + entry(table, item, TAPS)
+        padding = entry(table, item, PADDING).to(tl.int32) - (kernel - 1) * dilation
         base = middle_grad + item.to(tl.int64) * (images * out_height * out_width) * IN
-        r, q = row + padding, column + padding
-        if DEPTH:
-            if kernel == 3:
-                acc += rows_of_gradients(
-                    base, start, r, q, here, out_height, out_width, stride, dilation, own, c, 3, IN
-                )  # fmt: skip
-            elif (WIDEST == 5) | (kernel == 5):
-                if WIDEST > 3:
-                    acc += rows_of_gradients(
-                        base, start, r, q, here, out_height, out_width, stride, dilation, own, c, 5, IN
-                    )  # fmt: skip
-            elif WIDEST > 5:
-                acc += rows_of_gradients(
-                    base, start, r, q, here, out_height, out_width, stride, dilation, own, c, 7, IN
-                )  # fmt: skip
-        else:
-            inside = here & (r >= 0) & (r % stride == 0) & (r // stride < out_height)
-            inside = inside & (q >= 0) & (q % stride == 0) & (q // stride < out_width)
-            at = start + (r // stride) * out_width + q // stride
-            acc += tl.load(base + at[:, None] * IN + c[None, :], mask=within(inside, c, IN), other=0.0).to(tl.float32)
+        own = convolved(
+            base, start, row + padding, column + padding, here, out_height, out_width, kernel, dilation,
+            taps + entry(table, item, TAPS), c, zeros, zeros, V, STRIDE, True, IN, WIDEST, False, 0,
+        )  # fmt: skip
+        for k in tl.static_range(V):
+            acc = replaced(acc, k, acc[k] + own[k])
     source = entry(table, first, SOURCE)
     scale, shift = affine_of_norm(mean, invstd, source * IN, c, IN, NORM)
-    at = p[:, None] * IN + c[None, :]
-    own = images * height * width * IN
-    x_value = tl.load(x + source * own + at, mask=mask, other=0.0).to(tl.float32)
-    v = x_value * scale[None, :] + shift[None, :]
-    if ACTIVATION > 0:
-        acc = tl.where(v <= 0.0, 0.0, acc)
-    if ACTIVATION > 1:
-        acc = tl.where(v >= 6.0, 0.0, acc)
-    to = x_grad + first.to(tl.int64) * own + at
-    if ADD:
-        acc += tl.load(to, mask=mask, other=0.0).to(tl.float32)
-    out = acc.to(x_grad.dtype.element_ty)
-    tl.store(to, out, mask=mask)
+    size = images * height * width * IN
+    along, total = tl.zeros((BI,), tl.float32), tl.zeros((BI,), tl.float32)
+    for k in tl.static_range(V):
+        at = (pixel + k * step)[:, None] * IN + c[None, :]
+        mask = within(here & (column + k * step < width), c, IN)
+        value = tl.load(x + source * size + at, mask=mask, other=0.0).to(tl.float32)
+        v, grad = value * scale[None, :] + shift[None, :], acc[k]
+        if ACTIVATION > 0:
+            grad = tl.where(v <= 0.0, 0.0, grad)
+        if ACTIVATION > 1:
+            grad = tl.where(v >= 6.0, 0.0, grad)
+        to = x_grad + first.to(tl.int64) * size + at
+        if ADD:
+            grad += tl.load(to, mask=mask, other=0.0).to(tl.float32)
+        out = grad.to(x_grad.dtype.element_ty)
+        tl.store(to, out, mask=mask)
+        if NORM:
+            g = tl.where(mask, out.to(tl.float32), 0.0)
+            middle = tl.load(mean + source * IN + c, mask=c < IN, other=0.0)
+            along += tl.sum(g * (value - middle[None, :]), 0)
+            total += tl.sum(g, 0)
     if NORM:
-        g = tl.where(mask, out.to(tl.float32), 0.0)
-        middle = tl.load(mean + source * IN + c, mask=c < IN, other=0.0)
         place = sums + tile * 2 * every + first * IN + c
-        tl.store(place, tl.sum(g * (x_value - middle[None, :]), 0), mask=c < IN)
-        tl.store(place + every, tl.sum(g, 0), mask=c < IN)
+        tl.store(place, along, mask=c < IN)
+        tl.store(place + every, total, mask=c < IN)
 
 
 @triton.jit
@@ -625,8 +615,8 @@ def point_weights(
             image, row, column = places(p, out_height, out_width)
             v = convolved(
                 base, image * height * width, row * stride - padding, column * stride - padding, here, height, width,
-                0, 1, weight_grads, c, scale, shift, IN, DEPTH, 0, NORM, ACTIVATION,
-            )  # fmt: skip
+                1, 1, weight_grads, c, scale, shift, 1, 1, False, IN, 1, NORM, ACTIVATION,
+            )[0]  # fmt: skip
         acc = tl.dot(tl.trans(g.to(dtype)), v.to(dtype), acc, input_precision=PRECISION)
     to = weight_grads + part * every + entry(table, item, POINT_AT) + o[:, None] * IN + c[None, :]
     tl.store(to, acc, mask=(o < OUT)[:, None] & (c < IN)[None, :])
@@ -636,60 +626,39 @@ def point_weights(
 def row_of_weights(
     grads, base, to, i, part, parts, images, height, width, out_height, out_width, stride, dilation, padding,
     c, scale, shift,
-    KERNEL: tl.constexpr, IN: tl.constexpr, P: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
+    KERNEL: tl.constexpr, IN: tl.constexpr, P: tl.constexpr, V: tl.constexpr,
+    NORM: tl.constexpr, ACTIVATION: tl.constexpr,
 ):  # fmt: skip
-    """A part's sum of the gradients of a row of taps; those of more than KERNEL columns stay zeros."""
-    total = images * out_height * out_width
-    zeros = tl.zeros((P, c.shape[0]), tl.float32)
-    a0, a1, a2, a3, a4, a5, a6 = zeros, zeros, zeros, zeros, zeros, zeros, zeros
-    for tile in range(part, (total + P - 1) // P, parts):
-        p = tile * P + tl.arange(0, P)
-        here = p < total
-        image, row, column = places(p, out_height, out_width)
-        g = tl.load(grads + p[:, None] * IN + c[None, :], mask=within(here, c, IN), other=0.0).to(tl.float32)
+    """A part's sum of the gradients of a row of taps; lanes as of rows_of_taps."""
+    step = dilation if V > 1 else 1
+    columns = (out_width + V * step - 1) // (V * step) * step
+    sums = (tl.zeros((P, c.shape[0]), tl.float32),) * KERNEL
+    for tile in range(part, (images * out_height * columns + P - 1) // P, parts):
+        image, row, column = lanes(tile * P + tl.arange(0, P), step, out_height, out_width, V)
+        here, pixel = image < images, (image * out_height + row) * out_width + column
+        g = ()
+        for k in tl.static_range(V):
+            at = (pixel + k * step)[:, None] * IN + c[None, :]
+            mask = within(here & (column + k * step < out_width), c, IN)
+            g = g + (tl.load(grads + at, mask=mask, other=0.0).to(tl.float32),)
         r, q = row * stride - padding + i * dilation, column * stride - padding
         down = here & (r >= 0) & (r < height)
-        at = image * height * width + r * width
-        for j in tl.static_range(KERNEL):
-            v = q + j * dilation
-            x = read(base, at + v, down & (v >= 0) & (v < width), c, scale, shift, IN, NORM, ACTIVATION)
-            if j == 0:
-                a0 += g * x
-            elif j == 1:
-                a1 += g * x
-            elif j == 2:
-                a2 += g * x
-            elif j == 3:
-                a3 += g * x
-            elif j == 4:
-                a4 += g * x
-            elif j == 5:
-                a5 += g * x
-            else:
-                a6 += g * x
+        start = image * height * width + r * width
+        for u in tl.static_range(KERNEL + V - 1):
+            v = q + u * dilation
+            x = read(base, start + v, down & (v >= 0) & (v < width), c, scale, shift, IN, NORM, ACTIVATION)
+            for k in tl.static_range(V):
+                if u >= k and u - k < KERNEL:
+                    sums = replaced(sums, u - k, sums[u - k] + g[k] * x)
     for j in tl.static_range(KERNEL):
-        if j == 0:
-            total_of_tap = a0
-        elif j == 1:
-            total_of_tap = a1
-        elif j == 2:
-            total_of_tap = a2
-        elif j == 3:
-            total_of_tap = a3
-        elif j == 4:
-            total_of_tap = a4
-        elif j == 5:
-            total_of_tap = a5
-        else:
-            total_of_tap = a6
-        tl.store(to + c * KERNEL * KERNEL + i * KERNEL + j, tl.sum(total_of_tap, 0), mask=c < IN)
+        tl.store(to + c * KERNEL * KERNEL + i * KERNEL + j, tl.sum(sums[j], 0), mask=c < IN)
 
 
 @triton.jit
 def depth_weights(
     middle_grad, table, x, mean, invstd, weight_grads,
     images, height, width, out_height, out_width, stride, every, parts,
-    IN: tl.constexpr, BI: tl.constexpr, P: tl.constexpr, WIDEST: tl.constexpr,
+    IN: tl.constexpr, BI: tl.constexpr, P: tl.constexpr, V: tl.constexpr, WIDEST: tl.constexpr,
     ACTIVATION: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
     """A part's sum of the gradient of the depthwise weight, (parts, every); a program computes a row of taps."""
@@ -704,19 +673,9 @@ def depth_weights(
     grads = middle_grad + item.to(tl.int64) * (images * out_height * out_width) * IN
     to = weight_grads + part * every + entry(table, item, TAPS_AT)
     if i < kernel:
-        if kernel == 3:
-            row_of_weights(
-                grads, base, to, i, part, parts, images, height, width, out_height, out_width, stride, dilation, padding,
-                c, scale, shift, 3, IN, P, NORM, ACTIVATION,
-            )  # fmt: skip
-        elif (WIDEST == 5) | (kernel == 5):
-            if WIDEST > 3:
+        for size in tl.static_range(3, WIDEST + 1, 2):
+            if kernel == size:
                 row_of_weights(
-                    grads, base, to, i, part, parts, images, height, width, out_height, out_width, stride, dilation, padding,
-                    c, scale, shift, 5, IN, P, NORM, ACTIVATION,
+                    grads, base, to, i, part, parts, images, height, width, out_height, out_width,
+                    stride, dilation, padding, c, scale, shift, size, IN, P, V, NORM, ACTIVATION,
                 )  # fmt: skip
-        elif WIDEST > 5:
-            row_of_weights(
-                grads, base, to, i, part, parts, images, height, width, out_height, out_width, stride, dilation, padding,
-                c, scale, shift, 7, IN, P, NORM, ACTIVATION,
-            )  # fmt: skip

@@ -1,5 +1,6 @@
 """How the Triton kernels are started: addresses, sizes of tiles."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,15 +8,16 @@ from torch import Tensor
 
 from nas.engine.tables import plain
 
-THREAD = 16
-"""Numbers of a tile that a thread has."""
 PARTS = 32
 """Into which the sums of a weight's gradient are cut."""
+PIXELS = 4
+"""Of a row that a thread computes together, where they share what a depthwise convolution reads."""
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, **constants: Any) -> None:
     """Starts a kernel on tensors and numbers; on fake tensors nothing."""
-    if all(plain(each) for each in arguments if isinstance(each, Tensor)):
+    tensors = [each for part in arguments for each in (part if isinstance(part, tuple) else (part,))]
+    if all(plain(each) for each in tensors if isinstance(each, Tensor)):
         kernel[grid](*arguments, **constants, num_warps=warps)
 
 
@@ -36,6 +38,11 @@ def blocks(count: int, size: int) -> int:
     return -(-count // size)
 
 
-def tile(channels: int, elements: int = 128 * THREAD) -> int:
+def tile(channels: int, elements: int = 2048, least: int = 16) -> int:
     """Pixels of a tile of so many numbers, for a block of channels."""
-    return max(16, elements // channels)
+    return max(least, elements // channels)
+
+
+def lanes(rows: int, width: int, pixels: int, steps: Sequence[int]) -> int:
+    """How many lanes rows are, each of so many pixels of a row that are a step apart; of the steps the most."""
+    return rows * max(blocks(width, pixels * step) * step for step in steps)
