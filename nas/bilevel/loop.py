@@ -83,6 +83,7 @@ class Course:
         halves, streams: its data and batches.
         plan: its stages.
         budget: expected costs and their prices, where they are limited.
+        backend: of the merged engine.
     """
 
     settings: SearchSettings
@@ -92,6 +93,7 @@ class Course:
     streams: tuple[Stream, Stream]
     plan: Sequence[Stage]
     budget: Budget | None
+    backend: str
 
     @classmethod
     def of(cls, settings: SearchSettings, space: CellSpace, execution: Execution, costs: EdgeCosts | None) -> "Course":
@@ -101,7 +103,7 @@ class Course:
         streams = halves.streams(settings)
         learning = sum(stage.learns_alphas(epoch) for stage in plan for epoch in range(stage.first, stage.last))
         budget = Budget(costs, settings.limits, steps=learning * streams[0].steps).to(device) if costs else None
-        return cls(settings, space, device, halves, streams, plan, budget)
+        return cls(settings, space, device, halves, streams, plan, budget, execution.backend)
 
     @property
     def steps(self) -> int:
@@ -111,8 +113,8 @@ class Course:
     def begin(self, stage: Stage, alphas: AlphasOf) -> "Step":
         """The step of a stage, with a supernet of its own."""
         space = space_of_stage(self.space, self.plan, stage, alphas)
-        supernet = build_supernet(stage.settings, space, len(self.halves.dataset.classes)).to(self.device)
-        supernet.to(memory_format=torch.channels_last)
+        supernet = build_supernet(stage.settings, space, len(self.halves.dataset.classes), self.backend)
+        supernet.to(self.device).to(memory_format=torch.channels_last)
         return Step(Learner(supernet, stage.settings, self.device, self.budget), *self.streams, stage)
 
     def estimate(self, step: "Step") -> Estimate:

@@ -39,9 +39,9 @@ def random_dataset(device: str = "cpu", images: int = 48) -> Dataset:
     return Dataset("random", classes, split(), split(), (0.5,) * 3, (0.3,) * 3, padding=2)
 
 
-def step_of(settings: SearchSettings, device: str = "cpu", space: CellSpace = SPACE) -> Step:
+def step_of(settings: SearchSettings, device: str = "cpu", space: CellSpace = SPACE, backend: str = "library") -> Step:
     """A step as a search makes it."""
-    supernet = build_supernet(settings, space, 10).to(device).to(memory_format=torch.channels_last)
+    supernet = build_supernet(settings, space, 10, backend).to(device).to(memory_format=torch.channels_last)
     dataset = random_dataset(device)
     augmentation = Augmentation.of(dataset, cutout=True, device=device)
     splits = enumerate((dataset.train, dataset.test))

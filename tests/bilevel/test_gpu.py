@@ -6,6 +6,7 @@ They run alone, with torch and what a search imports: ``pytest -m gpu -n 0 tests
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,13 @@ def test_so_they_are_with(changes: dict[str, object]) -> None:
     check_recording(settings_of(**changes))
 
 
-def check_recording(settings: SearchSettings) -> None:
+def test_so_they_are_by_what_a_gpu_prefers() -> None:
+    check_recording(settings_of(), "auto")
+
+
+def check_recording(settings: SearchSettings, backend: str = "library") -> None:
     """Weights, buffers, momenta and moments of both ways, and losses."""
-    recorded, eager = step_of(settings, "cuda"), step_of(settings, "cuda")
+    recorded, eager = (step_of(settings, "cuda", backend=backend) for _ in range(2))
     assert recorded.recordable
     eager.recordable = False
     losses = [torch.stack(course_of(each)) for each in (recorded, eager)]
@@ -116,7 +121,7 @@ def check_recording(settings: SearchSettings) -> None:
 
 
 def test_a_recorded_step_runs_twice_to_the_same_bits() -> None:
-    once, again = (step_of(settings_of(), "cuda") for _ in range(2))
+    once, again = (step_of(settings_of(), "cuda", backend="auto") for _ in range(2))
     course_of(once), course_of(again)
     for name, value in once.changed().items():
         assert torch.equal(again.changed()[name], value), name
@@ -160,16 +165,17 @@ def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     """``searched(*devices)``: the tensors of a checkpoint after a search that is killed and moves on to the next."""
     monkeypatch.setattr("nas.data.load", lambda *_, device, **__: random_dataset(device))
 
-    def run(*devices: str) -> dict[str, dict[str, Tensor]]:
+    def run(*devices: str, backend: str = "library") -> dict[str, dict[str, Tensor]]:
+        execution = partial(Execution, backend=backend)
         settings = settings_of(epochs=3)
         spec = SearchSpec(settings=settings, execution=Execution(device="cpu").resolved(), final=Size(4, 2))
-        folder = create(tmp_path / "-".join(devices), "search", spec)
+        folder = create(tmp_path / "-".join((backend, *devices)), "search", spec)
         with monkeypatch.context() as patch:
             patch.setattr("nas.bilevel.loop.Session", Stopping)
             for device in devices[:-1]:
                 with pytest.raises(Interrupted, match="saved"):
-                    search(folder, settings, SPACE, Execution(device=device))
-        search(folder, settings, SPACE, Execution(device=devices[-1]))
+                    search(folder, settings, SPACE, execution(device))
+        search(folder, settings, SPACE, execution(devices[-1]))
         return tensors_of(folder)
 
     return run
@@ -190,8 +196,9 @@ def tensors_of(folder: Run) -> dict[str, dict[str, Tensor]]:
 Searched = Callable[..., dict[str, dict[str, Tensor]]]
 
 
-def test_killed_and_resumed_on_one_gpu_bit_for_bit(searched: Searched) -> None:
-    whole, resumed = searched("cuda"), searched("cuda", "cuda", "cuda")
+@pytest.mark.parametrize("backend", ["library", "auto"])
+def test_killed_and_resumed_on_one_gpu_bit_for_bit(searched: Searched, backend: str) -> None:
+    whole, resumed = (searched(*["cuda"] * runs, backend=backend) for runs in (1, 3))
     for part, tensors in whole.items():
         for name, value in tensors.items():
             assert torch.equal(resumed[part][name], value), f"{part} {name}"
@@ -206,7 +213,9 @@ def test_a_search_moves_from_one_device_to_the_other_and_back(searched: Searched
 
 def test_nas_search_on_digits(nas: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
-    size = "--channels 4 --cells 3 --epochs 2 --batch 16 --limit 128 --precision bf16"
-    status, _, err = nas("search", "--data", "digits", "--device", "cuda", "--runs", str(tmp_path / "r"), *size.split())
+    size = "--channels 8 --cells 3 --epochs 2 --batch 16 --limit 128 --precision bf16"
+    space = Path(__file__).parents[1] / "small_space.toml"
+    words = ["--space", str(space), "--data", "digits", "--device", "cuda", "--runs", str(tmp_path / "r")]
+    status, _, err = nas("search", *words, *size.split())
     assert status == 0, err
     assert next((tmp_path / "r").glob("*/genotype.json")).is_file()
