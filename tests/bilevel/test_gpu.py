@@ -140,8 +140,9 @@ def test_measuring_changes_nothing_and_keeps_the_recording() -> None:
         assert torch.equal(step.changed()[name], value), name
 
 
-def test_paths_are_not_recorded_and_learn() -> None:
-    step = step_of(settings_of("gdas"), "cuda")
+@pytest.mark.parametrize("changes", [{"method": "gdas"}, {"method": "oles"}, {"relaxation": "dirichlet"}], ids=str)
+def test_what_is_not_recorded_learns(changes: dict[str, str]) -> None:
+    step = step_of(settings_of(**changes), "cuda")
     assert not step.recordable
     before = copy.deepcopy(dict(step.supernet.named_parameters()))
     assert torch.stack(course_of(step, 6)).isfinite().all()
@@ -165,9 +166,10 @@ def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     """``searched(*devices)``: the tensors of a checkpoint after a search that is killed and moves on to the next."""
     monkeypatch.setattr("nas.data.load", lambda *_, device, **__: random_dataset(device))
 
-    def run(*devices: str, backend: str = "library") -> dict[str, dict[str, Tensor]]:
+    def run(
+        *devices: str, backend: str = "library", settings: SearchSettings = settings_of(epochs=3)
+    ) -> dict[str, dict[str, Tensor]]:
         execution = partial(Execution, backend=backend)
-        settings = settings_of(epochs=3)
         spec = SearchSpec(settings=settings, execution=Execution(device="cpu").resolved(), final=Size(4, 2))
         folder = create(tmp_path / "-".join((backend, *devices)), "search", spec)
         with monkeypatch.context() as patch:
@@ -184,7 +186,7 @@ def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
 def tensors_of(folder: Run) -> dict[str, dict[str, Tensor]]:
     """What is in a checkpoint, by part and name."""
     state = checkpoint.load(folder.path / "checkpoint")
-    assert state is not None and len(folder.log(SearchEpoch)) == 3
+    assert state is not None and len(folder.log(SearchEpoch)) == folder.spec(SearchSpec).settings.epochs
     parts = state["parts"]
     found = {"supernet": parts["supernet"]}
     for name in ("weights", "alphas"):
@@ -211,8 +213,18 @@ def test_a_search_moves_from_one_device_to_the_other_and_back(searched: Searched
         assert distance(found["supernet"], wanted["supernet"]) < 1e-2, devices
 
 
+@pytest.mark.parametrize("method", ["p-darts", "drnas"])
+def test_searches_of_stages(searched: Searched, method: str) -> None:
+    keep = {"p-darts": "3,2", "drnas": "2"}[method]
+    partials = "2,1" if method == "drnas" else None
+    changes = {"keep": keep, "stage_partials": partials, "deepen": int(method == "p-darts"), "alphas_from": 0}
+    found = searched("cuda", settings=settings_of(method, epochs=3, **changes))
+    assert all(value.isfinite().all() for value in found["supernet"].values())
+
+
 def test_nas_search_on_digits(nas: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
+    for package in ("matplotlib", "sklearn", "typer"):
+        pytest.importorskip(package)
     size = "--channels 8 --cells 3 --epochs 2 --batch 16 --limit 128 --precision bf16"
     space = Path(__file__).parents[1] / "small_space.toml"
     words = ["--space", str(space), "--data", "digits", "--device", "cuda", "--runs", str(tmp_path / "r")]
