@@ -153,6 +153,9 @@ def test_what_is_not_recorded_learns(changes: dict[str, str]) -> None:
 # ---- whole searches
 
 
+PLAIN = settings_of(epochs=3)
+
+
 class Stopping(Session[SearchEpoch]):
     """Is asked to stop in the middle of the second epoch, and again of the third."""
 
@@ -166,9 +169,7 @@ def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     """``searched(*devices)``: the tensors of a checkpoint after a search that is killed and moves on to the next."""
     monkeypatch.setattr("nas.data.load", lambda *_, device, **__: random_dataset(device))
 
-    def run(
-        *devices: str, backend: str = "library", settings: SearchSettings = settings_of(epochs=3)
-    ) -> dict[str, dict[str, Tensor]]:
+    def run(*devices: str, backend: str = "library", settings: SearchSettings = PLAIN) -> dict[str, dict[str, Tensor]]:
         execution = partial(Execution, backend=backend)
         spec = SearchSpec(settings=settings, execution=Execution(device="cpu").resolved(), final=Size(4, 2))
         folder = create(tmp_path / "-".join((backend, *devices)), "search", spec)
