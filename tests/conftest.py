@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas import cli, data
+from nas import data
 
 torch.set_num_threads(1)
 
@@ -45,6 +45,8 @@ def nas(
     tmp_path: Path, cifar: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """``nas("search", …)`` → (exit status, stdout, stderr), in a folder of its own with the small data."""
+    from nas import cli
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NAS_DATA", str(cifar))
     monkeypatch.delenv("NAS_RUNS", raising=False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nas.amounts import Cost, Limits
 from nas.bilevel.derivation import LEAST, EdgeCosts
+from nas.moment import Scalar
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 
@@ -67,7 +68,7 @@ class Budget(nn.Module):
         for name, tensor in fixed.items():
             self.register_buffer(name, tensor, persistent=False)
 
-    def penalty(self, mixing: Mapping[str, Tensor], progress: float) -> Tensor:
+    def penalty(self, mixing: Mapping[str, Tensor], progress: Scalar) -> Tensor:
         """Σ price · (expected cost / limit − 1), a scalar, to be added to the alphas' loss.
 
         Args:
@@ -82,7 +83,7 @@ class Budget(nn.Module):
         """A dual step: μ ← max(0, μ + ρ · (M / B − 1)), M the cost of the strongest choice (You et al., LightNAS)."""
         self.prices.add_(self.rate * (self.expected(mixing, SHARP) - 1)).clamp_(min=0)
 
-    def expected(self, mixing: Mapping[str, Tensor], tau: float) -> Tensor:
+    def expected(self, mixing: Mapping[str, Tensor], tau: Scalar) -> Tensor:
         """Expected cost of the derived network over its limit, a number a limit.
 
         E[M] = M₀ + Σ_kinds Σ_edges r_e Σ_o p′_eo c_eo, exact if each edge draws its operation from p′ ∝ p^(1/τ),

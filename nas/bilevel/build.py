@@ -24,7 +24,7 @@ def build_supernet(settings: SearchSettings, space: CellSpace, classes: int, bac
         fan_out = partial(MergedFanOut, backends=BACKENDS[backend])
     if settings.partial > 1:
         fan_out = partial(PartialFanOut, fan_out, settings.partial)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(settings.seed, "init").initial_seed())
         supernet = Supernet(
             space,

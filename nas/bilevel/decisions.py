@@ -34,7 +34,7 @@ class Choices(Softmax):
     """
 
     def __init__(self, inner: Softmax, space: CellSpace, device: str) -> None:
-        self.inner, self.space = inner, space
+        self.inner, self.space, self.recordable = inner, space, inner.recordable
         edges, shape = space.edges, (space.edges, len(space.ops))
         self.operations = {kind: torch.full((edges,), OPEN, device=device) for kind in space.kinds}
         self.present = {kind: torch.ones(edges, dtype=torch.bool, device=device) for kind in space.kinds}

@@ -21,6 +21,7 @@ from nas.cells.supernet import Supernet
 from nas.execution import mixed
 from nas.moment import Moment
 from nas.settings import SearchSettings
+from nas.train.recipe import fit_to_device
 from nas.train.session import Stateful
 
 
@@ -47,12 +48,14 @@ class Learner:
             lr=settings.alpha_lr,
             betas=(settings.alpha_beta1, settings.alpha_beta2),
             weight_decay=settings.alpha_weight_decay,
-            capturable=self.alphas[0].is_cuda,
         )
         self.perturb = PERTURBATIONS[settings.perturb]
         self.penalty = make_penalty(settings.regularize)
         self.freezer = Freezer(supernet, settings.freeze) if settings.freeze else None
         self.moment = Moment(settings.seed)
+        for optimizer in (self.weight_optimizer, self.alpha_optimizer) if self.recordable else ():
+            fit(optimizer)
+            optimizer.register_load_state_dict_post_hook(fit)
 
     @property
     def parts(self) -> dict[str, Stateful]:
@@ -63,13 +66,9 @@ class Learner:
 
     @property
     def recordable(self) -> bool:
-        """Whether every step computes the same function of its batches, so that it can be recorded."""
-        first_order, plain = self.settings.order == 1, self.settings.relaxation == "softmax"
-        return (
-            first_order
-            and plain
-            and not (self.perturb or self.penalty or self.freezer or self.budget or self.settings.skip)
-        )
+        """Whether a step can be recorded: the host decides nothing in it by what the device has computed."""
+        noisy = "noise" in self.supernet.space.ops  # drawn by a count that the host must know
+        return self.supernet.relax.recordable and not self.freezer and not noisy
 
     def begin(self, moment: Moment) -> None:
         """Begins half a step: draws its mixing weights."""
@@ -97,14 +96,13 @@ class Learner:
     def step(self, moment: Moment, train: Batch, valid: Batch) -> tuple[Tensor, Tensor]:
         """A whole step: the training batch's (loss, logits)."""
         result = self.halves(moment, train, lambda: valid)
-        self.update_weights()
         self.end()
         return result
 
     def halves(
         self, moment: Moment, train: Batch, valid: Callable[[], Batch], *, alphas: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """Both halves of a step, up to the update of the weights; the alphas learn if ``alphas``.
+        """Both halves of a step; the alphas learn if ``alphas``.
 
         Args:
             valid: makes the held-out batch, which is only needed where the alphas have a half of their own.
@@ -114,7 +112,9 @@ class Learner:
             self.begin(replace(moment, half=0))
             self.step_alphas(train, valid())
         self.begin(replace(moment, half=1))
-        return self.step_both(train) if alphas and single else self.differentiate_weights(train)
+        result = self.step_both(train) if alphas and single else self.differentiate_weights(train)
+        self.update_weights()
+        return result
 
     def differentiate_weights(self, train: Batch) -> tuple[Tensor, Tensor]:
         """The weights' gradient. No gradient of the alphas is computed."""
@@ -185,6 +185,11 @@ class Learner:
         loss, logits = self.loss(batch, mixing)
         loss.backward()
         return loss.detach(), logits.detach()
+
+
+def fit(optimizer: optim.Optimizer) -> None:
+    """Lets a GPU record an optimiser's steps; a state made on the other device is thus at home on this one."""
+    fit_to_device(optimizer)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from nas.cells.supernet import Supernet
 from nas.data.batches import Stream
 from nas.data.dataset import Dataset
 from nas.execution import Execution
-from nas.moment import Moment
+from nas.moment import Moment, Tape, TapedMoment
 from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
@@ -29,7 +29,7 @@ from nas.space import CellSpace
 from nas.train.checkpoint import entries
 from nas.train.evaluate import correct, evaluate
 from nas.train.preflight import Estimate, announce, measure
-from nas.train.recorded import Recorded
+from nas.train.recorded import CudaGraph, Graph, Recorded, copies, restore
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful, Watch
 
@@ -68,7 +68,7 @@ def search(
                 session.parts = step.parts
             for epoch in session.epochs(stage.last):
                 run_epoch(session, step, settings, epoch)
-                valid = evaluate(step.supernet, course.halves.valid, course.halves.augmentation)
+                valid = evaluate(step.supernet, course.halves.valid, course.halves.augmentation, settings.precision)
                 end_epoch(session, step.supernet, valid, settings.batch, step.alignment(session.step - 1))
     return step.supernet
 
@@ -83,6 +83,7 @@ class Course:
         halves, streams: its data and batches.
         plan: its stages.
         budget: expected costs and their prices, where they are limited.
+        backend: of the merged engine.
     """
 
     settings: SearchSettings
@@ -92,6 +93,7 @@ class Course:
     streams: tuple[Stream, Stream]
     plan: Sequence[Stage]
     budget: Budget | None
+    backend: str
 
     @classmethod
     def of(cls, settings: SearchSettings, space: CellSpace, execution: Execution, costs: EdgeCosts | None) -> "Course":
@@ -101,7 +103,7 @@ class Course:
         streams = halves.streams(settings)
         learning = sum(stage.learns_alphas(epoch) for stage in plan for epoch in range(stage.first, stage.last))
         budget = Budget(costs, settings.limits, steps=learning * streams[0].steps).to(device) if costs else None
-        return cls(settings, space, device, halves, streams, plan, budget)
+        return cls(settings, space, device, halves, streams, plan, budget, execution.backend)
 
     @property
     def steps(self) -> int:
@@ -111,8 +113,8 @@ class Course:
     def begin(self, stage: Stage, alphas: AlphasOf) -> "Step":
         """The step of a stage, with a supernet of its own."""
         space = space_of_stage(self.space, self.plan, stage, alphas)
-        supernet = build_supernet(stage.settings, space, len(self.halves.dataset.classes)).to(self.device)
-        supernet.to(memory_format=torch.channels_last)
+        supernet = build_supernet(stage.settings, space, len(self.halves.dataset.classes), self.backend)
+        supernet.to(self.device).to(memory_format=torch.channels_last)
         return Step(Learner(supernet, stage.settings, self.device, self.budget), *self.streams, stage)
 
     def estimate(self, step: "Step") -> Estimate:
@@ -126,7 +128,7 @@ class Course:
         seconds, peak, epochs = 0.0, 0, 0
         for stage in (step.stage, *later):
             own = step if stage is step.stage else self.begin(stage, lambda _: dict.fromkeys(self.space.kinds, guess))
-            part = measure(rehearsal(own, self.halves.dataset, self.device), self.settings.batch, self.device)
+            part = measured(own, self.halves.dataset, self.device)
             length = stage.last - stage.first
             seconds, peak, epochs = seconds + length * part.seconds, max(peak, part.peak_bytes), epochs + length
         return Estimate(seconds / epochs, peak)
@@ -151,35 +153,41 @@ class Step:
         stage: of the search.
     """
 
+    graph: Callable[[], Graph] = CudaGraph
+
     def __init__(self, learner: Learner, train: Stream, valid: Stream, stage: Stage | None = None) -> None:
         self.learner, self.train, self.valid = learner, train, valid
         self.supernet, self.stage = learner.supernet, stage or stages(learner.settings)[0]
-        on_device = train.split.images.is_cuda and valid.split.images.is_cuda
-        drawn = "noise" in self.supernet.space.ops  # by the host
-        self.recordable = on_device and learner.recordable and not drawn
-        self.recorded: dict[bool, Recorded] = {}
+        self.recordable = learner.recordable and train.split.images.is_cuda and valid.split.images.is_cuda
+        self.recording: Recording | None = None
 
     def __call__(self, moment: Moment) -> tuple[Tensor, Tensor]:
         """(Loss on the training batch, how many of it were right)."""
         alphas = self.stage.learns_alphas(moment.epoch)
         inputs = [*self.train.drawn(moment.step), *self.valid.drawn(moment.step)]
-        gradients: Callable[..., tuple[Tensor, Tensor]] = partial(self.gradients, alphas, moment)
-        if self.recordable:
-            if alphas not in self.recorded:
-                self.recorded[alphas] = Recorded(gradients, inputs, self.changed)
-            gradients = self.recorded[alphas]
-        loss, right = gradients(*inputs)
-        self.learner.update_weights()
+        run = self.recorded(alphas, moment, inputs) if self.recordable else partial(self.run, alphas, moment)
+        result = run(*inputs)
         self.learner.end()
-        return loss, right
+        return result
 
-    def gradients(
+    def run(
         self, alphas: bool, moment: Moment, indices: Tensor, numbers: Tensor, *held_out: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """A step up to the update of the weights, whose learning rate changes; inputs as :meth:`Stream.drawn` gives."""
+        """A step on the batches of what was drawn, as :meth:`Stream.drawn` gives it."""
         train = self.train.batch_of(indices, numbers)
         loss, logits = self.learner.halves(moment, train, partial(self.valid.batch_of, *held_out), alphas=alphas)
         return loss, correct(logits, train[1])
+
+    def recorded(self, alphas: bool, moment: Moment, inputs: Sequence[Tensor]) -> Recorded:
+        """The step as a graph, with the tape set to a moment; recorded anew where the alphas begin to learn."""
+        if self.recording is None or self.recording.alphas != alphas:
+            self.recording = None  # its memory first
+            tape = Tape(inputs[0].device)
+            run = partial(self.run, alphas, TapedMoment.of(moment, tape))
+            self.recording = Recording(alphas, tape, Recorded(run, inputs, self.changed, self.graph()))
+            self.learner.schedule(moment)  # what is outside of the graph reads nothing in it
+        self.recording.tape.write(moment)
+        return self.recording.step
 
     @property
     def parts(self) -> dict[str, Stateful]:
@@ -193,14 +201,32 @@ class Step:
         return layer_alignment(self.supernet, self.train.at(number))
 
     def changed(self) -> dict[str, Tensor]:
-        """All that :meth:`gradients` changes, by name; an optimiser without a history has nothing yet."""
-        state = self.learner.alpha_optimizer.state
-        moments = {
-            f"{index} {name}": value
-            for index, alpha in enumerate(self.learner.alphas)
-            for name, value in state[alpha].items()
+        """All that a step changes, by name; an optimiser without a history has nothing yet."""
+        learner, modules = self.learner, {"supernet": self.supernet, "budget": self.learner.budget}
+        tensors = {
+            f"{part} {name}": tensor
+            for part, module in modules.items()
+            if module is not None
+            for name, tensor in (*module.named_parameters(), *module.named_buffers())
         }
-        return {**moments, **dict(self.supernet.named_parameters()), **dict(self.supernet.named_buffers())}
+        for part, optimizer in (("weights", learner.weight_optimizer), ("alphas", learner.alpha_optimizer)):
+            parameters = (each for group in optimizer.param_groups for each in group["params"])
+            tensors |= {
+                f"{part} {index} {name}": tensor
+                for index, parameter in enumerate(parameters)
+                for name, tensor in optimizer.state[parameter].items()
+                if tensor is not None
+            }
+        return tensors
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A step as a graph: whether the alphas learn in it, the tape that it reads."""
+
+    alphas: bool
+    tape: Tape
+    step: Recorded
 
 
 def learning_rate(settings: SearchSettings, epoch: int) -> float:
@@ -220,13 +246,31 @@ def open_session(
     return session
 
 
+def measured(step: Step, dataset: Dataset, device: str) -> Estimate:
+    """What a step costs, of a recorded one the recording; nothing is changed by it.
+
+    Raises:
+        UsageError: it will not fit.
+    """
+    settings = step.learner.settings
+    if not step.recordable:
+        return measure(rehearsal(step, dataset, device), settings.batch, device)
+    moment, before = Moment(settings.seed, step.stage.last - 1, settings.epochs), copies(step.changed())
+    estimate = measure(rehearsal(step, dataset, device), settings.batch, device, lambda: step(moment))
+    restore(step.changed(), before)
+    return estimate
+
+
 def rehearsal(step: Step, dataset: Dataset, device: str) -> Callable[[int], None]:
     """A whole step on a copy of the supernet and so many random images: it changes nothing."""
     settings = step.learner.settings
-    learner = Learner(copy.deepcopy(step.supernet), settings, device)
+
+    @cache
+    def learner() -> Learner:
+        return Learner(copy.deepcopy(step.supernet), settings, device)
 
     def rehearse(images: int) -> None:
         batch = dataset.random_batch(images, device)
-        learner.step(Moment(settings.seed), batch, batch)
+        learner().step(Moment(settings.seed), batch, batch)
 
     return rehearse

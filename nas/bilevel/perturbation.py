@@ -3,16 +3,15 @@
 The alphas themselves are never touched. A row that adds up to its edge's weight still does afterwards.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nas.bilevel.second_order import Batch
 from nas.cells.supernet import Supernet
-from nas.moment import Moment
+from nas.moment import Moment, Scalar
 from nas.settings import SearchSettings
 
 Mixing = Mapping[str, Tensor]
@@ -34,8 +33,8 @@ Perturb = Callable[[Classifier, Batch, Moment], Mixing]
 
 def uniform(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
     """clip(p + U(−ε, ε)): SDARTS-RS (Chen and Hsieh, ICML 2020, Eq. 7), ε rising linearly."""
-    mixing, size = plain(learner.supernet), epsilon(learner.settings, moment)
-    noises = noise(mixing, size, moment)
+    mixing = plain(learner.supernet)
+    noises = noise(mixing, learner.settings, moment)
     return {kind: clip(mixing[kind] + noises[kind], mixing[kind]) for kind in mixing}
 
 
@@ -45,7 +44,7 @@ def adversarial(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
     Projected gradient ascent from a random place, in evaluation mode; p where the loss did not rise.
     """
     mixing, size = plain(learner.supernet), epsilon(learner.settings, moment)
-    noises = noise(mixing, size, moment)
+    noises = noise(mixing, learner.settings, moment)
     learner.supernet.eval()
     worst = {kind: clip(mixing[kind] + noises[kind], mixing[kind]) for kind in mixing}
     for _ in range(STEPS):
@@ -65,13 +64,18 @@ def adversarial(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
 
 def mutation(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
     """Some edges run one operation alone, drawn evenly: edge mutation (EM-DARTS); the probability rises linearly."""
-    mixing, stream = plain(learner.supernet), moment.stream("perturbation")
-    rate = learner.settings.mutation * moment.progress
+    mixing, rate = plain(learner.supernet), learner.settings.mutation * moment.progress
+    shapes = [shape for weights in mixing.values() for shape in (weights.shape, (len(weights), 1))]
+
+    def law(moment: Moment) -> Sequence[Tensor]:
+        stream = moment.stream("perturbation")
+        return [torch.rand(shape, generator=stream) for shape in shapes]
+
+    drawn = moment.drawn("perturbation", law)
     mutated = {}
-    for kind, weights in mixing.items():
-        draws = torch.rand(weights.shape, generator=stream).to(weights).where(weights > 0, -1.0)
-        chosen = (torch.rand(len(weights), 1, generator=stream) < rate).to(weights.device)
-        mutated[kind] = torch.where(chosen, alone(draws) * total(weights), weights)
+    for (kind, weights), draws, chances in zip(mixing.items(), drawn[::2], drawn[1::2], strict=True):
+        scores = draws.to(weights).where(weights > 0, -1.0)
+        mutated[kind] = torch.where(chances.to(weights.device) < rate, alone(scores) * total(weights), weights)
     return mutated
 
 
@@ -88,18 +92,21 @@ def plain(supernet: Supernet) -> dict[str, Tensor]:
     return {kind: weights.detach() for kind, weights in supernet.mixing().items()}
 
 
-def epsilon(settings: SearchSettings, moment: Moment) -> float:
+def epsilon(settings: SearchSettings, moment: Moment) -> Scalar:
     """The largest perturbation of a weight in this epoch."""
     return settings.epsilon_min + (settings.epsilon - settings.epsilon_min) * moment.share
 
 
-def noise(mixing: Mixing, size: float, moment: Moment) -> dict[str, Tensor]:
+def noise(mixing: Mixing, settings: SearchSettings, moment: Moment) -> dict[str, Tensor]:
     """U(−ε, ε) of its edge's weight for every mixing weight."""
-    stream = moment.stream("perturbation")
-    return {
-        kind: torch.empty(weights.shape).uniform_(-size, size, generator=stream).to(weights) * total(weights)
-        for kind, weights in mixing.items()
-    }
+    shapes = [weights.shape for weights in mixing.values()]
+
+    def law(moment: Moment) -> Sequence[Tensor]:
+        stream, size = moment.stream("perturbation"), float(epsilon(settings, moment))
+        return [torch.empty(shape).uniform_(-size, size, generator=stream) for shape in shapes]
+
+    drawn = zip(mixing.items(), moment.drawn("perturbation", law), strict=True)
+    return {kind: each.to(weights) * total(weights) for (kind, weights), each in drawn}
 
 
 def total(weights: Tensor) -> Tensor:
@@ -109,7 +116,7 @@ def total(weights: Tensor) -> Tensor:
 
 def alone(scores: Tensor) -> Tensor:
     """1 at the highest score of each row, else 0."""
-    return F.one_hot(scores.argmax(dim=1), scores.shape[1]).to(scores)
+    return torch.zeros_like(scores).scatter_(1, scores.argmax(dim=1, keepdim=True), 1.0)
 
 
 def clip(weights: Tensor, mixing: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from nas.bilevel.decisions import Choices, Decision, rounds
 from nas.bilevel.gradients import Learner
 from nas.bilevel.halves import Halves
-from nas.bilevel.loop import Step, rehearsal
+from nas.bilevel.loop import Step, measured
 from nas.cells.genotype import Genotype
 from nas.cells.recompute import still
 from nas.cells.supernet import Supernet
@@ -28,7 +28,7 @@ from nas.run.folder import Run
 from nas.run.log import ProjectionRound
 from nas.settings import SearchSettings, make
 from nas.train.evaluate import evaluate
-from nas.train.preflight import measure, span
+from nas.train.preflight import span
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful
 
@@ -99,14 +99,13 @@ class Projection:
         self.step = Step(self.learner, *halves.streams(settings))
         decisions, steps = rounds(supernet.space, settings.seed), self.step.train.steps
         self.plan = Plan(decisions, len(self.judges), epochs, steps)
-        self.seconds = self.estimate()
         self.choices = Choices(supernet.relax, supernet.space, device)
         supernet.relax = self.choices
 
     def estimate(self) -> float:
         """Seconds that all rounds take, by one measured batch and one measured step."""
         batch, plan = self.settings.batch, self.plan
-        step = measure(rehearsal(self.step, self.halves.dataset, self.device), batch, self.device)
+        step = measured(self.step, self.halves.dataset, self.device)
         started = time.perf_counter()
         self.accuracy(self.judges.take(torch.arange(min(batch, plan.images))))
         passing = (time.perf_counter() - started) * plan.images / min(batch, plan.images)
@@ -115,7 +114,7 @@ class Projection:
 
     def accuracy(self, split: Split) -> float:
         """The supernet's accuracy as it is now."""
-        return batch_accuracy(self.supernet, split, self.halves, self.settings.batch)
+        return batch_accuracy(self.supernet, split, self.halves, self.settings)
 
     def genotype(self) -> Genotype:
         """Does what is left of the rounds."""
@@ -145,7 +144,7 @@ class Projection:
             plan, left = self.plan, 1 - session.step / (count * steps)
             print(
                 f"perturbation: {plan.evaluations} passes over {plan.images} held-out images, {count} rounds with "
-                f"{plan.epochs} epochs of tuning between: about {span(left * self.seconds)} to go",
+                f"{plan.epochs} epochs of tuning between: about {span(left * self.estimate())} to go",
                 file=sys.stderr,
                 flush=True,
             )
@@ -200,11 +199,20 @@ def whole_batches(split: Split, batch: int, images: int | None) -> Split:
 
 
 def batch_accuracy(
-    supernet: Supernet, split: Split, halves: Halves, batch: int, mixing: Mapping[str, Any] | None = None
+    supernet: Supernet,
+    split: Split,
+    halves: Halves,
+    settings: SearchSettings,
+    mixing: Mapping[str, Any] | None = None,
 ) -> float:
-    """Accuracy with batch statistics, under mixing weights or the supernet's own; nothing is changed by it."""
+    """Accuracy with the statistics of batches of the settings' size, in their precision; nothing is changed by it.
+
+    Args:
+        mixing: weights to see it under; None: the supernet's own.
+    """
     supernet.train()
     if mixing is not None:
         mixing = {kind: weights.to(supernet.alphas[kind].device) for kind, weights in mixing.items()}
     with still(supernet):
-        return evaluate(partial(supernet, mixing=mixing), split, halves.augmentation, batch)[1]
+        network = partial(supernet, mixing=mixing)
+        return evaluate(network, split, halves.augmentation, settings.precision, settings.batch)[1]

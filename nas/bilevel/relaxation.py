@@ -4,7 +4,7 @@ A relaxation is drawn once for each half of a step, so that all passes of a half
 it: without a draw it gives its weights free of noise. A masked operation has alpha −∞ and gets weight 0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Dirichlet as DirichletLaw
 
 from nas.cells.supernet import Softmax
-from nas.moment import Moment
+from nas.moment import Moment, Scalar
 from nas.settings import SearchSettings
 
 LEAST_CONCENTRATION = 1e-5
@@ -42,14 +42,17 @@ class Gumbel(Relaxation):
     """p = softmax((log softmax(α) + g) / τ), g Gumbel noise (Xie et al., SNAS, ICLR 2019, Eq. 5); τ falls linearly."""
 
     noise: Mapping[str, Tensor] | None = None
-    tau = 1.0
+    tau: Scalar = 1.0
 
     def draw(self, moment: Moment) -> None:
-        settings, stream = self.settings, moment.stream("gumbel")
+        settings = self.settings
         self.tau = settings.tau + moment.progress * (settings.tau_min - settings.tau)
-        self.noise = {
-            kind: -torch.empty(shape).exponential_(generator=stream).log() for kind, shape in self.shapes.items()
-        }
+        self.noise = dict(zip(self.shapes, moment.drawn("gumbel", self.law), strict=True))
+
+    def law(self, moment: Moment) -> Sequence[Tensor]:
+        """Gumbel noise of each cell kind."""
+        stream = moment.stream("gumbel")
+        return [-torch.empty(shape).exponential_(generator=stream).log() for shape in self.shapes.values()]
 
     def clear(self) -> None:
         self.noise = None
@@ -67,6 +70,8 @@ class Path(Gumbel):
     """The one most likely operation under Gumbel noise (Dong and Yang, GDAS, CVPR 2019, Eq. 5), for a fan-out that runs
     no other (:mod:`nas.cells.sampled`)."""
 
+    recordable = False
+
     def __call__(self, kind: str, alphas: Tensor) -> Any:
         """Per edge (operation, weight): 1, with the gradient of the relaxed probability; without a draw, without."""
         likely, chosen = self.scores(kind, alphas).softmax(dim=-1).max(dim=-1)
@@ -83,6 +88,7 @@ class Dirichlet(Relaxation):
         scale: of all concentrations; towards infinity the draws tend to the mean.
     """
 
+    recordable = False
     seed: int | None = None
     scale = 1.0
 

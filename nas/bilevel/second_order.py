@@ -10,6 +10,7 @@ from nas.cells.recompute import noise_rewinder
 from nas.settings import SearchSettings
 
 Batch = tuple[Tensor, Tensor]
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Bilevel(Protocol):
@@ -28,14 +29,12 @@ class Bilevel(Protocol):
 
 def unrolled_gradient(learner: Bilevel, train: Batch, valid: Batch, scale: float = 1e-2) -> list[Tensor]:
     """∇α L_val(w − ξ·step(w, α), α), ξ the weights' current learning rate, momentum and decay included (Eq. 7)."""
-    weights, rate = learner.weights, learner.weight_optimizer.param_groups[0]["lr"]
-    before = [weight.detach().clone() for weight in weights]
+    weights, rate = tuple(learner.weights), learner.weight_optimizer.param_groups[0]["lr"]
+    before = _copies(weights)
     rewind = noise_rewinder(learner.supernet)  # all passes see the same draws
-    directions = _direction(learner, train)
+    steps = torch._foreach_mul(_direction(learner, train), rate)
     rewind()
-    with torch.no_grad():
-        for weight, direction in zip(weights, directions, strict=True):
-            weight.sub_(rate * direction)
+    _set(weights, torch._foreach_sub(before, steps))
     gradients = _gradients(learner.loss(valid)[0], [*learner.alphas, *weights])
     direct, vector = gradients[: len(learner.alphas)], gradients[len(learner.alphas) :]
     _set(weights, before)
@@ -44,27 +43,28 @@ def unrolled_gradient(learner: Bilevel, train: Batch, valid: Batch, scale: float
     return [first - rate * second for first, second in zip(direct, implicit, strict=True)]
 
 
-def hessian_vector(learner: Bilevel, train: Batch, vector: Sequence[Tensor], scale: float = 1e-2) -> list[Tensor]:
+def hessian_vector(learner: Bilevel, train: Batch, vector: Tensors, scale: float = 1e-2) -> list[Tensor]:
     """∇²_{α,w} L_train · v ≈ (∇α L(w + εv) − ∇α L(w − εv)) / 2ε with ε = scale / ‖v‖ (Eq. 8)."""
-    epsilon = scale / float(torch.stack([part.norm() for part in vector]).norm())
-    before = [weight.detach().clone() for weight in learner.weights]
+    epsilon = scale / torch.stack(torch._foreach_norm(vector)).norm()
+    weights, shift = tuple(learner.weights), torch._foreach_mul(vector, epsilon)
+    before = _copies(weights)
     sides, rewind = [], noise_rewinder(learner.supernet)
-    for sign in (1, -1):
+    for moved in (torch._foreach_add(before, shift), torch._foreach_sub(before, shift)):
         rewind()
-        _set(learner.weights, [base + sign * epsilon * part for base, part in zip(before, vector, strict=True)])
+        _set(weights, moved)
         sides.append(_gradients(learner.loss(train)[0], learner.alphas))
-    _set(learner.weights, before)
+    _set(weights, before)
     return [(plus - minus) / (2 * epsilon) for plus, minus in zip(*sides, strict=True)]
 
 
-def _direction(learner: Bilevel, train: Batch) -> list[Tensor]:
+def _direction(learner: Bilevel, train: Batch) -> Tensors:
     """What SGD would subtract, before the learning rate: momentum · buffer + gradient + decay · weight."""
-    settings, directions = learner.settings, []
-    for weight, gradient in zip(learner.weights, _gradients(learner.loss(train)[0], learner.weights), strict=True):
-        buffer = learner.weight_optimizer.state[weight].get("momentum_buffer")
-        moment = 0 if buffer is None else settings.momentum * buffer
-        directions.append(moment + gradient + settings.weight_decay * weight.detach())
-    return directions
+    weights, settings = tuple(learner.weights), learner.settings
+    gradients = _gradients(learner.loss(train)[0], weights)
+    buffers = [learner.weight_optimizer.state[weight].get("momentum_buffer") for weight in weights]
+    moments = [torch.zeros_like(g) if buffer is None else buffer for g, buffer in zip(gradients, buffers, strict=True)]
+    directions = torch._foreach_add(gradients, moments, alpha=settings.momentum)
+    return torch._foreach_add(directions, _copies(weights), alpha=settings.weight_decay)
 
 
 def _gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor, ...]:
@@ -73,6 +73,10 @@ def _gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor
 
 
 @torch.no_grad()
-def _set(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)
+def _copies(parameters: Tensors) -> Tensors:
+    return torch._foreach_mul(parameters, 1)
+
+
+@torch.no_grad()
+def _set(parameters: Tensors, values: Tensors) -> None:
+    torch._foreach_copy_(parameters, values)

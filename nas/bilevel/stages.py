@@ -106,7 +106,8 @@ def carry(old: Learner, new: Learner, stage: Stage) -> None:
             (new.alpha_optimizer, old.alpha_optimizer),
         ):
             for key, value in previous.state.get(own[whole_name(name)], {}).items():
-                optimizer.state[parameter][key] = widen(value, parameter.shape if value.dim() else value.shape)
+                wide = widen(value, parameter.shape if value.dim() else value.shape)
+                optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(wide) if wide.dim() else wide
 
 
 def whole_name(name: str) -> str:

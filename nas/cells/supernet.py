@@ -5,14 +5,13 @@ from math import inf
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks import OPS
 from nas.cells.assembly import assemble
 from nas.cells.genotype import Genotype, Pair
 from nas.cells.network import CellNetwork, Filling, stride_of
-from nas.moment import Moment
+from nas.moment import Moment, Scalar
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 
@@ -58,6 +57,9 @@ FanOut = Callable[[CellSpace, str, int, int], nn.Module]
 
 class Softmax:
     """What makes mixing weights of alphas: the softmax over an edge's operations, ``none`` included (Eq. 2)."""
+
+    recordable = True
+    """Whether a step with it can be recorded: not where the host must know the alphas."""
 
     def __call__(self, kind: str, alphas: Tensor) -> Any:
         """The alphas of a cell kind, (edges, operations) → what its fan-outs weigh with now, a row an edge.
@@ -107,7 +109,7 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.space, self.relax = space, Softmax()
-        self.skip = 1.0 if skip else None
+        self.skip: Scalar | None = 1.0 if skip else None
         candidates = space.with_operation("auxiliary_skip") if skip else space
         skeleton = SKELETONS[space.skeleton]
         edges = (space.edges, len(space.ops))
@@ -169,7 +171,11 @@ class Supernet(nn.Module):
     def cell_weights(self, mixing: Mapping[str, Any]) -> list[Any]:
         """The mixing weights of each cell, of its kind; with those of the skips beside the mixtures, if there are."""
         if self.skip is not None:
-            mixing = {kind: F.pad(weights, (0, 1), value=self.skip) for kind, weights in mixing.items()}
+            skip = self.skip
+            mixing = {
+                kind: torch.cat([weights, skip * weights.new_ones(len(weights), 1)], 1)
+                for kind, weights in mixing.items()
+            }
         return [mixing[kind] for kind in self.network.kinds]
 
     def genotype(self) -> Genotype:

@@ -203,7 +203,7 @@ def continue_deriving(run: Run, execution: Execution) -> None:
     basis = Basis(space, strengths, settings.threshold or search.threshold, settings.limits, costs, project)
     quick_first = sorted(settings.selections, key="perturbation".__eq__)  # whose mistakes come before hours of tuning
     genotypes = {name: SELECTIONS[name](basis) for name in quick_first}
-    accuracy = partial(batch_accuracy, supernet, judges, halves, search.batch)
+    accuracy = partial(batch_accuracy, supernet, judges, halves, search)
     before = accuracy(mixing_of(supernet, search))
     figures = partial(row, run=run, basis=basis, spec=spec, dataset=halves.dataset, accuracy=accuracy)
     cells = tuple(figures(name, genotypes[name]) for name in settings.selections)

@@ -125,6 +125,7 @@ def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
         hardware=hardware(),
         params=cost.params,
         madds=cost.madds,
+        precision=settings.precision,
     )
     run.write(names.RESULT, result)
 

@@ -86,10 +86,10 @@ def evaluate(run: Run, execution: Execution) -> Evaluation:
         UsageError: the run is not a finished training.
     """
     device = execution.start()
-    _, dataset = trained_on(run, execution, device)
+    settings, dataset = trained_on(run, execution, device)
     network = load(run.path).to(device).to(memory_format=torch.channels_last)
     augmentation = Augmentation.of(dataset, cutout=False, device=device)
-    _, accuracy = evaluate_network(network, dataset.test, augmentation)
+    _, accuracy = evaluate_network(network, dataset.test, augmentation, settings.precision)
     stored = run.result(TrainResult).test_accuracy
     assert stored is not None
     return Evaluation(accuracy, stored, count_opening(run))

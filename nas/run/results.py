@@ -15,6 +15,7 @@ class SearchResult:
         search_params: parameters of the supernet.
         params, madds: of the network that the cell is meant for.
         seconds: of all epochs.
+        precision: of the evaluation: the search's own; before it was noted, "fp32".
     """
 
     valid_accuracy: float
@@ -28,6 +29,7 @@ class SearchResult:
     hardware: str
     params: int
     madds: int
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True, config=DOCUMENT)
@@ -109,6 +111,7 @@ class TrainResult:
         seconds: of all epochs.
         test_openings: how often the test set was read.
         latency_ms: of one image, where a tuning asked for it.
+        precision: of the evaluation: the training's own; before it was noted, "fp32".
     """
 
     test_accuracy: float | None
@@ -123,6 +126,7 @@ class TrainResult:
     test_openings: int
     init: Init | None = None
     latency_ms: float | None = None
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)

@@ -35,6 +35,7 @@ def finish(
         hardware=hardware(),
         test_openings=1 if test else 0,
         init=run.spec(TrainSpec).init,
+        precision=settings.precision,
     )
     run.write(names.RESULT, result)
     return result

@@ -78,8 +78,12 @@ def train(
                     follow(average, network, settings.ema, step)
                 session.add(**group.sum(loss=loss, correct=correct(logits, batch[1])))
             set_paths(network, None)
-            end_epoch(session, evaluate(tested, valid, augmentation) if len(valid) else None, settings.batch)
-    test = evaluate(tested, dataset.test, augmentation) if open_test and group.first else None
+            end_epoch(
+                session,
+                evaluate(tested, valid, augmentation, settings.precision) if len(valid) else None,
+                settings.batch,
+            )
+    test = evaluate(tested, dataset.test, augmentation, settings.precision) if open_test and group.first else None
     return finish(run, tested, architecture, settings, test) if group.first else None
 
 

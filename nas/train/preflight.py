@@ -5,7 +5,9 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -27,15 +29,27 @@ class Estimate:
     peak_bytes: int
 
 
-def measure(step: Callable[[int], None], batch: int, device: str) -> Estimate:
+def measure(
+    step: Callable[[int], None], batch: int, device: str, whole: Callable[[], object] | None = None
+) -> Estimate:
     """Runs ``step(images)`` at an eighth and a quarter of the batch, and, if the whole will fit, once at the whole.
+
+    On a GPU, which builds plans of its own for each size, the whole is tried first, and parts only if it does not fit.
 
     Args:
         step: does what a step does, on a copy that may be thrown away.
+        whole: the same at the whole batch, recorded for instance; None: ``step(batch)``.
 
     Raises:
         UsageError: it will not fit; the message names a batch that does.
     """
+    whole = whole or partial(step, batch)
+    if device != "cpu":
+        with suppress(torch.OutOfMemoryError):
+            whole()
+            return Estimate(_timed(whole, device), peak(device))
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     eighth = max(2, batch // 8)
     used = []
     for count in (eighth, 2 * eighth):
@@ -43,19 +57,21 @@ def measure(step: Callable[[int], None], batch: int, device: str) -> Estimate:
         used.append(peak(device))
     per_image = max(0, used[1] - used[0]) // eighth
     need, free = used[1] + per_image * max(0, batch - 2 * eighth), used[1] + _free(device)
-    if need > free and per_image:
-        fits = 2 * eighth + (free - used[1]) // per_image
+    if (need > free or device != "cpu") and per_image:
+        fits = min(batch - 1, 2 * eighth + (free - used[1]) // per_image)
         raise UsageError(
             f"--batch {batch} needs about {need / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free: "
             f"--batch {max(2, fits // 8 * 8)} fits"
         )
-    seconds = min(_timed(step, batch, device) for _ in range(2 if batch <= 128 else 1))
+    seconds = min(_timed(whole, device) for _ in range(2 if batch <= 128 else 1))
     return Estimate(seconds, peak(device))
 
 
-def _timed(step: Callable[[int], None], batch: int, device: str) -> float:
+def _timed(step: Callable[[], object], device: str) -> float:
+    if device != "cpu":
+        torch.cuda.synchronize(device)
     started = time.perf_counter()
-    step(batch)
+    step()
     if device != "cpu":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started

@@ -1,5 +1,6 @@
 """What a recipe is made of beside its schedule: the optimiser, what decays, the moving average of the weights."""
 
+import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -21,6 +22,22 @@ def make_optimizer(network: nn.Module, settings: TrainSettings) -> optim.Optimiz
             groups, lr=settings.lr, alpha=settings.square_decay, eps=RMSPROP_EPSILON, momentum=settings.momentum
         )
     return optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+
+
+def fit_to_device(optimizer: optim.Optimizer) -> bool:
+    """Fits an optimiser, new or restored, to its parameters' device; whether that is a GPU.
+
+    There its rates and counters are tensors of the device and one kernel serves all parameters, so that its step can be
+    recorded. A checkpoint has these as the device before had them.
+    """
+    for group in optimizer.param_groups:
+        device, rate = group["params"][0].device, float(group["lr"])
+        on_gpu = bool(device.type == "cuda")
+        group["lr"] = torch.tensor(rate, device=device) if on_gpu else rate
+        group["capturable" if "capturable" in group else "fused"] = on_gpu
+        for state in (optimizer.state.get(parameter, {}) for parameter in group["params"]):
+            state |= {name: value.to(device) for name, value in state.items() if name == "step"}
+    return on_gpu
 
 
 def groups_of(network: nn.Module, settings: TrainSettings) -> list[dict[str, object]]:

@@ -2,7 +2,7 @@
 
 import math
 
-from torch import optim
+from torch import Tensor, optim
 
 from nas.settings import TrainSettings
 
@@ -32,4 +32,9 @@ def learning_rate(settings: TrainSettings, epoch: int, part: float) -> float:
 def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
     """Sets the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = assigned(group["lr"], rate)
+
+
+def assigned(place: float | Tensor, value: float) -> float | Tensor:
+    """The value: in the tensor's place, where a recorded step reads it, or itself."""
+    return place.fill_(value) if isinstance(place, Tensor) else value

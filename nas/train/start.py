@@ -25,7 +25,7 @@ def load_data(settings: SearchSettings | TrainSettings, execution: Execution, de
 
 def build(run: Run, architecture: Architecture, settings: TrainSettings) -> nn.Module:
     """The network with the weights that belong to the seed, or, where the run has them, those it starts from."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(settings.seed, "init").initial_seed())
         network = architecture.build()
     if (run.path / INIT).is_file():

@@ -154,8 +154,8 @@ def test_it_finds_what_is_worth_most(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_judging_changes_nothing() -> None:
     supernet, halves = supernet_of(), halves_of()
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
-    first = batch_accuracy(supernet, halves.valid, halves, 6)
-    assert batch_accuracy(supernet, halves.valid, halves, 6) == first
+    first = batch_accuracy(supernet, halves.valid, halves, SearchSettings(batch=6))
+    assert batch_accuracy(supernet, halves.valid, halves, SearchSettings(batch=6)) == first
     after = supernet.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -163,11 +163,11 @@ def test_judging_changes_nothing() -> None:
 def test_judging_is_by_batch_statistics() -> None:
     """Ruined running statistics do not matter."""
     supernet, halves = supernet_of(), halves_of()
-    first = batch_accuracy(supernet, halves.valid, halves, 6)
+    first = batch_accuracy(supernet, halves.valid, halves, SearchSettings(batch=6))
     for module in supernet.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.fill_(1e3)  # type: ignore[union-attr]
-    assert batch_accuracy(supernet, halves.valid, halves, 6) == first
+    assert batch_accuracy(supernet, halves.valid, halves, SearchSettings(batch=6)) == first
 
 
 def test_images_in_whole_batches() -> None:
