@@ -112,7 +112,8 @@ def warn_unmerged(operation: str) -> None:
 
 def add(term: MergedTerm, row: Tensor, sums: Sequence[Backend]) -> Sequence[Tensor]:
     """Adds a term to one of the sums; what stays outside of it, one map an edge or none."""
-    total = next(each for each in sums if all(each.supports(stage.chain, each.state) for stage in term.stages))
+    able = [each for each in sums if each.shares] if term.shared else sums
+    total = next(each for each in able if all(each.supports(stage.chain, each.state) for stage in term.stages))
     starts: Sequence[Tensor] | None = None
     for stage, following in pairwise(term.stages):
         starts = total.step(following.steps, total.maps(stage.chain, torch.ones_like(row), starts))

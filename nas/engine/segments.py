@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.blocks.segment import Segment, Step, Term, terms_of
+from nas.blocks.sync_norm import SyncBatchNorm, joint_statistics, unbiased
 
 ATEN = torch.ops.aten
 
@@ -24,13 +25,17 @@ class Geometry(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Of a batch norm: per channel mean, (biased) variance and 1/√(variance + ε); whether they are the batch's."""
+    """Of a batch norm: per channel mean, (biased) variance and 1/√(variance + ε); whether they are the batch's.
+
+    ``values``: how many a channel of all ranks, where several share the batch.
+    """
 
     mean: Tensor
     var: Tensor
     invstd: Tensor
     eps: float
     training: bool
+    values: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,11 @@ class MergedNorm:
         first = self.modules[0]
         return not first.affine and first.momentum is not None and first.track_running_stats
 
+    @property
+    def shared(self) -> bool:
+        """Whether its statistics are taken over all ranks of a process group."""
+        return isinstance(self.modules[0], SyncBatchNorm)
+
     @torch.no_grad()
     def statistics(self, y: Tensor) -> Statistics:
         """Those of a map in training, towards which the running ones are moved; else the running ones.
@@ -93,6 +103,10 @@ class MergedNorm:
         """
         if not self.modules[0].training:
             return self.of(*self.running(y.shape[1]))
+        if self.shared:
+            mean, var, count = joint = joint_statistics(y)
+            self.move(torch.stack([mean, unbiased(joint)]))
+            return self.of(mean, var)._replace(values=count)
         check_values(y.numel() // y.shape[1])
         batch = torch.zeros(2, y.shape[1], dtype=torch.promote_types(y.dtype, torch.float32), device=y.device)
         mean, var = ATEN.batch_norm_update_stats(y, batch[0], batch[1], 1.0)
@@ -183,6 +197,11 @@ class MergedTerm:
     def common(self) -> bool:
         """Whether it is the same map for all edges, but for their weights: there is no convolution in it."""
         return not any(segment.convolutions for stage in self.stages for segment in stage.chain)
+
+    @property
+    def shared(self) -> bool:
+        """Whether it has statistics of all ranks of a process group."""
+        return any(segment.norm.shared for stage in self.stages for segment in stage.chain)
 
     @property
     def mergeable(self) -> bool:
