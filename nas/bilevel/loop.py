@@ -1,6 +1,7 @@
 """The search loop: alphas on one half of the training images, weights on the other."""
 
 import copy
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from nas.bilevel.derivation import EdgeCosts
 from nas.bilevel.epoch import end_epoch
 from nas.bilevel.gradients import Learner
 from nas.bilevel.halves import Halves
-from nas.bilevel.stages import Alphas, AlphasOf, Stage, alphas_of, carry, space_of_stage, stage_at, stages
+from nas.bilevel.stages import AlphasOf, Stage, alphas_of, carry, space_of_stage, stage_at, stages
 from nas.cells.supernet import Supernet
 from nas.data.batches import Stream
 from nas.data.dataset import Dataset
@@ -58,18 +59,15 @@ def search(
     course = Course.of(settings, space, execution, costs)
     checkpoints = entries(run.path / names.CHECKPOINT)
     first = stage_at(course.plan, checkpoints[0].step / course.steps if checkpoints else 0)
-    logged = alphas_of(run)
-
-    def alphas(epoch: int) -> Alphas:
-        """Those that were logged, which the first worker alone may see."""
-        return course.group.from_first(lambda: logged(epoch))
-
+    alphas = course.alphas_of(run)
     step = course.begin(first, alphas)
     session = open_session(run, step, course, watch)
     if session.epoch < settings.epochs:
         estimate = course.estimate(step)
         if course.group.first:
             announce(estimate, session, course.device, preset)
+        if course.group.first and course.group.world_size > 1 and settings.engine == "merged":
+            print("several workers: the merged engine computes by its library back end", file=sys.stderr, flush=True)
     with session:
         for stage in course.plan[first.number :]:
             if stage is not step.stage:
@@ -121,6 +119,11 @@ class Course:
     def steps(self) -> int:
         """Of an epoch."""
         return self.streams[0].steps
+
+    def alphas_of(self, run: Run) -> AlphasOf:
+        """Those that a run has logged, which the first of several workers alone may see."""
+        logged = alphas_of(run)
+        return lambda epoch: self.group.from_first(partial(logged, epoch))
 
     def begin(self, stage: Stage, alphas: AlphasOf) -> "Step":
         """The step of a stage, with a supernet of its own."""

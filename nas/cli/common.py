@@ -42,7 +42,7 @@ Cluster = Annotated[
     str | None, typer.Option(help="Work on a Ray cluster: local, or an address.", rich_help_panel=WHERE)
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Cluster workers that share each training.", rich_help_panel=WHERE)
+    int | None, typer.Option(min=1, help="Cluster workers that share each search or training.", rich_help_panel=WHERE)
 ]
 Storage = Annotated[
     str | None, typer.Option(help="Where a cluster keeps runs: a shared folder or a URL.", rich_help_panel=WHERE)

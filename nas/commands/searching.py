@@ -97,7 +97,7 @@ def check_workers(settings: SearchSettings, execution: Execution) -> None:
     workers = execution.workers or 1
     if settings.batch % workers:
         raise UsageError(f"--workers {workers}: a --batch of {settings.batch} cannot be divided evenly among them")
-    ProcessGroup(settings.batch, world_size=workers)
+    ProcessGroup(settings.batch, world_size=workers)  # batch norms need two images in each
     if workers > 1 and settings.select == "perturbation":
         raise UsageError(
             f"--workers {workers} --select perturbation: its rounds are one worker's; search with --select strongest, "

@@ -1,5 +1,6 @@
 """A network as a process group trains it: gradients averaged, batch norms and dropout those of the whole batch."""
 
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -19,8 +20,8 @@ def data_parallel(network: nn.Module, group: ProcessGroup) -> nn.Module:
 
 
 def share_layers(network: nn.Module, group: ProcessGroup) -> None:
-    """Makes batch norms and dropout those of the whole batch; of one process they are that already."""
-    if group.world_size == 1:
+    """Makes batch norms and dropout those of the whole batch; without a torch.distributed group they are that."""
+    if not dist.is_initialized():
         return
     for parent in list(network.modules()):
         for name, child in parent.named_children():

@@ -42,19 +42,19 @@ CHANGES: dict[str, dict[str, Any]] = {
 """Changes of settings; each takes another way to its gradients."""
 
 
-def step(changes: dict[str, Any], group: ProcessGroup) -> dict[str, Any]:
+def step(changes: dict[str, Any], group: ProcessGroup, device: str = "cpu") -> dict[str, Any]:
     """Both gradients of a step (the weights' clipped), and all that is learnt after it."""
     settings = SearchSettings(channels=4, cells=4, batch=12, alpha_lr=0.1, clip=0.5, **changes)
     dataset = data.load("digits").limited(48, 0)
-    augmentation = Augmentation.of(dataset, cutout=True, device="cpu")
+    augmentation = Augmentation.of(dataset, cutout=True, device=device)
     train, valid = (
         Stream(split, augmentation, settings.batch, 0, order, places=group.shard_slice)
         for split, order in zip(dataset.divided(24, 0), ("order", "alpha-order"), strict=True)
     )
-    supernet = build_supernet(settings, SPACE, 10).double()
+    supernet = build_supernet(settings, SPACE, 10).double().to(device)
     supernet.to(memory_format=torch.channels_last)
     share_layers(supernet, group)
-    learner = Learner(supernet.train(), settings)
+    learner = Learner(supernet.train(), settings, device)
     batches = [(images.double(), labels) for images, labels in (train.at(0), valid.at(0))]
     loss, _ = learner.step(Moment(0, 1, 2), *batches)
     tensors: dict[str, Any] = group.sum(loss=loss / group.world_size)
