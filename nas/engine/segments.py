@@ -89,11 +89,6 @@ class MergedNorm:
         first = self.modules[0]
         return not first.affine and first.momentum is not None and first.track_running_stats
 
-    @property
-    def shared(self) -> bool:
-        """Whether its statistics are taken over all ranks of a process group."""
-        return isinstance(self.modules[0], SyncBatchNorm)
-
     @torch.no_grad()
     def statistics(self, y: Tensor) -> Statistics:
         """Those of a map in training, towards which the running ones are moved; else the running ones.
@@ -103,7 +98,7 @@ class MergedNorm:
         """
         if not self.modules[0].training:
             return self.of(*self.running(y.shape[1]))
-        if self.shared:
+        if isinstance(self.modules[0], SyncBatchNorm):
             mean, var, count = joint = joint_statistics(y)
             self.move(torch.stack([mean, unbiased(joint)]))
             return self.of(mean, var)._replace(values=count)
@@ -197,11 +192,6 @@ class MergedTerm:
     def common(self) -> bool:
         """Whether it is the same map for all edges, but for their weights: there is no convolution in it."""
         return not any(segment.convolutions for stage in self.stages for segment in stage.chain)
-
-    @property
-    def shared(self) -> bool:
-        """Whether it has statistics of all ranks of a process group."""
-        return any(segment.norm.shared for stage in self.stages for segment in stage.chain)
 
     @property
     def mergeable(self) -> bool:
