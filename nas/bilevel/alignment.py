@@ -7,11 +7,11 @@ from itertools import combinations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from nas.bilevel.second_order import Batch
 from nas.cells.recompute import still
 from nas.cells.supernet import Supernet
+from nas.train.process_group import averaged
 
 
 def layer_alignment(supernet: Supernet, batch: Batch) -> float | None:
@@ -30,7 +30,7 @@ def layer_alignment(supernet: Supernet, batch: Batch) -> float | None:
     images, labels = batch
     with still(supernet):
         loss = F.cross_entropy(supernet.network(images, leaves), labels)
-        slopes: tuple[Tensor, ...] = torch.autograd.grad(loss, normal)
+        slopes = averaged(torch.autograd.grad(loss, normal))
     own = [slope[:, : len(supernet.space.ops)].flatten() for slope in slopes]  # without a skip beside the mixture
     cosines = [F.cosine_similarity(left, right, dim=0) for left, right in combinations(own, 2)]
     return float(torch.stack(cosines).mean())

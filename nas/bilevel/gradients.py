@@ -21,6 +21,7 @@ from nas.cells.supernet import Supernet
 from nas.execution import mixed
 from nas.moment import Moment
 from nas.settings import SearchSettings
+from nas.train.process_group import averaged
 from nas.train.recipe import fit_to_device
 from nas.train.session import Stateful
 
@@ -179,11 +180,14 @@ class Learner:
     def differentiate(
         self, learning: Sequence[nn.Parameter], batch: Batch, mixing: Mixing | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Sets the gradients of those that learn: the batch's (loss, logits)."""
+        """Sets the gradients of those that learn: the batch's (loss, logits); of several workers, their shard's."""
         for parameter in learning:
             parameter.grad = None
         loss, logits = self.loss(batch, mixing)
         loss.backward()
+        gradients = {parameter: parameter.grad for parameter in learning if parameter.grad is not None}
+        for parameter, mean in zip(gradients, averaged([*gradients.values()]), strict=True):
+            parameter.grad = mean
         return loss.detach(), logits.detach()
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nas.data.batches import Augmentation, Stream
+from nas.data.batches import Augmentation, Places, Stream
 from nas.data.dataset import Dataset, Split
 from nas.execution import Execution
 from nas.settings import SearchSettings
@@ -32,9 +32,11 @@ class Halves:
         train, valid = dataset.divided(len(dataset.train) // 2, settings.seed)
         return cls(dataset, train, valid, Augmentation.of(dataset, cutout=settings.cutout, device=device))
 
-    def streams(self, settings: SearchSettings) -> tuple[Stream, Stream]:
-        """The training and the held-out batches of each step."""
+    def streams(self, settings: SearchSettings, places: Places = slice(None)) -> tuple[Stream, Stream]:
+        """The training and the held-out batches of each step, or the wanted places of them."""
         return (
-            Stream(self.train, self.augmentation, settings.batch, settings.seed),
-            Stream(self.valid, self.augmentation, settings.batch, settings.seed, "alpha-order", "alpha-augment"),
+            Stream(self.train, self.augmentation, settings.batch, settings.seed, places=places),
+            Stream(
+                self.valid, self.augmentation, settings.batch, settings.seed, "alpha-order", "alpha-augment", places
+            ),
         )

@@ -1,11 +1,13 @@
 """The search loop: alphas on one half of the training images, weights on the other."""
 
 import copy
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from nas.bilevel.alignment import layer_alignment
@@ -27,8 +29,10 @@ from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings
 from nas.space import CellSpace
 from nas.train.checkpoint import entries
+from nas.train.data_parallel import share_layers
 from nas.train.evaluate import correct, evaluate
 from nas.train.preflight import Estimate, announce, measure
+from nas.train.process_group import ProcessGroup
 from nas.train.recorded import CudaGraph, Graph, Recorded, copies, restore
 from nas.train.schedule import cosine, set_rate
 from nas.train.session import Session, Stateful, Watch
@@ -43,7 +47,7 @@ def search(
     watch: Watch[SearchEpoch] | None = None,
     costs: EdgeCosts | None = None,
 ) -> Supernet:
-    """The supernet after its last epoch: of a search in a run folder, begun or gone on with.
+    """The supernet after its last epoch: of a search in a run folder, begun or gone on with; on all of several workers.
 
     Args:
         costs: of the network that the cell is meant for, where the settings limit them.
@@ -55,19 +59,24 @@ def search(
     course = Course.of(settings, space, execution, costs)
     checkpoints = entries(run.path / names.CHECKPOINT)
     first = stage_at(course.plan, checkpoints[0].step / course.steps if checkpoints else 0)
-    step = course.begin(first, alphas_of(run))
-    session = open_session(run, step, settings, space.name, watch)
+    alphas = course.alphas_of(run)
+    step = course.begin(first, alphas)
+    session = open_session(run, step, course, watch)
     if session.epoch < settings.epochs:
-        announce(course.estimate(step), session, course.device, preset)
+        estimate = course.estimate(step)
+        if course.group.first:
+            announce(estimate, session, course.device, preset)
+        if course.group.first and course.group.world_size > 1 and settings.engine == "merged":
+            print("several workers: the merged engine computes by its library back end", file=sys.stderr, flush=True)
     with session:
         for stage in course.plan[first.number :]:
             if stage is not step.stage:
-                before, step = step, course.begin(stage, alphas_of(run))
+                before, step = step, course.begin(stage, alphas)
                 if not settings.fresh:
                     carry(before.learner, step.learner, stage)
                 session.parts = step.parts
             for epoch in session.epochs(stage.last):
-                run_epoch(session, step, settings, epoch)
+                run_epoch(session, step, course, epoch)
                 valid = evaluate(step.supernet, course.halves.valid, course.halves.augmentation, settings.precision)
                 end_epoch(session, step.supernet, valid, settings.batch, step.alignment(session.step - 1))
     return step.supernet
@@ -84,6 +93,7 @@ class Course:
         plan: its stages.
         budget: expected costs and their prices, where they are limited.
         backend: of the merged engine.
+        group: the workers that share it.
     """
 
     settings: SearchSettings
@@ -94,27 +104,35 @@ class Course:
     plan: Sequence[Stage]
     budget: Budget | None
     backend: str
+    group: ProcessGroup
 
     @classmethod
     def of(cls, settings: SearchSettings, space: CellSpace, execution: Execution, costs: EdgeCosts | None) -> "Course":
         """The course of a search; see :func:`search`."""
         device, plan = execution.start(), stages(settings)
         halves = Halves.of(settings, execution, device)
-        streams = halves.streams(settings)
+        group = ProcessGroup.current(settings.batch)
+        streams = halves.streams(settings, group.shard_slice)
         learning = sum(stage.learns_alphas(epoch) for stage in plan for epoch in range(stage.first, stage.last))
         budget = Budget(costs, settings.limits, steps=learning * streams[0].steps).to(device) if costs else None
-        return cls(settings, space, device, halves, streams, plan, budget, execution.backend)
+        return cls(settings, space, device, halves, streams, plan, budget, execution.backend, group)
 
     @property
     def steps(self) -> int:
         """Of an epoch."""
         return self.streams[0].steps
 
+    def alphas_of(self, run: Run) -> AlphasOf:
+        """Those that a run has logged, which the first of several workers alone may see."""
+        logged = alphas_of(run)
+        return lambda epoch: self.group.from_first(partial(logged, epoch))
+
     def begin(self, stage: Stage, alphas: AlphasOf) -> "Step":
         """The step of a stage, with a supernet of its own."""
         space = space_of_stage(self.space, self.plan, stage, alphas)
         supernet = build_supernet(stage.settings, space, len(self.halves.dataset.classes), self.backend)
         supernet.to(self.device).to(memory_format=torch.channels_last)
+        share_layers(supernet, self.group)
         return Step(Learner(supernet, stage.settings, self.device, self.budget), *self.streams, stage)
 
     def estimate(self, step: "Step") -> Estimate:
@@ -128,20 +146,21 @@ class Course:
         seconds, peak, epochs = 0.0, 0, 0
         for stage in (step.stage, *later):
             own = step if stage is step.stage else self.begin(stage, lambda _: dict.fromkeys(self.space.kinds, guess))
-            part = measured(own, self.halves.dataset, self.device)
+            part = measured(own, self.halves.dataset, self.device, self.settings.batch // self.group.world_size)
             length = stage.last - stage.first
             seconds, peak, epochs = seconds + length * part.seconds, max(peak, part.peak_bytes), epochs + length
         return Estimate(seconds / epochs, peak)
 
 
-def run_epoch(session: Session[SearchEpoch], step: "Step", settings: SearchSettings, epoch: int) -> None:
+def run_epoch(session: Session[SearchEpoch], step: "Step", course: Course, epoch: int) -> None:
     """The steps of an epoch that are still to do."""
+    settings, group = course.settings, course.group
     set_rate(step.learner.weight_optimizer, learning_rate(settings, epoch))
     step.learner.schedule(Moment(settings.seed, epoch, settings.epochs))  # also where only the epoch's end is left
     step.supernet.train()
     for number in session.steps():
         loss, right = step(Moment(settings.seed, epoch, settings.epochs, number))
-        session.add(loss=loss, correct=right)
+        session.add(**group.sum(loss=loss / group.world_size, correct=right))
 
 
 class Step:
@@ -158,7 +177,9 @@ class Step:
     def __init__(self, learner: Learner, train: Stream, valid: Stream, stage: Stage | None = None) -> None:
         self.learner, self.train, self.valid = learner, train, valid
         self.supernet, self.stage = learner.supernet, stage or stages(learner.settings)[0]
-        self.recordable = learner.recordable and train.split.images.is_cuda and valid.split.images.is_cuda
+        shared = dist.is_initialized()  # all workers would have to record and replay the exchanges between them alike
+        on_device = train.split.images.is_cuda and valid.split.images.is_cuda
+        self.recordable = learner.recordable and on_device and not shared
         self.recording: Recording | None = None
 
     def __call__(self, moment: Moment) -> tuple[Tensor, Tensor]:
@@ -236,27 +257,39 @@ def learning_rate(settings: SearchSettings, epoch: int) -> float:
     return cosine((epoch - stage.first) / (stage.last - stage.first), settings.lr, settings.lr_min)
 
 
-def open_session(
-    run: Run, step: Step, settings: SearchSettings, space: str, watch: Watch[SearchEpoch] | None
-) -> Session[SearchEpoch]:
-    """The session of a search, at its newest checkpoint."""
-    title, steps = f"search {space} s{settings.seed}", step.train.steps
-    session = Session(run, step.parts, SearchEpoch, epochs=settings.epochs, steps=steps, title=title, watch=watch)
+def open_session(run: Run, step: Step, course: Course, watch: Watch[SearchEpoch] | None) -> Session[SearchEpoch]:
+    """The session of a search, at its newest checkpoint; only the first of several workers writes and speaks."""
+    group = course.group
+    session = Session(
+        run,
+        step.parts,
+        SearchEpoch,
+        epochs=course.settings.epochs,
+        steps=course.steps,
+        title=f"search {course.space.name} s{course.settings.seed}",
+        watch=watch,
+        quiet=not group.first,
+        writes=group.first,
+        agree=group.any,
+    )
     session.restore()
     return session
 
 
-def measured(step: Step, dataset: Dataset, device: str) -> Estimate:
+def measured(step: Step, dataset: Dataset, device: str, images: int) -> Estimate:
     """What a step costs, of a recorded one the recording; nothing is changed by it.
+
+    Args:
+        images: this worker's of a batch.
 
     Raises:
         UsageError: it will not fit.
     """
     settings = step.learner.settings
     if not step.recordable:
-        return measure(rehearsal(step, dataset, device), settings.batch, device)
+        return measure(rehearsal(step, dataset, device), images, device)
     moment, before = Moment(settings.seed, step.stage.last - 1, settings.epochs), copies(step.changed())
-    estimate = measure(rehearsal(step, dataset, device), settings.batch, device, lambda: step(moment))
+    estimate = measure(rehearsal(step, dataset, device), images, device, lambda: step(moment))
     restore(step.changed(), before)
     return estimate
 

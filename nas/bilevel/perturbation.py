@@ -13,6 +13,7 @@ from nas.bilevel.second_order import Batch
 from nas.cells.supernet import Supernet
 from nas.moment import Moment, Scalar
 from nas.settings import SearchSettings
+from nas.train.process_group import averaged
 
 Mixing = Mapping[str, Tensor]
 """Per cell kind (edges, operations)."""
@@ -52,12 +53,13 @@ def adversarial(learner: Classifier, batch: Batch, moment: Moment) -> Mixing:
         slopes = torch.autograd.grad(
             learner.loss(batch, leaves)[0], list(leaves.values()), allow_unused=True, materialize_grads=True
         )
-        for (kind, weights), slope in zip(leaves.items(), slopes, strict=True):
+        for (kind, weights), slope in zip(leaves.items(), averaged(slopes), strict=True):
             bound = size * total(mixing[kind])
             offset = weights.detach() + 2 / STEPS * bound * slope.sign() - mixing[kind]
             worst[kind] = clip(mixing[kind] + offset.clamp(-bound, bound), mixing[kind])
     with torch.no_grad():
-        rises = learner.loss(batch, worst)[0] > learner.loss(batch, mixing)[0]
+        losses = averaged([learner.loss(batch, worst)[0], learner.loss(batch, mixing)[0]])
+        rises = losses[0] > losses[1]
     learner.supernet.train()
     return {kind: torch.where(rises, worst[kind], mixing[kind]) for kind in mixing}
 

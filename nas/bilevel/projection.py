@@ -105,7 +105,7 @@ class Projection:
     def estimate(self) -> float:
         """Seconds that all rounds take, by one measured batch and one measured step."""
         batch, plan = self.settings.batch, self.plan
-        step = measured(self.step, self.halves.dataset, self.device)
+        step = measured(self.step, self.halves.dataset, self.device, batch)
         started = time.perf_counter()
         self.accuracy(self.judges.take(torch.arange(min(batch, plan.images))))
         passing = (time.perf_counter() - started) * plan.images / min(batch, plan.images)

@@ -8,6 +8,7 @@ from torch import Tensor, nn, optim
 
 from nas.cells.recompute import noise_rewinder
 from nas.settings import SearchSettings
+from nas.train.process_group import averaged
 
 Batch = tuple[Tensor, Tensor]
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -67,9 +68,9 @@ def _direction(learner: Bilevel, train: Batch) -> Tensors:
     return torch._foreach_add(directions, _copies(weights), alpha=settings.weight_decay)
 
 
-def _gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor, ...]:
+def _gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """Gradients; zeros for what the loss does not depend on (a network of reduction cells alone has no normal cell)."""
-    return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return averaged(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
 
 
 @torch.no_grad()

@@ -41,6 +41,12 @@ Threads = Annotated[int | None, typer.Option(help="CPU threads (default: torch's
 Cluster = Annotated[
     str | None, typer.Option(help="Work on a Ray cluster: local, or an address.", rich_help_panel=WHERE)
 ]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Cluster workers that share each search or training.", rich_help_panel=WHERE)
+]
+Storage = Annotated[
+    str | None, typer.Option(help="Where a cluster keeps runs: a shared folder or a URL.", rich_help_panel=WHERE)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=RARE)]
 Ops = Annotated[
     Path | None,
@@ -154,6 +160,25 @@ def execution(
     if data_root is not None and not data_root.is_dir():
         raise UsageError(f"--data-root {data_root}: there is no such folder")
     return Execution(device or "", threads, data_root, cluster or "", workers, storage)
+
+
+def on_cluster(
+    runs: Path | None, cluster: str | None, workers: int | None, storage: str | None
+) -> tuple[Path | None, str]:
+    """(Folder of run folders, URL of the object store or nothing): ``--storage`` is one or the other.
+
+    Raises:
+        UsageError: options that only a cluster can honour, or two folders.
+    """
+    from nas.cluster.storage import is_url
+
+    if not cluster and (workers or storage):
+        raise UsageError(f"--{'workers' if workers else 'storage'} needs --cluster local, or a cluster's address")
+    if not storage or is_url(storage):
+        return runs, storage or ""
+    if runs:
+        raise UsageError(f"--storage {storage} is the folder of run folders: --runs cannot be given with it")
+    return Path(storage), ""
 
 
 def parse_seeds(text: str | None) -> list[int] | None:

@@ -1,12 +1,10 @@
 """nas retrain"""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli import common
-from nas.cli.common import WHERE
 from nas.errors import UsageError
 from nas.settings import LONG, RARE, TRAIN_PRESETS, WHAT, TrainSettings
 
@@ -24,12 +22,6 @@ Channels = Annotated[
     int | None, typer.Option(min=2, max=4096, help="Channels C, instead of its own.", rich_help_panel=LONG)
 ]
 Cells = Annotated[int | None, typer.Option(min=1, max=200, help="Cells L, instead of its own.", rich_help_panel=LONG)]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Cluster workers that share each training.", rich_help_panel=WHERE)
-]
-Storage = Annotated[
-    str | None, typer.Option(help="Where a cluster keeps runs: a shared folder or a URL.", rich_help_panel=WHERE)
-]
 
 
 @common.with_settings(TrainSettings, whose="paper")
@@ -51,8 +43,8 @@ def retrain(
     device: common.Device = None,
     threads: common.Threads = None,
     cluster: common.Cluster = None,
-    workers: Workers = None,
-    storage: Storage = None,
+    workers: common.Workers = None,
+    storage: common.Storage = None,
     json: common.Json = False,
     **values: Any,
 ) -> None:
@@ -61,7 +53,7 @@ def retrain(
     from nas.run.folder import find, runs_root
     from nas.settings import resolve
 
-    runs, url = on_cluster(runs, cluster, workers, storage)
+    runs, url = common.on_cluster(runs, cluster, workers, storage)
     execution = common.execution(device, threads, data_root, cluster, workers, url)
     if resume:
         run = common.resume(context, resume, runs, execution, ops)
@@ -82,25 +74,6 @@ def retrain(
             execution=execution,
         )
     common.print_result(run) if json else print_run(run)
-
-
-def on_cluster(
-    runs: Path | None, cluster: str | None, workers: int | None, storage: str | None
-) -> tuple[Path | None, str]:
-    """(Folder of run folders, URL of the object store or nothing): ``--storage`` is one or the other.
-
-    Raises:
-        UsageError: options that only a cluster can honour, or two folders.
-    """
-    from nas.cluster.storage import is_url
-
-    if not cluster and (workers or storage):
-        raise UsageError(f"--{'workers' if workers else 'storage'} needs --cluster local, or a cluster's address")
-    if not storage or is_url(storage):
-        return runs, storage or ""
-    if runs:
-        raise UsageError(f"--storage {storage} is the folder of run folders: --runs cannot be given with it")
-    return Path(storage), ""
 
 
 def print_run(run: "Run") -> None:

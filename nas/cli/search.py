@@ -32,6 +32,9 @@ def search(
     data_root: common.DataRoot = None,
     device: common.Device = None,
     threads: common.Threads = None,
+    cluster: common.Cluster = None,
+    workers: common.Workers = None,
+    storage: common.Storage = None,
     json: common.Json = False,
     **values: Any,
 ) -> None:
@@ -39,7 +42,8 @@ def search(
     from nas.commands import searching
     from nas.settings import resolve_search
 
-    execution = common.execution(device, threads, data_root)
+    runs, url = common.on_cluster(runs, cluster, workers, storage)
+    execution = common.execution(device, threads, data_root, cluster, workers, url)
     if resume:
         run = common.resume(context, resume, runs, execution, ops)
     else:

@@ -15,6 +15,8 @@ from nas.run.spec import SearchSpec, TrainSpec
 Continue = Callable[[Run, Execution], None]
 """Does what is left of a run, new or interrupted; a finished one is left as it is."""
 AnySpec = TypeVar("AnySpec", SearchSpec, TrainSpec)
+Do = Callable[[Run, AnySpec, Execution], None]
+"""Does a run."""
 
 
 def child_spec(spec: AnySpec, seed: int) -> AnySpec:
@@ -44,6 +46,33 @@ def continue_all(children: Sequence[Run], execution: Execution, continue_one: Co
         return
     for child in children:
         continue_one(child, execution)
+
+
+def continue_any(
+    run: Run, execution: Execution, kind: type[AnySpec], *, one: Do[AnySpec], several: Do[AnySpec], again: Continue
+) -> None:
+    """Does what is left of a run: as a job on a cluster, as its children, as a task of the cluster, or here.
+
+    Args:
+        kind: of its spec.
+        one, several: does it here; does it by its children, where it has several seeds.
+        again: does what is left of it in the task.
+    """
+    if run.finished:
+        return
+    if execution.cluster:
+        from nas.cluster import job
+
+        if job.carry_out(run, execution):
+            return
+    spec = run.spec(kind)
+    with advice(run):
+        if spec.seeds:
+            several(run, spec, execution)
+        elif execution.cluster:
+            continue_all([run], execution, again)
+        else:
+            one(run, spec, execution)
 
 
 @contextmanager

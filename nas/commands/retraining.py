@@ -9,7 +9,7 @@ from pathlib import Path
 from nas import plugins
 from nas.architecture import Architecture, read_architecture
 from nas.commands.begin import check_data, check_seeds, label
-from nas.commands.children import advice, child_spec, continue_all, make_child
+from nas.commands.children import child_spec, continue_all, continue_any, make_child
 from nas.commands.targets import architecture_of
 from nas.errors import UsageError
 from nas.execution import Execution
@@ -176,21 +176,7 @@ def best_of(source: str, best: int, runs: Path | None) -> list[str]:
 
 def continue_retraining(run: Run, execution: Execution) -> None:
     """Does what is left of a retraining; a finished one is left as it is."""
-    if run.finished:
-        return
-    if execution.cluster:
-        from nas.cluster import job
-
-        if job.carry_out(run, execution):
-            return
-    spec = run.spec(TrainSpec)
-    with advice(run):
-        if spec.seeds:
-            retrain_seeds(run, spec, execution)
-        elif execution.cluster:
-            continue_all([run], execution, continue_retraining)
-        else:
-            retrain_one(run, spec, execution)
+    continue_any(run, execution, TrainSpec, one=retrain_one, several=retrain_seeds, again=continue_retraining)
 
 
 def retrain_one(run: Run, spec: TrainSpec, execution: Execution) -> None:

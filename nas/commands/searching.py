@@ -11,7 +11,7 @@ from nas.bilevel.loop import learning_rate
 from nas.bilevel.loop import search as search_cell
 from nas.bilevel.stages import stages
 from nas.commands.begin import check_data, check_seeds, label
-from nas.commands.children import advice, child_spec, continue_all, make_child
+from nas.commands.children import child_spec, continue_all, continue_any, make_child
 from nas.commands.deriving import costs_of, select, space_of
 from nas.commands.found_cell import cost_of_cell, read_genotype, write_cell
 from nas.errors import UsageError
@@ -28,6 +28,7 @@ from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 from nas.space import load as load_space
 from nas.train.loop import train
+from nas.train.process_group import ProcessGroup
 
 
 def search(
@@ -83,6 +84,7 @@ def search(
 
 def check_search(settings: SearchSettings, space: CellSpace, final: Size, execution: Execution) -> None:
     """Raises UsageError where the space cannot have so many cells, the data be used or the limits be kept."""
+    check_workers(settings, execution)
     for cells in (*(stage.settings.cells for stage in stages(settings)), final.cells):
         SKELETONS[space.skeleton].check(cells)
     dataset = check_data(settings, execution)
@@ -90,22 +92,34 @@ def check_search(settings: SearchSettings, space: CellSpace, final: Size, execut
         check_limits(costs_of(space, final, dataset), settings.limits)
 
 
+def check_workers(settings: SearchSettings, execution: Execution) -> None:
+    """Raises UsageError where several workers cannot share the search."""
+    workers = execution.workers or 1
+    if settings.batch % workers:
+        raise UsageError(f"--workers {workers}: a --batch of {settings.batch} cannot be divided evenly among them")
+    ProcessGroup(settings.batch, world_size=workers)  # batch norms need two images in each
+    if workers > 1 and settings.select == "perturbation":
+        raise UsageError(
+            f"--workers {workers} --select perturbation: its rounds are one worker's; search with --select strongest, "
+            "then: nas derive RUN --select perturbation"
+        )
+
+
 def continue_search(run: Run, execution: Execution) -> None:
     """Does what is left of a search; a finished one is left as it is."""
-    if run.finished:
-        return
-    spec = run.spec(SearchSpec)
-    with advice(run):
-        search_seeds(run, spec, execution) if spec.seeds else search_one(run, spec, execution)
+    check_workers(run.spec(SearchSpec).settings, execution)
+    continue_any(run, execution, SearchSpec, one=search_one, several=search_seeds, again=continue_search)
 
 
 def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
-    """One search and its documents."""
+    """One search and its documents, which the first of several workers writes."""
     settings = spec.settings
     space, dataset = space_of(run, settings), check_data(settings, execution)
     costs = costs_of(space, spec.final, dataset) if settings.limits else None
     with board.watching(run, spec.tensorboard, SearchEpoch, partial(learning_rate, settings), list(space.ops)) as watch:
         supernet = search_cell(run, settings, space, execution, spec.preset, watch, costs)
+    if not ProcessGroup.current(settings.batch).first:
+        return
     try:
         genotype = select(run, spec, supernet, execution)
     except UsageError as error:
@@ -135,15 +149,17 @@ def search_seeds(run: Run, spec: SearchSpec, execution: Execution) -> None:
     seeds = spec.seeds or ()
     children = [make_child(run, f"s{seed}", child_spec(spec, seed), names.SPACE, names.SPACE) for seed in seeds]
     continue_all(children, execution, continue_search)
-    ranking = [rank(run, child, seed, execution) for child, seed in zip(children, seeds, strict=True)]
+    trainings = [ranking_of(run, child, execution) for child in children]
+    continue_all(trainings, execution, continue_ranking)
+    ranking = [rank(*each) for each in zip(seeds, children, trainings, strict=True)]
     ranking.sort(key=lambda entry: -entry.valid_accuracy)
     best = f"s{ranking[0].seed}"
     write_cell(run, read_genotype(Run(run.path / best)), spec.final, check_data(spec.settings, execution))
     run.write(names.RESULT, SearchRanking(ranking=tuple(ranking), best=best, space=spec.settings.space))
 
 
-def rank(run: Run, child: Run, seed: int, execution: Execution) -> Rank:
-    """A cell's rank by a short training at the search's own size, judged on held-out training images; no test set."""
+def ranking_of(run: Run, child: Run, execution: Execution) -> Run:
+    """The short training that ranks a cell: at the search's own size, judged on held-out training images."""
     searched = child.spec(SearchSpec).settings
     images = searched.limit or len(check_data(searched, execution).train)
     shared = {name: getattr(searched, name) for name in ("data", "limit", "batch", "image_size", "precision")}
@@ -151,11 +167,21 @@ def rank(run: Run, child: Run, seed: int, execution: Execution) -> Rank:
     settings = resolve(TrainSettings, TRAIN_PRESETS, "quick", {**shared, **changes})
     spec = TrainSpec(command="rank", settings=settings, execution=execution.resolved(), preset="quick")
     training = run.child(f"rank-{child.path.name}", spec)
-    if not training.finished:
-        architecture = read_architecture(child.path / names.ARCHITECTURE)
-        small = architecture.changed(channels=searched.channels, cells=searched.cells, auxiliary=False)
-        training.write(names.ARCHITECTURE, small.document())
-        train(training, small, settings, execution, open_test=False)
+    architecture = read_architecture(child.path / names.ARCHITECTURE)
+    small = architecture.changed(channels=searched.channels, cells=searched.cells, auxiliary=False)
+    training.write(names.ARCHITECTURE, small.document())
+    return training
+
+
+def continue_ranking(run: Run, execution: Execution) -> None:
+    """Does what is left of a cell's short training; no test set is read."""
+    if not run.finished:
+        architecture = read_architecture(run.path / names.ARCHITECTURE)
+        train(run, architecture, run.spec(TrainSpec).settings, execution, open_test=False)
+
+
+def rank(seed: int, child: Run, training: Run) -> Rank:
+    """A search's rank, by its cell's short training."""
     accuracy = training.result(TrainResult).valid_accuracy
     assert accuracy is not None
     return Rank(seed, accuracy, child.result(SearchResult).params)

@@ -34,6 +34,9 @@ class Backend(ABC):
         edges: how many read it.
     """
 
+    shares = False
+    """Whether it can take a batch norm's statistics over all ranks of a process group."""
+
     def __init__(self, state: Tensor, edges: int) -> None:
         self.state = state
         self.edges = edges

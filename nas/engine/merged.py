@@ -13,6 +13,7 @@ from functools import cache
 from itertools import pairwise
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from nas.cells.supernet import MixedFanOut
@@ -87,7 +88,8 @@ class MergedFanOut(MixedFanOut):
 
     def contributions(self, operations: Sequence[Operation], state: Tensor, rows: Tensor) -> list[Contribution]:
         """What leaves the state by operations that the same edges have, by edge; rows are (operations, edges)."""
-        sums = [backend(state, rows.shape[1]) for backend in self.backends]
+        able = [each for each in self.backends if each.shares or not dist.is_initialized()]
+        sums = [backend(state, rows.shape[1]) for backend in able]
         common: list[Summand] = []
         contributions: list[Contribution] = []
         each = rows.unbind()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.blocks.segment import Segment, Step, Term, terms_of
+from nas.blocks.sync_norm import SyncBatchNorm, joint_statistics, unbiased
 
 ATEN = torch.ops.aten
 
@@ -24,13 +25,17 @@ class Geometry(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Of a batch norm: per channel mean, (biased) variance and 1/√(variance + ε); whether they are the batch's."""
+    """Of a batch norm: per channel mean, (biased) variance and 1/√(variance + ε); whether they are the batch's.
+
+    ``values``: how many a channel of all ranks, where several share the batch.
+    """
 
     mean: Tensor
     var: Tensor
     invstd: Tensor
     eps: float
     training: bool
+    values: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,10 @@ class MergedNorm:
         """
         if not self.modules[0].training:
             return self.of(*self.running(y.shape[1]))
+        if isinstance(self.modules[0], SyncBatchNorm):
+            mean, var, count = joint = joint_statistics(y)
+            self.move(torch.stack([mean, unbiased(joint)]))
+            return self.of(mean, var)._replace(values=count)
         check_values(y.numel() // y.shape[1])
         batch = torch.zeros(2, y.shape[1], dtype=torch.promote_types(y.dtype, torch.float32), device=y.device)
         mean, var = ATEN.batch_norm_update_stats(y, batch[0], batch[1], 1.0)

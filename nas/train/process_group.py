@@ -5,10 +5,10 @@ batch statistics taken over the whole batch, and what is random is drawn for the
 takes its shard: gradients equal those of one process up to rounding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
-from typing import Self
+from typing import Self, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nas.errors import UsageError
 
+Made = TypeVar("Made")
 Address = tuple[str, int]
 """Host and port."""
 
@@ -43,6 +44,18 @@ def membership(device: str, rank: int, world_size: int, address: Address | None)
         yield
     finally:
         dist.destroy_process_group()
+
+
+def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Their means over the ranks of this process' group, in one exchange; without a group they themselves."""
+    if not dist.is_initialized() or not tensors:
+        return list(tensors)
+    flat = torch.cat([each.flatten() for each in tensors])
+    dist.all_reduce(flat)
+    parts = (flat / dist.get_world_size()).split([each.numel() for each in tensors])
+    means = [torch.empty_like(each) for each in tensors]  # in each one's own layout of memory
+    torch._foreach_copy_(means, [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)])
+    return means
 
 
 class ProcessGroup:
@@ -88,6 +101,12 @@ class ProcessGroup:
         """This rank's places of a micro-batch; the ranks' numbers of images differ by one at most."""
         return _cut(microbatch, self.world_size)[self.rank]
 
+    @property
+    def shard_slice(self) -> slice:
+        """This rank's places of a batch that is one micro-batch."""
+        own = self.shard(self.microbatches[0])
+        return slice(own.start, own.stop)
+
     def slices(self) -> Iterator[slice]:
         """The micro-batches in turn, as slices of this rank's images; ``microbatch`` is the present one."""
         end = 0
@@ -109,6 +128,14 @@ class ProcessGroup:
         stacked = torch.stack([value.detach().double() for value in values.values()])
         dist.all_reduce(stacked)
         return dict(zip(values, stacked, strict=True))
+
+    def from_first(self, make: Callable[[], Made]) -> Made:
+        """What the first rank makes, on all ranks, all of which ask."""
+        if self.world_size == 1:
+            return make()
+        made: list[Made | None] = [make() if self.first else None]
+        dist.broadcast_object_list(made)
+        return cast(Made, made[0])
 
     def any(self, flag: bool) -> bool:
         """Whether it is true on one of the ranks, all of which ask."""

@@ -54,7 +54,7 @@ class Session(Generic[AnyEpoch]):
         kind: of the log's entries.
         epochs, steps: epochs, and steps in each.
         title: shown beside the progress.
-        watch: is handed each epoch's entry, once its checkpoint is written.
+        watch: is handed each epoch's entry, once its checkpoint is written, by the worker that writes it.
         quiet: shows no progress.
         writes: False for all but one of the workers that share a training: only one keeps log and checkpoints.
         agree: whether any worker was asked to stop; all ask after the same steps, and stop after the same one.
@@ -76,7 +76,7 @@ class Session(Generic[AnyEpoch]):
     ) -> None:
         self.run, self.parts, self.kind, self.title = run, parts, kind, title
         self.total, self.per_epoch = epochs, steps
-        self.watch, self.quiet, self.writes, self.agree = watch, quiet, writes, agree
+        self.watch, self.quiet, self.writes, self.agree = watch if writes else None, quiet, writes, agree
         self.epoch = 0
         self.done = 0  # steps of this epoch
         self._sums: dict[str, Tensor] = {}

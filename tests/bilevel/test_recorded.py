@@ -174,7 +174,7 @@ def test_measuring_a_recorded_step_changes_nothing(capturable_cpu: None) -> None
     step = as_on_a_gpu(step_of(settings_of(engine="reference")), recorded=True)
     step(COURSE[0])
     before = copies(step.changed())
-    assert measured(step, random_dataset(), "cpu").seconds > 0
+    assert measured(step, random_dataset(), "cpu", 4).seconds > 0
     assert step.recording is not None
     for name, value in step.changed().items():
         assert torch.equal(value, before[name]), name

@@ -187,14 +187,30 @@ def test_what_cannot_be(cluster: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "rule"),
     [
-        (("--workers", "2"), "--workers needs --cluster"),
-        (("--storage", "/shared"), "--storage needs --cluster"),
-        (("--cluster", "local", "--storage", "shared", "--runs", "here"), "--runs cannot be given"),
+        ("--workers 2", "--workers needs --cluster"),
+        ("--storage /shared", "--storage needs --cluster"),
+        ("--cluster local --storage shared --runs here", "--runs cannot be given"),
     ],
 )
-def test_options_that_need_each_other(nas: Callable[..., Any], words: tuple[str, ...], rule: str) -> None:
-    status, _, err = nas("retrain", "last", *words)
+@pytest.mark.parametrize("command", ["retrain last", "search"])
+def test_options_that_need_each_other(nas: Callable[..., Any], command: str, words: str, rule: str) -> None:
+    status, _, err = nas(*command.split(), *words.split())
     assert status == 2 and rule in err
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        ("--workers 3", "--workers 3: a --batch of 16"),
+        ("--workers 16", "fewer than two images for each"),
+        ("--workers 2 --method darts-pt", "nas derive RUN --select perturbation"),
+    ],
+)
+def test_searches_that_workers_cannot_share(nas: Callable[..., Any], tmp_path: Path, words: str, rule: str) -> None:
+    line = "search --preset quick --data digits --limit 400 --batch 16 --cluster local"
+    status, _, err = nas(*line.split(), *words.split())
+    assert status == 2 and rule in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_death_explains_the_errors_of_the_rest() -> None:

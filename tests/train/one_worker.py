@@ -1,16 +1,11 @@
-"""One rank of test_process_group.py, or the only one: ``one_worker.py RENDEZVOUS WORLD_SIZE OUT RANK``.
+"""One rank of test_process_group.py, or the only one: two steps in float64."""
 
-Two steps in float64.
-"""
-
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from nas import data
 from nas.architecture import Architecture, from_json, of_genotype
@@ -22,6 +17,7 @@ from nas.train.data_parallel import data_parallel
 from nas.train.loop import draw_masks, train_step
 from nas.train.process_group import ProcessGroup
 from nas.train.recipe import make_optimizer
+from tests.ranks import write
 
 TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
 SETTINGS = TrainSettings(data="digits", batch=20, limit=40, epochs=2, drop_path=0.4, clip=0.5, label_smoothing=0.1)
@@ -63,13 +59,5 @@ def both(group: Callable[[int, int], ProcessGroup]) -> dict[str, dict[str, Any]]
     }
 
 
-def main(rendezvous: str, world_size: int, out: str, rank: int) -> None:
-    """Writes what this rank computes."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size)
-    torch.save(both(ProcessGroup.current), f"{out}.{rank}")
-    dist.destroy_process_group()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    write(lambda: both(ProcessGroup.current))

@@ -1,7 +1,5 @@
 """Several ranks compute what one process does: real processes of a gloo group, in float64."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,31 +7,16 @@ import torch
 
 from nas.errors import UsageError
 from nas.train.process_group import ProcessGroup
+from tests.ranks import assert_as_one, several
 from tests.train import one_worker
-
-
-def several(world_size: int, folder: Path) -> list[dict[str, dict[str, torch.Tensor]]]:
-    """What each rank computes."""
-    out, rendezvous = folder / "tensors", folder / "rendezvous"
-    words = [sys.executable, one_worker.__file__, str(rendezvous), str(world_size), str(out)]
-    processes = [subprocess.Popen([*words, str(rank)], stderr=subprocess.PIPE) for rank in range(world_size)]
-    for process in processes:
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err.decode()
-    return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(world_size)]
 
 
 # 3: unequal shares of a batch of 20 images, and of its parts of 6, 7 and 7
 @pytest.mark.parametrize("world_size", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_gradients_are_those_of_one_process(world_size: int, tmp_path: Path) -> None:
-    ranks = several(world_size, tmp_path)
-    for name, one in one_worker.both(ProcessGroup).items():
-        assert one.keys() == ranks[0][name].keys()
-        assert sum(key.startswith("gradient") for key in one) > 20
-        for key, value in one.items():
-            torch.testing.assert_close(ranks[0][name][key], value, rtol=1e-9, atol=1e-9, msg=f"{name}: {key}")
-            for other in ranks[1:]:
-                assert torch.equal(other[name][key], ranks[0][name][key]), f"{name}: {key}: ranks differ"
+    one = one_worker.both(ProcessGroup)
+    assert all(sum(key.startswith("gradient") for key in tensors) > 20 for tensors in one.values())
+    assert_as_one(several(one_worker, world_size, tmp_path), one)
 
 
 @pytest.mark.parametrize(

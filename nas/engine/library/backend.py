@@ -19,6 +19,8 @@ class Library(Backend):
     ``odd`` pixels, or its four half-resolution ``grids``, on which the maps then stay until they are summed.
     """
 
+    shares = True
+
     def __init__(self, state: Tensor, edges: int) -> None:
         super().__init__(state, edges)
         self.forms = {"state": state}

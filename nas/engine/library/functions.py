@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from nas.blocks.sync_norm import joint_gradients
 from nas.engine.segments import ATEN, Geometry, Statistics
 
 LAST = torch.channels_last
@@ -95,7 +96,9 @@ def norm_backward(
     grad: Tensor, y: Tensor, weight: Tensor | None, statistics: Statistics, needs: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor]:
     """Gradients of weight · (y − mean) / σ with respect to ``y`` and to the weight, (channels,), where needed."""
-    mean, var, invstd, eps, training = statistics
+    mean, var, invstd, eps, training, values = statistics
+    if values is not None:
+        return joint_gradients(grad, y, weight, (mean, var, values), eps)[:2]
     mask = [*needs, False]
     y_grad, weight_grad, _ = ATEN.native_batch_norm_backward(
         grad, y, weight, mean, var, mean, invstd, training, eps, mask

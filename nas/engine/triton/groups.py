@@ -99,7 +99,7 @@ def parts_of(segment: MergedSegment) -> list[Part]:
 
 
 def groups_of(chains: Sequence[Chain]) -> list[Group]:
-    """Each after those whose maps it reads; equal dilations together, of them the widest kernels first: they take longest."""
+    """Each after those whose maps it reads; equal dilations together, the widest of their kernels first."""
     groups: list[Group] = []
     where: dict[int, int | None] = dict.fromkeys(range(len(chains)))
 
