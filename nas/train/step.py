@@ -12,6 +12,7 @@ from nas.rng import generator
 from nas.settings import TrainSettings
 from nas.train.data_parallel import data_parallel
 from nas.train.evaluate import correct
+from nas.train.multi_tensor import MultiTensor
 from nas.train.process_group import ProcessGroup
 from nas.train.recipe import fit_to_device, follow, share
 from nas.train.recorded import Recorded
@@ -43,10 +44,10 @@ class TrainStep:
     ) -> None:
         self.network, self.optimizer, self.average = network, optimizer, average
         self.stream, self.settings, self.device, self.group = stream, settings, device, group
-        self.parallel = data_parallel(network, group)
         on_gpu = fit_to_device(optimizer)
         self.share: float | Tensor = torch.zeros((), device=device) if on_gpu else 0.0
         self.recordable = on_gpu and not unrecordable(network, group)
+        self.forward = MultiTensor(network, settings.precision) if self.recordable else data_parallel(network, group)
         self.recorded: Recorded | None = None
 
     def __call__(self, epoch: int, number: int) -> Batch:
@@ -72,7 +73,7 @@ class TrainStep:
     def compute(self, images: Tensor, labels: Tensor, numbers: Tensor, masks: Tensor | None = None) -> Batch:
         """The whole step: nothing is drawn by the host, nothing waits for the device."""
         batch = self.stream.augmentation.apply(images, numbers), labels
-        loss, logits = train_step(self.parallel, self.optimizer, batch, self.settings, self.device, masks, self.group)
+        loss, logits = train_step(self.forward, self.optimizer, batch, self.settings, self.device, masks, self.group)
         if self.average:
             follow(self.average, self.network, self.share)
         return loss, correct(logits, labels)

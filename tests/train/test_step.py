@@ -14,13 +14,16 @@ from nas.blocks.noise import Noise
 from nas.cells.genotype import read
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Split
+from nas.execution import mixed
 from nas.macro.networks import document
 from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
 from nas.train.evaluate import correct
+from nas.train.multi_tensor import MultiTensor, cast_by_autocast
 from nas.train.process_group import ProcessGroup
 from nas.train.recipe import fit_to_device, make_average, make_optimizer
 from nas.train.recorded import restore
 from nas.train.schedule import learning_rate, set_rate
+from nas.train.start import freeze, train_mode
 from nas.train.step import TrainStep, draw_masks, train_step, unrecordable
 from tests.bilevel.test_recorded import Waits
 from tests.train.test_resume import TEXT
@@ -100,11 +103,34 @@ def test_steps_are_the_plain_ones_to_the_bit(variant: str) -> None:
         assert torch.equal(value, before[name]), name
 
 
+@pytest.mark.parametrize("variant", ["bf16", "fast", "parts", "imagenet-mobilenet_v2"])
+def test_kernels_for_all_layers_change_no_bit(variant: str) -> None:
+    together, apart = step_on("cpu", variant), step_on("cpu", variant)
+    together.forward = MultiTensor(together.network, together.settings.precision)
+    for number in range(2):
+        assert torch.equal(together(1, number)[0], apart(1, number)[0])
+    wanted = state_of(apart)
+    assert any("num_batches_tracked" in name and value == 2 for name, value in wanted.items()) or variant == "parts"
+    for name, value in state_of(together).items():
+        assert torch.equal(value, wanted[name]), name
+
+
+def test_what_is_frozen_stays_and_is_not_counted() -> None:
+    network = network_of("paper")
+    train_mode(network, freeze(network, 1))
+    assert not any(name.startswith("cells.0.") for name in cast_by_autocast(network))
+    before = copy.deepcopy(network.cells[0].state_dict())
+    with mixed("bf16", "cpu"):
+        MultiTensor(network, "bf16")(torch.zeros(2, 3, 16, 16))
+    assert all(torch.equal(value, before[name]) for name, value in network.cells[0].state_dict().items())
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_step_waits_for_the_device(variant: str) -> None:
     step = step_on("cpu", variant)
     step(0, 0)
     step.share = torch.tensor(0.5)  # as on a GPU
+    step.forward = MultiTensor(step.network, step.settings.precision)
     inputs = step.inputs(1, 1)
     with Waits():
         step.compute(*inputs)
