@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from nas.architecture import Architecture
 from nas.blocks.drop_path import set_paths
@@ -19,9 +18,10 @@ from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings
 from nas.train.evaluate import evaluate
 from nas.train.finish import finish
-from nas.train.preflight import announce, measure
+from nas.train.preflight import Estimate, announce, measure
 from nas.train.process_group import ProcessGroup
 from nas.train.recipe import fit_to_device, make_average, make_optimizer
+from nas.train.recorded import copies, restore
 from nas.train.session import Session, Stateful, Watch
 from nas.train.start import build, freeze, load_data, train_mode
 from nas.train.step import TrainStep, train_step, unrecordable
@@ -58,13 +58,11 @@ def train(
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
     parts |= {"average": average} if average else {}
     session = open_session(run, parts, settings, stream.steps, group, watch, quiet)
-    if session.epoch < settings.epochs and not session.quiet:
-        estimate = measure(rehearsal(network, settings, dataset, device), settings.batch // group.world_size, device)
-        announce(estimate, session, device, preset)
-        if device != "cpu" and (reason := unrecordable(network, group)):
-            print(f"{session.title}: steps are not recorded, as {reason}", file=sys.stderr, flush=True)
-    tested = average.module if average else network
     step = TrainStep(network, optimizer, average, stream, settings, device, group)
+    train_mode(network, frozen)
+    if session.epoch < settings.epochs and not session.quiet:
+        foretell(session, step, dataset, preset)
+    tested = average.module if average else network
     with session:
         for epoch in session.epochs():
             train_mode(network, frozen)
@@ -72,11 +70,8 @@ def train(
                 loss, right = step(epoch, number)
                 session.add(**group.sum(loss=loss, correct=right))
             set_paths(network, None)
-            end_epoch(
-                session,
-                evaluate(tested, valid, augmentation, settings.precision) if len(valid) else None,
-                settings.batch,
-            )
+            scores = evaluate(tested, valid, augmentation, settings.precision) if len(valid) else None
+            end_epoch(session, scores, settings.batch)
     test = evaluate(tested, dataset.test, augmentation, settings.precision) if open_test and group.first else None
     return finish(run, tested, architecture, settings, test) if group.first else None
 
@@ -113,16 +108,42 @@ def open_session(
     return session
 
 
-def rehearsal(network: nn.Module, settings: TrainSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
+def foretell(session: Session[Epoch], step: TrainStep, dataset: Dataset, preset: str) -> None:
+    """Prints how long a training will take, and on a GPU why its steps are not recorded, if so.
+
+    Raises:
+        UsageError: a step will not fit.
+    """
+    announce(measured(step, dataset), session, step.device, preset)
+    if step.device != "cpu" and (reason := unrecordable(step.network, step.group)):
+        print(f"{session.title}: steps are not recorded, as {reason}", file=sys.stderr, flush=True)
+
+
+def measured(step: TrainStep, dataset: Dataset) -> Estimate:
+    """What a step costs, of a recorded one the recording; nothing is changed by it.
+
+    Raises:
+        UsageError: it will not fit.
+    """
+    images, trial = step.settings.batch // step.group.world_size, rehearsal(step, dataset)
+    if not step.recordable:
+        return measure(trial, images, step.device)
+    before = copies(step.changed())
+    estimate = measure(trial, images, step.device, lambda: step(step.settings.epochs - 1, 0))
+    restore(step.changed(), before)
+    return estimate
+
+
+def rehearsal(step: TrainStep, dataset: Dataset) -> Callable[[int], None]:
     """A whole step on a copy of the network and so many random images: it changes nothing."""
-    copied = copy.deepcopy(network).train()
-    optimizer = make_optimizer(copied, settings)
+    copied = copy.deepcopy(step.network).train()
+    optimizer = make_optimizer(copied, step.settings)
     fit_to_device(optimizer)
 
-    def step(images: int) -> None:
-        train_step(copied, optimizer, dataset.random_batch(images, device), settings, device)
+    def rehearse(images: int) -> None:
+        train_step(copied, optimizer, dataset.random_batch(images, step.device), step.settings, step.device)
 
-    return step
+    return rehearse
 
 
 def end_epoch(session: Session[Epoch], valid: tuple[float, float] | None, batch: int) -> None:

@@ -1,5 +1,8 @@
 """A training's step: on a GPU recorded once and replayed, elsewhere computed as it is written."""
 
+from collections.abc import Callable
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +18,7 @@ from nas.train.evaluate import correct
 from nas.train.multi_tensor import MultiTensor
 from nas.train.process_group import ProcessGroup
 from nas.train.recipe import fit_to_device, follow, share
-from nas.train.recorded import Recorded
+from nas.train.recorded import CudaGraph, Graph, Recorded
 from nas.train.schedule import assigned, learning_rate, set_rate
 
 Batch = tuple[Tensor, Tensor]
@@ -32,6 +35,8 @@ class TrainStep:
         group: the workers that share them.
     """
 
+    graph: Callable[[], Graph] = CudaGraph
+
     def __init__(
         self,
         network: nn.Module,
@@ -47,7 +52,6 @@ class TrainStep:
         on_gpu = fit_to_device(optimizer)
         self.share: float | Tensor = torch.zeros((), device=device) if on_gpu else 0.0
         self.recordable = on_gpu and not unrecordable(network, group)
-        self.forward = MultiTensor(network, settings.precision) if self.recordable else data_parallel(network, group)
         self.recorded: Recorded | None = None
 
     def __call__(self, epoch: int, number: int) -> Batch:
@@ -55,12 +59,19 @@ class TrainStep:
         set_rate(self.optimizer, learning_rate(self.settings, epoch, number % self.stream.steps / self.stream.steps))
         self.share = assigned(self.share, share(self.settings.ema, number))
         if self.recordable and self.recorded is None:
-            self.recorded = Recorded(self.compute, self.inputs(epoch, number), self.changed)
+            self.recorded = Recorded(self.compute, self.inputs(epoch, number), self.changed, self.graph())
         inputs = self.inputs(epoch, number)  # after a recording, which draws: it sets dropout layers' seed
         result = (self.recorded or self.compute)(*inputs)
         if self.average and number == 0:  # it begins as the network is now, counters included
             self.average.module.load_state_dict(self.network.state_dict())
         return result
+
+    @cached_property
+    def forward(self) -> nn.Module:
+        """What is trained: the network as a recording or the workers compute it, for whom it is changed."""
+        if self.recordable:
+            return MultiTensor(self.network, self.settings.precision)
+        return data_parallel(self.network, self.group)
 
     def inputs(self, epoch: int, number: int) -> list[Tensor]:
         """What a step computes with: uint8 images, labels, the numbers of their augmentation, paths to drop if any."""

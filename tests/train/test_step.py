@@ -1,6 +1,7 @@
 """A training's step as a GPU records it: on the CPU the same code, not recorded."""
 
 import copy
+import importlib
 from typing import Any
 
 import pytest
@@ -17,15 +18,18 @@ from nas.data.dataset import Split
 from nas.execution import mixed
 from nas.macro.networks import document
 from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
+from nas.train import loop
 from nas.train.evaluate import correct
+from nas.train.loop import measured
 from nas.train.multi_tensor import MultiTensor, cast_by_autocast
+from nas.train.preflight import measure
 from nas.train.process_group import ProcessGroup
 from nas.train.recipe import fit_to_device, make_average, make_optimizer
 from nas.train.recorded import restore
 from nas.train.schedule import learning_rate, set_rate
 from nas.train.start import freeze, train_mode
 from nas.train.step import TrainStep, draw_masks, train_step, unrecordable
-from tests.bilevel.test_recorded import Waits
+from tests.replay import ReplayGraph
 from tests.train.test_resume import TEXT
 
 BATCH, EPOCHS = 8, 4
@@ -67,6 +71,24 @@ def step_on(device: str, variant: str) -> TrainStep:
     group = ProcessGroup(BATCH, settings.accumulate)
     optimizer, average = make_optimizer(network, settings), make_average(network, settings)
     return TrainStep(network, optimizer, average, stream, settings, device, group)
+
+
+def as_on_a_gpu(step: TrainStep, *, recorded: bool = True) -> TrainStep:
+    """The step with optimiser and average as they are on a GPU; if ``recorded``, recorded as there."""
+    for group in step.optimizer.param_groups:
+        group["lr"] = torch.tensor(group["lr"])
+        group.update({"capturable": True, "foreach": True} if "capturable" in group else {"fused": True})
+    step.share = torch.zeros(())
+    step.recordable, step.graph = recorded, lambda: ReplayGraph(step.changed)
+    step.forward = MultiTensor(step.network, step.settings.precision)
+    return step
+
+
+@pytest.fixture
+def capturable_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RMSProp's form for graphs, which torch allows on GPUs only."""
+    module = importlib.import_module("torch.optim.rmsprop")
+    monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda *_, **__: ["cpu"])
 
 
 def state_of(step: TrainStep) -> dict[str, Tensor]:
@@ -126,14 +148,27 @@ def test_what_is_frozen_stays_and_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_no_step_waits_for_the_device(variant: str) -> None:
-    step = step_on("cpu", variant)
-    step(0, 0)
-    step.share = torch.tensor(0.5)  # as on a GPU
-    step.forward = MultiTensor(step.network, step.settings.precision)
-    inputs = step.inputs(1, 1)
-    with Waits():
-        step.compute(*inputs)
+def test_a_recorded_course_is_the_eager_one(variant: str, capturable_cpu: None) -> None:
+    """Rates, dropped paths, dropout, the average's pace of each step; nothing waits or changes unannounced."""
+    recorded, eager = (as_on_a_gpu(step_on("cpu", variant), recorded=each) for each in (True, False))
+    for epoch, number in ((0, 0), (1, 1), (1, 2), (3, 3)):
+        found, wanted = recorded(epoch, number), eager(epoch, number)
+        assert torch.equal(found[0], wanted[0]) and torch.equal(found[1], wanted[1])
+    assert recorded.recorded is not None and eager.recorded is None
+    after = state_of(recorded)
+    assert after.keys() == eager.changed().keys()
+    for name, value in eager.changed().items():
+        assert torch.equal(after[name], value), name
+
+
+def test_measuring_a_recorded_step_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = as_on_a_gpu(step_on("cpu", "fast"))
+    before = state_of(step)
+    monkeypatch.setattr(loop, "measure", lambda trial, images, device, whole: (whole(), measure(trial, images, device)))
+    measured(step, data.load("digits"))
+    assert step.recorded is not None
+    for name, value in step.changed().items():
+        assert torch.equal(value, before[name]) if name in before else not value.any(), name
 
 
 def test_what_a_step_changes_can_be_put_back() -> None:
@@ -149,7 +184,7 @@ def test_what_a_step_changes_can_be_put_back() -> None:
 
 def test_the_recorded_average_is_the_same() -> None:
     mine, theirs = step_on("cpu", "fast"), step_on("cpu", "fast")
-    mine.share = torch.zeros(())
+    as_on_a_gpu(mine, recorded=False)
     for number in range(4):
         mine(1, number), theirs(1, number)
         assert mine.average is not None and theirs.average is not None
@@ -164,7 +199,7 @@ def test_an_optimiser_comes_back_from_a_gpu(variant: str) -> None:
     step(0, 0)
     saved = copy.deepcopy(step.optimizer.state_dict())
     for group in saved["param_groups"]:
-        group |= {"lr": torch.tensor(group["lr"]), "capturable" if "capturable" in group else "fused": True}
+        group.update({"lr": torch.tensor(group["lr"]), "capturable" if "capturable" in group else "fused": True})
     fresh.optimizer.load_state_dict(saved)
     assert not fit_to_device(fresh.optimizer)
     for group in fresh.optimizer.param_groups:
