@@ -129,7 +129,7 @@ def measured(step: TrainStep, dataset: Dataset) -> Estimate:
     if not step.recordable:
         return measure(trial, images, step.device)
     before = copies(step.changed())
-    estimate = measure(trial, images, step.device, lambda: step(step.settings.epochs - 1, 0))
+    estimate = measure(trial, images, step.device, lambda: step(step.settings.epochs - 1, 1))
     restore(step.changed(), before)
     return estimate
 
