@@ -17,6 +17,8 @@ class Noise(nn.Module):
 
     mergeable = False
     """No two edges may share a draw."""
+    recordable = False
+    """The host reads ``place``."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()

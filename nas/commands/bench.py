@@ -29,9 +29,9 @@ from nas.moment import Moment
 from nas.run.environment import environment
 from nas.settings import TrainSettings, resolve_search
 from nas.space import load
-from nas.train.loop import Batch, train_step
 from nas.train.preflight import peak
 from nas.train.recipe import make_optimizer
+from nas.train.step import Batch, train_step
 
 Step = Callable[[], None]
 LEAN = "reference-lean"

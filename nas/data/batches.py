@@ -85,7 +85,7 @@ class Augmentation:
         )
 
     def _stretched(self, x: Tensor, drawn: Tensor) -> Tensor:
-        row, column, area, shape = (drawn[:, [0, 1, 5, 6]].float() / GRAIN).unbind(1)
+        row, column, area, shape = (torch.cat([drawn[:, 0:2], drawn[:, 5:7]], dim=1).float() / GRAIN).unbind(1)
         area = SMALLEST + (1 - SMALLEST) * area
         aspect = (4 / 3) ** (2 * shape - 1)
         tall, wide = (area / aspect).sqrt().clamp(max=1), (area * aspect).sqrt().clamp(max=1)  # of the image's sides

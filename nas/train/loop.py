@@ -1,34 +1,30 @@
-"""The one training loop, for networks of either branch."""
+"""The one training loop, for networks of either branch; a step is :mod:`nas.train.step`."""
 
 import copy
+import sys
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from nas.architecture import Architecture
-from nas.blocks.drop_path import draw_paths, set_paths
-from nas.data.batches import Augmentation, Places, Stream
+from nas.blocks.drop_path import set_paths
+from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
-from nas.execution import Execution, mixed
-from nas.rng import generator
+from nas.execution import Execution
 from nas.run.folder import Run
 from nas.run.log import Epoch
 from nas.run.results import TrainResult
 from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings
-from nas.train.data_parallel import data_parallel
-from nas.train.evaluate import correct, evaluate
+from nas.train.evaluate import evaluate
 from nas.train.finish import finish
-from nas.train.preflight import announce, measure
+from nas.train.preflight import Estimate, announce, measure
 from nas.train.process_group import ProcessGroup
-from nas.train.recipe import follow, make_average, make_optimizer
-from nas.train.schedule import learning_rate, set_rate
+from nas.train.recipe import fit_to_device, make_average, make_optimizer
+from nas.train.recorded import copies, restore
 from nas.train.session import Session, Stateful, Watch
 from nas.train.start import build, freeze, load_data, train_mode
-
-Batch = tuple[Tensor, Tensor]
+from nas.train.step import TrainStep, train_step, unrecordable
 
 
 def train(
@@ -62,90 +58,22 @@ def train(
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
     parts |= {"average": average} if average else {}
     session = open_session(run, parts, settings, stream.steps, group, watch, quiet)
+    step = TrainStep(network, optimizer, average, stream, settings, device, group)
+    train_mode(network, frozen)
     if session.epoch < settings.epochs and not session.quiet:
-        estimate = measure(rehearsal(network, settings, dataset, device), settings.batch // group.world_size, device)
-        announce(estimate, session, device, preset)
-    tested, parallel = average.module if average else network, data_parallel(network, group)
+        foretell(session, step, dataset, preset)
+    tested = average.module if average else network
     with session:
         for epoch in session.epochs():
             train_mode(network, frozen)
-            for step in session.steps():
-                set_rate(optimizer, learning_rate(settings, epoch, session.done / stream.steps))
-                masks = draw_masks(network, settings, epoch, step, group.places)
-                batch = stream.at(step)
-                loss, logits = train_step(parallel, optimizer, batch, settings, device, masks, group)
-                if average:
-                    follow(average, network, settings.ema, step)
-                session.add(**group.sum(loss=loss, correct=correct(logits, batch[1])))
+            for number in session.steps():
+                loss, right = step(epoch, number)
+                session.add(**group.sum(loss=loss, correct=right))
             set_paths(network, None)
-            end_epoch(
-                session,
-                evaluate(tested, valid, augmentation, settings.precision) if len(valid) else None,
-                settings.batch,
-            )
+            scores = evaluate(tested, valid, augmentation, settings.precision) if len(valid) else None
+            end_epoch(session, scores, settings.batch)
     test = evaluate(tested, dataset.test, augmentation, settings.precision) if open_test and group.first else None
     return finish(run, tested, architecture, settings, test) if group.first else None
-
-
-def train_step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    settings: TrainSettings,
-    device: str,
-    masks: Tensor | None = None,
-    group: ProcessGroup | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The batch's mean loss (of several workers: this one's share) without the auxiliary head's, and its logits.
-
-    In ``settings.accumulate`` parts the gradient is that of the whole batch, but that each part has its own batch
-    statistics and its own draws of dropout layers.
-
-    Args:
-        batch: images (N, C, H, W) and labels (N,), of several workers this one's share.
-        masks: (paths, N) of the paths to drop; None: none.
-        group: the workers, of whose gradients the network takes the mean; None: this one alone.
-    """
-    images, labels = batch
-    group = group or ProcessGroup(len(labels), settings.accumulate)
-    losses, logits = [], []
-    optimizer.zero_grad()
-    for part in group.slices():
-        if masks is not None:
-            set_paths(network, masks[:, part])
-        share = (part.stop - part.start) / group.batch
-        with group.gradient_sync(network):
-            with mixed(settings.precision, device):
-                out = network(images[part])
-            out, auxiliary = out if isinstance(out, tuple) else (out, None)
-            loss = total = cross_entropy(out, labels[part], settings.label_smoothing)
-            if auxiliary is not None:
-                total = loss + settings.auxiliary * cross_entropy(auxiliary, labels[part], settings.label_smoothing)
-            (total * (share * group.world_size)).backward()
-        losses.append(loss.detach() * share)
-        logits.append(out.detach())
-    if settings.clip:
-        nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-    optimizer.step()
-    return torch.stack(losses).sum(), torch.cat(logits)
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Mean cross-entropy, in at least single precision."""
-    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return F.cross_entropy(precise, labels, label_smoothing=smoothing)
-
-
-def draw_masks(
-    network: nn.Module, settings: TrainSettings, epoch: int, step: int, places: Places = slice(None)
-) -> Tensor | None:
-    """The paths that a step drops at places of its batch, more often each epoch; sets dropout layers' seed too."""
-    torch.manual_seed(generator(settings.seed, "extra", step).initial_seed())
-    if not settings.drop_path:
-        return None
-    probability = settings.drop_path * epoch / settings.epochs
-    masks = draw_paths(network, probability, settings.batch, generator(settings.seed, "paths", step))
-    return masks[:, places].to(next(network.parameters()).device)
 
 
 def augmentation_of(dataset: Dataset, settings: TrainSettings, device: str) -> Augmentation:
@@ -180,15 +108,42 @@ def open_session(
     return session
 
 
-def rehearsal(network: nn.Module, settings: TrainSettings, dataset: Dataset, device: str) -> Callable[[int], None]:
+def foretell(session: Session[Epoch], step: TrainStep, dataset: Dataset, preset: str) -> None:
+    """Prints how long a training will take, and on a GPU why its steps are not recorded, if so.
+
+    Raises:
+        UsageError: a step will not fit.
+    """
+    announce(measured(step, dataset), session, step.device, preset)
+    if step.device != "cpu" and (reason := unrecordable(step.network, step.group)):
+        print(f"{session.title}: steps are not recorded, as {reason}", file=sys.stderr, flush=True)
+
+
+def measured(step: TrainStep, dataset: Dataset) -> Estimate:
+    """What a step costs, of a recorded one the recording; nothing is changed by it.
+
+    Raises:
+        UsageError: it will not fit.
+    """
+    images, trial = step.settings.batch // step.group.world_size, rehearsal(step, dataset)
+    if not step.recordable:
+        return measure(trial, images, step.device)
+    before = copies(step.changed())
+    estimate = measure(trial, images, step.device, lambda: step(step.settings.epochs - 1, 1))
+    restore(step.changed(), before)
+    return estimate
+
+
+def rehearsal(step: TrainStep, dataset: Dataset) -> Callable[[int], None]:
     """A whole step on a copy of the network and so many random images: it changes nothing."""
-    copied = copy.deepcopy(network).train()
-    optimizer = make_optimizer(copied, settings)
+    copied = copy.deepcopy(step.network).train()
+    optimizer = make_optimizer(copied, step.settings)
+    fit_to_device(optimizer)
 
-    def step(images: int) -> None:
-        train_step(copied, optimizer, dataset.random_batch(images, device), settings, device)
+    def rehearse(images: int) -> None:
+        train_step(copied, optimizer, dataset.random_batch(images, step.device), step.settings, step.device)
 
-    return step
+    return rehearse
 
 
 def end_epoch(session: Session[Epoch], valid: tuple[float, float] | None, batch: int) -> None:

@@ -1,12 +1,14 @@
 """What a recipe is made of beside its schedule: the optimiser, what decays, the moving average of the weights."""
 
+from collections.abc import Iterator
+from itertools import chain
+
 import torch
 from torch import Tensor, nn, optim
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from nas.settings import TrainSettings
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
 RMSPROP_EPSILON = 1e-3
 """The MobileNetV2 paper gives none; TensorFlow-slim's script has 1.0 within the root, other ports 1e-3."""
 
@@ -62,17 +64,32 @@ def make_average(network: nn.Module, settings: TrainSettings) -> AveragedModel |
     return AveragedModel(network, use_buffers=True) if settings.ema else None
 
 
-def follow(average: AveragedModel, network: nn.Module, decay: float, step: int) -> None:
-    """One step of the exponential moving average.
+def share(decay: float, step: int) -> float:
+    """How much of its way to the network the average moves after a step: 1 − decay.
 
-    Over the first steps it forgets faster, min(decay, (1 + step) / (10 + step)), so that a short training's average
-    does not remember its start.
+    Over the first steps it moves further, 1 − (1 + step) / (10 + step), so that a short training's average does not
+    remember its start.
     """
-    move = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))
+    return 1 - min(decay, (1 + step) / (10 + step))
 
-    def update(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
-        if averaged[0].is_floating_point():  # not the batch norms' counters
-            move(averaged, current, count)
 
-    average.multi_avg_fn = update
-    average.update_parameters(network)
+@torch.no_grad()
+def follow(average: AveragedModel, network: nn.Module, share: float | Tensor) -> None:
+    """Moves the average by a share of its way to the network; batch norms' counters stay.
+
+    Args:
+        share: a scalar tensor where the step is recorded, which reads it each time.
+    """
+    every = zip(tensors_of(average.module), tensors_of(network), strict=True)
+    pairs = [(own, given) for own, given in every if own.is_floating_point()]
+    averaged, current = [own for own, _ in pairs], [given for _, given in pairs]
+    if isinstance(share, Tensor):
+        torch._foreach_add_(averaged, torch._foreach_mul(torch._foreach_sub(current, averaged), share))
+    else:
+        torch._foreach_lerp_(averaged, current, share)
+    average.n_averaged.add_(1)
+
+
+def tensors_of(network: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers."""
+    return chain(network.parameters(), network.buffers())

@@ -14,9 +14,9 @@ from nas.data.batches import Augmentation, Stream
 from nas.macro.networks import document
 from nas.settings import TrainSettings
 from nas.train.data_parallel import data_parallel
-from nas.train.loop import draw_masks, train_step
 from nas.train.process_group import ProcessGroup
 from nas.train.recipe import make_optimizer
+from nas.train.step import draw_masks, train_step
 from tests.ranks import write
 
 TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]

@@ -17,11 +17,11 @@ from nas.architecture import Architecture, of_genotype
 from nas.cells.genotype import read
 from nas.macro.networks import document as macro_document
 from nas.settings import SIZES, TRAIN_PRESETS, TrainSettings, resolve
-from nas.train.loop import draw_masks, train_step
 from nas.train.process_group import ProcessGroup
-from nas.train.recipe import decays, follow, make_average, make_optimizer
+from nas.train.recipe import decays, follow, make_average, make_optimizer, share
 from nas.train.schedule import learning_rate
 from nas.train.start import freeze, train_mode
+from nas.train.step import draw_masks, train_step
 from tests.train.test_resume import TEXT
 
 
@@ -107,17 +107,15 @@ def test_average_follows_weights_and_statistics() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     average = make_average(network, TrainSettings(ema=0.5))
     assert average is not None and make_average(network, TrainSettings()) is None
-    wanted: dict[str, torch.Tensor] = {}
+    wanted = {name: value for name, value in copy.deepcopy(network).state_dict().items() if value.is_floating_point()}
     for step in range(4):
         with torch.no_grad():
             for tensor in (*network.parameters(), network[1].running_mean):
                 tensor.add_(step + 1.0)
         now = copy.deepcopy(network.state_dict())
         decay = min(0.5, (1 + step) / (10 + step))
-        wanted = {name: value.lerp(now[name], 1 - decay) for name, value in wanted.items()} or {
-            name: value for name, value in now.items() if value.is_floating_point()
-        }
-        follow(average, network, 0.5, step)
+        wanted = {name: value.lerp(now[name], 1 - decay) for name, value in wanted.items()}
+        follow(average, network, share(0.5, step))
     found = average.module.state_dict()
     assert all(torch.allclose(found[name], value) for name, value in wanted.items())
     assert not torch.allclose(found["0.weight"], network[0].weight)
