@@ -28,7 +28,7 @@ from nas.space import CellSpace
 log = logging.getLogger(__name__)
 
 BACKENDS: dict[str, tuple[type[Backend], ...]] = {
-    "auto": (Triton, Native, Library),
+    "auto": (Native, Triton, Library),
     "library": (Library,),
     "native": (Native, Library),
     "triton": (Triton, Library),

@@ -1,6 +1,7 @@
 """What the Triton kernels compute as functions of autograd: the sum of chains and common maps, and 3×3 poolings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, groupby, islice
 from typing import Any
@@ -10,10 +11,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nas.engine.segments import MergedNorm, Statistics, check_values
-from nas.engine.tables import table
+from nas.engine.tables import plain, table
 from nas.engine.triton import kernels
 from nas.engine.triton.groups import Group
-from nas.engine.triton.launch import PARTS, PIXELS, address, block, blocks, lanes, launch, tile
+from nas.engine.triton.launch import PARTS, PIXELS, address, block, blocks, lanes, launch, side_stream, tile, wide_tile
 
 LAST = torch.channels_last
 ACTIVATIONS: dict[type[nn.Module] | None, int] = {None: 0, nn.ReLU: 1, nn.ReLU6: 2}
@@ -119,9 +120,24 @@ class WeightGradients:
         starts = iter(accumulate(self.sizes, initial=0))
         self.places = {group: list(islice(starts, len(group.weights))) for group in groups}
         self.parts = like.new_empty(parts, sum(self.sizes))
+        self.kept: list[Any] = []
+
+    @contextmanager
+    def beside(self, *tensors: Any) -> Iterator[None]:
+        """A context of what runs on a GPU beside all that follows; the tensors are kept until the end."""
+        self.kept.append(tensors)
+        if not self.parts.is_cuda or not plain(self.parts):
+            yield
+            return
+        side = side_stream(self.parts.device)
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            yield
 
     def split(self) -> list[Tensor]:
         """One a weight."""
+        if self.parts.is_cuda and plain(self.parts):
+            torch.cuda.current_stream().wait_stream(side_stream(self.parts.device))
         each = self.parts.sum(0).split(self.sizes)
         return [grad.view(weight.shape) for grad, weight in zip(each, self.weights, strict=True)]
 
@@ -156,11 +172,11 @@ class Sum:
 
     @property
     def tiles(self) -> int:
-        return blocks(self.pixels, tile(block(self.channels)))
+        return blocks(self.pixels, self._sizes()["P"])
 
     def _sizes(self) -> dict[str, Any]:
         size = block(self.channels)
-        return {"C": self.channels, "BC": size, "P": tile(size)}
+        return {"C": self.channels, "BC": size, "P": wide_tile(size, self.pixels * self.channels * self.plan.edges)}
 
     def _means(self) -> tuple[Tensor, ...]:
         return tuple(mean for mean, _ in self.statistics)
@@ -325,13 +341,14 @@ class GroupPass:
         items = self.table(following, weights.places[self.group] if weights else ())
         tensors = (self.y, (*grads, *(one.maps_grad for one in following)), self.affine, items)
         middle_grad = self.x.new_empty(self.items, self.total, self.inputs)
-        size = tile(max(self.blocks.values()))
+        size = wide_tile(max(self.blocks.values()), self.items * self.total * self.inputs)
         grid = (blocks(self.total, size), self.items, blocks(self.inputs, self.blocks["BI"]))
         forms = {"P": size, **self.channels, **self.blocks, **self.precision}
         pointwise = self.group.form.pointwise
         launch(kernels.point_backward, grid, *tensors, middle_grad, self.total, POINTWISE=pointwise, **forms)
         if weights:
-            self._weight_gradients(tensors, middle_grad, weights.parts)
+            with weights.beside(middle_grad, *tensors):
+                self._weight_gradients(tensors, middle_grad, weights.parts)
         if self.before is not None or x_grad is not None:
             self._input_gradient(items, middle_grad, x_grad)
 

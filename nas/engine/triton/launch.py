@@ -1,6 +1,7 @@
 """How the Triton kernels are started: addresses, sizes of tiles."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,6 +35,12 @@ def block(channels: int) -> int:
     return min(64, max(16, 1 << (channels - 1).bit_length()))
 
 
+@cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Where what nothing waits for runs beside the rest."""
+    return torch.cuda.Stream(device)
+
+
 def blocks(count: int, size: int) -> int:
     return -(-count // size)
 
@@ -41,6 +48,11 @@ def blocks(count: int, size: int) -> int:
 def tile(channels: int, elements: int = 2048, least: int = 16) -> int:
     """Pixels of a tile of so many numbers, for a block of channels."""
     return max(least, elements // channels)
+
+
+def wide_tile(channels: int, numbers: int) -> int:
+    """Pixels of a tile where maps have so many numbers: twice as many where there are enough tiles to fill a GPU."""
+    return tile(channels, 4096 if numbers >= 4096 * 512 else 2048)
 
 
 def lanes(rows: int, width: int, pixels: int, steps: Sequence[int]) -> int:
