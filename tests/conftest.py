@@ -1,6 +1,7 @@
 """What many tests need: few threads, a small CIFAR-10 in the official layout, the command line in this process."""
 
 import hashlib
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from nas import data
 
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
 
 
 def write_cifar(root: Path, images: int = 20, classes: int = 10) -> Path:

@@ -18,41 +18,10 @@ from nas.engine.merged import MergedFanOut
 from nas.engine.native import compiler, kernels
 from nas.engine.native.backend import Native, add_up
 from nas.engine.native.functions import Plan
-from nas.engine.segments import merge_terms
+from tests.engine.chains import CHAINS, chain_of, depthwise, norm, pointwise
 
 EDGES = 2
 needs_compiler = pytest.mark.skipif(kernels.library() is None, reason="no C++ compiler")
-
-
-def depthwise(
-    channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, padding: int | None = None
-) -> nn.Module:
-    padding = (kernel - 1) * dilation // 2 if padding is None else padding
-    return nn.Conv2d(channels, channels, kernel, stride, padding, dilation, channels, bias=False)
-
-
-def pointwise(c_in: int, c_out: int) -> nn.Module:
-    return nn.Conv2d(c_in, c_out, 1, bias=False)
-
-
-def norm(channels: int) -> nn.Module:
-    return nn.BatchNorm2d(channels, affine=False)
-
-
-CHAINS = {
-    "3x3": lambda: [nn.ReLU(), depthwise(8, 3), pointwise(8, 8), norm(8)],
-    "5x5, stride 2": lambda: [nn.ReLU(), depthwise(8, 5, stride=2), pointwise(8, 8), norm(8)],
-    "7x7": lambda: [depthwise(4, 7), norm(4)],
-    "dilated": lambda: [nn.ReLU(), depthwise(4, 5, dilation=2), pointwise(4, 4), norm(4)],
-    "dilated, stride 2": lambda: [depthwise(4, 3, stride=2, dilation=2), norm(4)],
-    "no padding": lambda: [depthwise(4, 3, padding=0), norm(4)],
-    "full padding": lambda: [depthwise(4, 3, padding=2), norm(4)],
-    "inverted": lambda: [
-        *(pointwise(4, 12), norm(12), nn.ReLU6()),
-        *(depthwise(12, 3), norm(12), nn.ReLU6(), pointwise(12, 4), norm(4)),
-    ],
-    "wide": lambda: [nn.ReLU(), depthwise(32, 3), pointwise(32, 16), norm(16), nn.ReLU(), pointwise(16, 48), norm(48)],
-}
 
 
 @needs_compiler
@@ -82,13 +51,6 @@ def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> Non
         torch.testing.assert_close(mine, theirs, rtol=0, atol=tolerance * max(1.0, float(theirs.detach().abs().max())))
     for mine, theirs in zip((buffer for chain in chains for buffer in chain.buffers()), running, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
-
-
-def chain_of(modules: list[nn.Sequential]) -> Chain:
-    """The chain of segments that each edge's modules are."""
-    terms = merge_terms(modules)
-    assert terms is not None
-    return terms[0].stages[0].chain
 
 
 def summed(chain: Chain, x: Tensor, weights: Tensor) -> Sequence[Tensor]:

@@ -1,6 +1,5 @@
 """The merged engine on Triton kernels, on a GPU: those beside this file, which come with torch where Triton does."""
 
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -13,6 +12,8 @@ from nas.engine.segments import MergedSegment, MergedTerm, Statistics
 
 MOST = 2**31 - 1
 """Elements of a map that a kernel can count."""
+DEVICES = {"cuda"}
+"""Tests add a CPU, where Triton's interpreter runs the kernels."""
 
 
 class Triton(Backend):
@@ -101,8 +102,8 @@ def add_up(
 
 
 def available(device: str) -> bool:
-    """Whether there is Triton for such a device; on a CPU that is its interpreter, where it is asked for."""
-    return find_spec("triton") is not None and (device == "cuda" or os.environ.get("TRITON_INTERPRET") == "1")
+    """Whether there is Triton for such a device."""
+    return find_spec("triton") is not None and device in DEVICES
 
 
 def computable(segment: MergedSegment) -> bool:
