@@ -59,7 +59,8 @@ class Library(Backend):
         """A chain's last map, and the form of the state it started from."""
         first, form = chain[0], "state"
         if starts is not None:
-            y = convolve(first, torch.cat(list(starts), dim=1).contiguous(memory_format=LAST), None)
+            y = torch.cat(list(starts), dim=1).to(self.state.dtype, memory_format=LAST)  # a step may have made it wider
+            y = convolve(first, y, None)
         elif first.odd:
             y = self.side_by_side(first.convolutions[0], first.odd)
         else:
