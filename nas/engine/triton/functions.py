@@ -14,7 +14,22 @@ from nas.engine.segments import MergedNorm, Statistics, check_values
 from nas.engine.tables import plain, table
 from nas.engine.triton import kernels
 from nas.engine.triton.groups import Group
-from nas.engine.triton.launch import PARTS, PIXELS, address, block, blocks, lanes, launch, side_stream, tile, wide_tile
+from nas.engine.triton.launch import (
+    BACKWARD,
+    FORWARD,
+    PARTS,
+    SHARED,
+    WEIGHTS,
+    Shape,
+    address,
+    block,
+    blocks,
+    lanes,
+    launch,
+    side_stream,
+    tile,
+    wide_tile,
+)
 
 LAST = torch.channels_last
 ACTIVATIONS: dict[type[nn.Module] | None, int] = {None: 0, nn.ReLU: 1, nn.ReLU6: 2}
@@ -258,11 +273,8 @@ class GroupPass:
         self.targets = self.edges * len(group.segments)
         inner, outer = block(self.inputs), block(self.outputs)
         self.blocks: dict[str, int] = {"BI": inner, "BO": outer if form.pointwise else inner}
-        self.pixels = PIXELS if form.depthwise and form.stride == 1 else 1
-        self.steps = self.group.dilations if self.pixels > 1 else [1]
         self.channels = {"IN": self.inputs, "OUT": self.outputs, "WIDE": self.wide}
         self.reading: dict[str, Any] = {"ACTIVATION": ACTIVATIONS[form.activation], "NORM": before is not None}
-        self.depth: dict[str, Any] = {"V": self.pixels, "WIDEST": self.group.widest}
         library = not torch.backends.cudnn.allow_tf32 and x.dtype == torch.float32
         self.precision: dict[str, Any] = {"PRECISION": "ieee" if library else "tf32"}
 
@@ -275,9 +287,13 @@ class GroupPass:
         """Pixels of an item's map that leaves."""
         return self.images * self.out_height * self.out_width
 
-    def _lanes(self, height: int, width: int) -> int:
-        """Of maps of that size."""
-        return lanes(self.images * height, width, self.pixels, self.steps)
+    def _cut(self, shape: Shape, channels: int, height: int, width: int) -> tuple[int, dict[str, int]]:
+        """The number of tiles of maps of that size, and what a kernel is told of them."""
+        form = self.group.form
+        pixels = shape.pixels if form.depthwise and form.stride == 1 else 1
+        size = tile(channels, shape.numbers if pixels == shape.pixels else 2048, least=8 if shape is SHARED else 16)
+        count = lanes(self.images * height, width, pixels, self.group.dilations if pixels > 1 else [1])
+        return blocks(count, size), {"P": size, "V": pixels, "WIDEST": self.group.widest}
 
     def forward(self, keep: bool) -> None:
         """The maps before the segments' batch norms, and their statistics; ``keep``: what weights' gradients need."""
@@ -285,13 +301,13 @@ class GroupPass:
         self.y = self.x.new_empty(self.targets, self.images, self.out_height, self.out_width, self.wide)
         keep = keep and form.depthwise and form.pointwise
         self.middle = self.x.new_empty(self.items, self.total, self.inputs) if keep else None
-        every, size = self.targets * self.wide, tile(max(self.blocks.values()), 1024 if self.pixels > 1 else 2048)
-        tiles = blocks(self._lanes(self.out_height, self.out_width), size)
+        every = self.targets * self.wide
+        tiles, cut = self._cut(FORWARD, max(self.blocks.values()), self.out_height, self.out_width)
         sums = torch.empty(tiles, 2, every, dtype=torch.float32, device=self.x.device)
         grid = (tiles, self.items, blocks(self.outputs, self.blocks["BO"]))
         middle = self.y if self.middle is None else self.middle
         tensors = (self.x, self.table(), self.taps.all, self.mean, self.invstd, self.y, middle, sums)
-        forms = {"P": size, "POINTWISE": form.pointwise, "KEEP": keep, **self.precision, **self.reading, **self.depth}
+        forms = {"POINTWISE": form.pointwise, "KEEP": keep, **self.precision, **self.reading, **cut}
         launch(kernels.segment_forward, grid, *tensors, *self.sizes, every, **self.channels, **self.blocks, **forms)
         every_norm = [addresses for norm in self.norms for addresses in running(norm)]
         rows = [(item, *addresses) for item, addresses in enumerate(every_norm)]
@@ -365,25 +381,24 @@ class GroupPass:
                 kernels.point_weights, grid, *tensors, self.x, self.mean, self.invstd, middle, parts, *numbers, **forms
             )
         if form.depthwise:
-            size = tile(self.blocks["BI"], 1024)
-            forms = {"IN": self.inputs, "BI": self.blocks["BI"], "P": size, **self.depth, **self.reading}
+            _, cut = self._cut(WEIGHTS, self.blocks["BI"], self.out_height, self.out_width)
+            forms = {"IN": self.inputs, "BI": self.blocks["BI"], **cut, **self.reading}
             own = (middle_grad, items, self.x, self.mean, self.invstd, parts)
             grid = (count, self.items, inner * self.group.widest)
             launch(kernels.depth_weights, grid, *own, *numbers, **forms)
 
     def _input_gradient(self, items: Tensor, middle_grad: Tensor, x_grad: Tensor | None) -> None:
         form, shared = self.group.form, self.before is None and not self.plan.apart
-        size, inner = tile(self.blocks["BI"], 512 if shared else 1024, least=8), blocks(self.inputs, self.blocks["BI"])
-        tiles = blocks(self._lanes(self.height, self.width), size)
-        every = self.items * self.inputs
+        every, inner = self.items * self.inputs, blocks(self.inputs, self.blocks["BI"])
+        tiles, cut = self._cut(SHARED if shared else BACKWARD, self.blocks["BI"], self.height, self.width)
         if self.before is not None:
             self.maps_grad = self.x.new_empty(self.items, self.images, self.height, self.width, self.inputs)
         maps_grad = x_grad if self.before is None else self.maps_grad
         sums = torch.empty(tiles, 2, every, dtype=torch.float32, device=self.x.device)
-        forms = {"IN": self.inputs, "BI": self.blocks["BI"], "P": size, "STRIDE": form.stride, **self.depth}
+        forms: dict[str, Any] = {"IN": self.inputs, "BI": self.blocks["BI"], "STRIDE": form.stride, **cut}
         forms |= {"ADD": self.before is None, **self.reading}
         statistics = (self.x, self.mean, self.invstd)
-        for run in self._runs() if shared else [slice(None)]:
+        for run in self._runs() if shared and cut["V"] > 1 else [slice(None)]:
             tensors = (middle_grad[run], items[run], self.taps.all, *statistics, maps_grad, sums)
             count = len(tensors[1]) if shared else 1
             grid = (tiles, 1 if shared else self.items, inner)

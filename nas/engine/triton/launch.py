@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,8 +11,22 @@ from nas.engine.tables import plain
 
 PARTS = 32
 """Into which the sums of a weight's gradient are cut."""
-PIXELS = 4
-"""Of a row that a thread computes together, where they share what a depthwise convolution reads."""
+
+
+class Shape(NamedTuple):
+    """How a depthwise kernel is cut, by what was measured (benchmarks/results).
+
+    Args:
+        pixels: of a row, that a lane computes together, where they share what the convolution reads.
+        numbers: lanes times channels of a tile.
+    """
+
+    pixels: int
+    numbers: int
+
+
+FORWARD, BACKWARD, SHARED, WEIGHTS = Shape(4, 1024), Shape(4, 1024), Shape(4, 512), Shape(4, 1024)
+"""Forward; back to one map an item; back to the one map that all items read; the weights' gradients."""
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, **constants: Any) -> None:
