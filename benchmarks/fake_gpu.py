@@ -49,7 +49,7 @@ def fake_gpu() -> Iterator[FakeTensorMode]:
         for module in (optimizer, _foreach_utils):
             stack.enter_context(mock.patch.object(module, "_foreach_supported_types", types))
         if find_spec("triton"):
-            stack.enter_context(mock.patch("nas.engine.triton.functions.launch", no_launch))
+            stack.enter_context(mock.patch("nas.engine.triton.launch.start", no_launch))
         stack.enter_context(fake)
         stack.enter_context(FakeResults())
         yield fake

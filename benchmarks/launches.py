@@ -103,9 +103,9 @@ class Launches(TorchDispatchMode):
             self.add(function.overloadpacket.__name__, kernels, (args, kwargs, result))
         return result
 
-    def launch(self, kernel: Any, grid: Any, *args: Any, **kwargs: Any) -> None:
+    def launch(self, kernel: Any, grid: Any, arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
         """In the place of a launch of Triton's."""
-        self.add(f"triton {kernel.fn.__name__}", 1, args)
+        self.add(f"triton {kernel.fn.__name__}", 1, arguments)
 
     def add(self, name: str, kernels: int, tensors: Any) -> None:
         """Counts kernels of an operation that touch all tensors in a tree."""
@@ -118,7 +118,7 @@ class Launches(TorchDispatchMode):
         """A context in which launches are counted."""
         with ExitStack() as stack:
             if find_spec("triton"):
-                stack.enter_context(mock.patch("nas.engine.triton.functions.launch", self.launch))
+                stack.enter_context(mock.patch("nas.engine.triton.launch.start", self.launch))
             stack.enter_context(self)
             yield self
 

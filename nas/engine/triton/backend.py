@@ -34,7 +34,8 @@ class Triton(Backend):
         pool = pool_of(term)
         if pool is None:
             return super().common(term, row)
-        from nas.engine.triton.functions import PoolFunction, norm_statistics, running
+        from nas.engine.triton.passes import norm_statistics, running
+        from nas.engine.triton.pools import PoolFunction
 
         stride = int(pool.stride if isinstance(pool.stride, int) else pool.stride[0])
         if stride not in self.pools:
@@ -53,7 +54,7 @@ class Triton(Backend):
         return Summand(maps[which], Statistics(mean, var, invstd, norm.modules[0].eps, norm.modules[0].training), row)
 
     def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
-        state = self.state if starts is None else torch.cat(list(starts))
+        state = self.state if starts is None else torch.cat(list(starts)).to(self.state.dtype)
         return add_up(self.edges, [chain], state, [row], [], apart=starts is not None)
 
     def add(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
@@ -89,8 +90,8 @@ def add_up(
         state: (N, C, H, W), or (edges · N, C, H, W) of an edge each, if they are ``apart``.
         rows: the weights of the chains and common maps, (edges,) each.
     """
-    from nas.engine.triton.functions import Plan, SumFunction
-    from nas.engine.triton.groups import groups_of
+    from nas.engine.triton.functions import SumFunction
+    from nas.engine.triton.groups import Plan, groups_of
 
     groups = groups_of(chains)
     own = next((index for index, each in enumerate(common) if each.map is state), None)

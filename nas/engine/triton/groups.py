@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from nas.engine.backend import Chain
-from nas.engine.segments import MergedConvolution, MergedSegment
+from nas.engine.segments import MergedConvolution, MergedSegment, Statistics
 
 
 class Part(NamedTuple):
@@ -134,3 +134,24 @@ def form_of(segment: MergedSegment, before: int | None) -> Form:
         part.depthwise is not None,
         part.pointwise is not None,
     )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is added up: chains, then maps that all edges share.
+
+    Args:
+        edges: how many.
+        groups: of the chains.
+        chains: how many.
+        common: the batch norm of each common map; None: it is added as it is.
+        state: which of the common maps is the state itself; None: none is.
+        apart: every edge has a state of its own, (edges · N, C, H, W); there is one chain then.
+    """
+
+    edges: int
+    groups: Sequence[Group]
+    chains: int
+    common: Sequence[Statistics | None] = ()
+    state: int | None = None
+    apart: bool = False

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nas.engine.tables import plain
 
+WARPS = 4
 PARTS = 32
 """Into which the sums of a weight's gradient are cut."""
 
@@ -29,11 +30,14 @@ FORWARD, BACKWARD, SHARED, WEIGHTS = Shape(4, 1024), Shape(4, 1024), Shape(4, 51
 """Forward; back to one map an item; back to the one map that all items read; the weights' gradients."""
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, **constants: Any) -> None:
-    """Starts a kernel on tensors and numbers; on fake tensors nothing."""
-    tensors = [each for part in arguments for each in (part if isinstance(part, tuple) else (part,))]
-    if all(plain(each) for each in tensors if isinstance(each, Tensor)):
-        kernel[grid](*arguments, **constants, num_warps=warps)
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
+    """Starts a kernel on tensors, tuples of tensors and numbers."""
+    start(kernel, grid, arguments, constants)
+
+
+def start(kernel: Any, grid: tuple[int, ...], arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
+    """The same; what counts, compiles or fakes kernels takes its place."""
+    kernel[grid](*arguments, **constants, num_warps=WARPS)
 
 
 def address(tensor: Tensor | None) -> int:
