@@ -73,7 +73,7 @@ class Execution:
             data_root=self.data_root or begun.data_root,
             workers=self.workers or begun.workers,
             storage=begun.storage,
-            backend=self.backend if self.backend != "auto" else begun.backend,
+            backend=begun.backend if self.device in ("", begun.device) else "auto",
         )
 
 

@@ -37,6 +37,10 @@ DataRoot = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="cpu or cuda (default: a GPU where there is one).", rich_help_panel=WHERE)
 ]
+Backend = Annotated[
+    str | None,
+    typer.Option(help="What the merged engine computes with: auto, library, native, triton.", rich_help_panel=RARE),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads (default: torch's choice).", rich_help_panel=WHERE)]
 Cluster = Annotated[
     str | None, typer.Option(help="Work on a Ray cluster: local, or an address.", rich_help_panel=WHERE)
@@ -149,6 +153,7 @@ def execution(
     cluster: str | None = None,
     workers: int | None = None,
     storage: str = "",
+    backend: str | None = None,
 ) -> "Execution":
     """The options as one object.
 
@@ -159,7 +164,7 @@ def execution(
 
     if data_root is not None and not data_root.is_dir():
         raise UsageError(f"--data-root {data_root}: there is no such folder")
-    return Execution(device or "", threads, data_root, cluster or "", workers, storage)
+    return Execution(device or "", threads, data_root, cluster or "", workers, storage, backend or "auto")
 
 
 def on_cluster(

@@ -32,6 +32,7 @@ def search(
     data_root: common.DataRoot = None,
     device: common.Device = None,
     threads: common.Threads = None,
+    backend: common.Backend = None,
     cluster: common.Cluster = None,
     workers: common.Workers = None,
     storage: common.Storage = None,
@@ -43,7 +44,7 @@ def search(
     from nas.settings import resolve_search
 
     runs, url = common.on_cluster(runs, cluster, workers, storage)
-    execution = common.execution(device, threads, data_root, cluster, workers, url)
+    execution = common.execution(device, threads, data_root, cluster, workers, url, backend)
     if resume:
         run = common.resume(context, resume, runs, execution, ops)
     else:

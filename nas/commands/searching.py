@@ -14,6 +14,7 @@ from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import child_spec, continue_all, continue_any, make_child
 from nas.commands.deriving import costs_of, select, space_of
 from nas.commands.found_cell import cost_of_cell, read_genotype, write_cell
+from nas.engine.merged import check_backend
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.reports import tensorboard as board
@@ -85,6 +86,8 @@ def search(
 def check_search(settings: SearchSettings, space: CellSpace, final: Size, execution: Execution) -> None:
     """Raises UsageError where the space cannot have so many cells, the data be used or the limits be kept."""
     check_workers(settings, execution)
+    if not execution.cluster:
+        check_backend(execution.backend, execution.start())
     for cells in (*(stage.settings.cells for stage in stages(settings)), final.cells):
         SKELETONS[space.skeleton].check(cells)
     dataset = check_data(settings, execution)

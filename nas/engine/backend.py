@@ -43,6 +43,11 @@ class Backend(ABC):
 
     @staticmethod
     @abstractmethod
+    def available(device: str) -> bool:
+        """Whether it can run on such a device, "cpu" or "cuda", with what is installed."""
+
+    @staticmethod
+    @abstractmethod
     def supports(chain: Chain, state: Tensor) -> bool:
         """Whether it can compute these segments on such maps."""
 

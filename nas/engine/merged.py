@@ -23,6 +23,7 @@ from nas.engine.native.backend import Native
 from nas.engine.segments import MergedTerm, merge_terms
 from nas.engine.tables import table
 from nas.engine.triton.backend import Triton
+from nas.errors import UsageError
 from nas.space import CellSpace
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ BACKENDS: dict[str, tuple[type[Backend], ...]] = {
     "triton": (Triton, Library),
 }
 """What ``--backend`` may name: back ends in the order of preference; the last one can run everything."""
+NEEDS = {"native": "a C++ compiler and a CPU", "triton": "a GPU and Triton, which torch brings there"}
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,14 @@ class MergedFanOut(MixedFanOut):
                 else:
                     contributions += enumerate(add(term, row, sums))
         return contributions + totals(sums, common)
+
+
+def check_backend(name: str, device: str) -> None:
+    """Raises UsageError where there is no such back end, or not on that device."""
+    if name not in BACKENDS:
+        raise UsageError(f'--backend "{name}": it must be one of {", ".join(BACKENDS)}')
+    if name != "auto" and not BACKENDS[name][0].available(device.partition(":")[0]):
+        raise UsageError(f"--backend {name}: it needs {NEEDS[name]}; auto takes the fastest that there is")
 
 
 @cache

@@ -12,7 +12,7 @@ from nas.engine.library.backend import Library
 from nas.engine.merged import BACKENDS, MergedFanOut
 from nas.engine.triton import backend
 from nas.engine.triton.backend import Triton, add_up
-from tests.engine.chains import CHAINS, chain_of
+from tests.engine.chains import CHAINS, chain_of, norm, pointwise
 
 pytest.importorskip("triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -97,6 +97,14 @@ THERE = [
     for kind, state in (("normal", 0), ("reduce", 1), ("normal", 3))
     for channels, size in ((16, 32), (24, 13), (64, 8))
 ]
+SWEEP = [
+    (name, kind, 3, channels, size)
+    for name, width in (("darts", 16), ("darts+sandglass", 8), ("darts+ir", 8), ("darts+harmonious", 16))
+    for kind in ("normal", "reduce")
+    for channels, size in ((width, 9), (24, 5), (64, 4))
+]
+SWEEP += [("darts+asymmetric:r=1.5", kind, 4, 20, 7) for kind in ("normal", "reduce")] + [("s3", "normal", 2, 8, 6)]
+"""By the interpreter: odd sizes, tiles that are not filled, channels that are no power of two."""
 
 
 @pytest.mark.parametrize(("name", "kind", "state", "channels", "size"), HERE if DEVICE == "cpu" else THERE)
@@ -114,6 +122,18 @@ def test_evaluation_uses_running_statistics() -> None:
     assert_close(found, differentiated(reference, x.double(), weights.double()), 1e-4)
 
 
+def test_the_variance_of_a_map_with_an_outlier() -> None:
+    """Padding makes a corner one; everything else is nearly constant."""
+    layers = nn.Sequential(nn.ReLU(), pointwise(4, 4), norm(4)).to(DEVICE)
+    x = 5 + 0.01 * torch.rand(2, 4, 24, 24)
+    x[:, :, 0, 0] = 0
+    x = x.to(DEVICE, memory_format=torch.channels_last)
+    with torch.no_grad():
+        add_up(1, [chain_of([layers])], x, [torch.ones(1).to(DEVICE)], [])
+        wanted = layers[1](x).double().var((0, 2, 3))
+    torch.testing.assert_close((layers[2].running_var.double() - 0.9) / 0.1, wanted, rtol=1e-3, atol=1e-6)
+
+
 def test_nothing_hides_a_nan() -> None:
     chains = [nn.Sequential(*CHAINS["3x3"]()).to(DEVICE) for _ in range(EDGES)]
     x = torch.randn(1, 8, 4, 4, device=DEVICE).contiguous(memory_format=torch.channels_last)
@@ -127,6 +147,13 @@ def test_it_is_chosen_where_it_can_run() -> None:
     assert Triton.supports((), torch.zeros(1, 4, 8, 8, device=DEVICE))
     assert not Triton.supports((), torch.zeros(1, 4, 8, 8, device=DEVICE, dtype=torch.float64))
     assert not Triton.supports((), torch.zeros(1, 4, 8, 8, device="meta"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(DEVICE == "cuda", reason="THERE has them")
+@pytest.mark.parametrize(("name", "kind", "state", "channels", "size"), SWEEP)
+def test_the_sweep(name: str, kind: str, state: int, channels: int, size: int) -> None:
+    test_a_fan_out_equals_the_reference(name, kind, state, channels, size)
 
 
 @pytest.mark.gpu

@@ -28,6 +28,10 @@ class Library(Backend):
         self.grids: list[Summand] = []
 
     @staticmethod
+    def available(device: str) -> bool:
+        return True
+
+    @staticmethod
     def supports(chain: Chain, state: Tensor) -> bool:
         return True
 

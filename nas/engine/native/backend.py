@@ -18,6 +18,10 @@ class Native(Backend):
         self.chains: list[tuple[Chain, Tensor]] = []
 
     @staticmethod
+    def available(device: str) -> bool:
+        return device == "cpu" and library() is not None
+
+    @staticmethod
     def supports(chain: Chain, state: Tensor) -> bool:
         fits = state.device.type == "cpu" and state.dtype in (torch.float32, torch.float64)
         return fits and all(each.fusable and lanes_for(*each.channels) for each in chain) and library() is not None

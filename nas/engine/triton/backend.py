@@ -25,9 +25,13 @@ class Triton(Backend):
         self.pools: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     @staticmethod
+    def available(device: str) -> bool:
+        return find_spec("triton") is not None and device in DEVICES
+
+    @staticmethod
     def supports(chain: Chain, state: Tensor) -> bool:
         fits = state.dtype in (torch.float32, torch.bfloat16, torch.float16) and state.numel() < MOST
-        return fits and available(state.device.type) and all(map(computable, chain))
+        return fits and Triton.available(state.device.type) and all(map(computable, chain))
 
     def common(self, term: MergedTerm, row: Tensor) -> Summand:
         """As of :class:`Backend`; 3×3 poolings are computed together, once a state."""
@@ -40,15 +44,14 @@ class Triton(Backend):
         stride = int(pool.stride if isinstance(pool.stride, int) else pool.stride[0])
         if stride not in self.pools:
             self.pools[stride] = PoolFunction.apply(self.state, stride)
-        *maps, sums = self.pools[stride]
+        *maps, moments = self.pools[stride]
         which = int(isinstance(pool, nn.AvgPool2d))
         segment = next((segment for stage in term.stages for segment in stage.chain), None)
         if segment is None:
             return Summand(maps[which], None, row)
         norm, channels = segment.norm, self.state.shape[1]
         rows = [(which, *addresses) for addresses in running(norm)]
-        values = maps[which].numel() // channels
-        every = norm_statistics(norm, rows, sums, 2 * channels, values, channels, centred=False)
+        every = norm_statistics(norm, rows, moments, maps[which].numel() // channels, channels)
         own = slice(which * channels, (which + 1) * channels)
         mean, var, invstd = (each[own] for each in every)
         return Summand(maps[which], Statistics(mean, var, invstd, norm.modules[0].eps, norm.modules[0].training), row)
@@ -100,11 +103,6 @@ def add_up(
     maps = [each.map for each in common]
     total: Sequence[Tensor] = SumFunction.apply(plan, state, torch.stack(list(rows)).float(), *maps, *weights)
     return total
-
-
-def available(device: str) -> bool:
-    """Whether there is Triton for such a device."""
-    return find_spec("triton") is not None and device in DEVICES
 
 
 def computable(segment: MergedSegment) -> bool:

@@ -8,7 +8,7 @@ what runs when. All arithmetic is in float32; products of matrices take their fa
 import triton
 import triton.language as tl
 
-COLUMNS = tl.constexpr(13)
+COLUMNS = tl.constexpr(12)
 SOURCE = tl.constexpr(0)  # item that is read
 KERNEL = tl.constexpr(1)  # taps a side, dilation and padding of the depthwise convolution
 DILATION = tl.constexpr(2)
@@ -21,8 +21,6 @@ GRAD = tl.constexpr(8)  # which of the gradients' tensors, and the item in it
 GRAD_ITEM = tl.constexpr(9)
 TAPS_AT = tl.constexpr(10)  # places of the weights' gradients among those of all
 POINT_AT = tl.constexpr(11)
-
-RUNNING = tl.constexpr(12)  # address of the running mean of the batch norm over the item
 
 TAPS_COLUMNS = tl.constexpr(4)  # address of a depthwise weight (IN, KERNEL, KERNEL), KERNEL², IN, its place
 NORM_COLUMNS = tl.constexpr(4)  # item, addresses of running mean, running variance and number of batches
@@ -173,13 +171,13 @@ def arrange_taps(table, taps, BLOCK: tl.constexpr):
 
 @triton.jit
 def segment_forward(
-    x, table, taps, mean, invstd, y, middle, sums,
+    x, table, taps, mean, invstd, y, middle, moments,
     images, height, width, out_height, out_width, stride, every,
     IN: tl.constexpr, OUT: tl.constexpr, WIDE: tl.constexpr, BI: tl.constexpr, BO: tl.constexpr, P: tl.constexpr,
     V: tl.constexpr, ACTIVATION: tl.constexpr, NORM: tl.constexpr, WIDEST: tl.constexpr, POINTWISE: tl.constexpr,
     KEEP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """[Batch norm → activation →] depthwise → pointwise: y, the sums of its channels; ``middle`` if it is kept."""
+    """[Batch norm → activation →] depthwise → pointwise: y, the moments of its channels; ``middle`` if it is kept."""
     tile, item, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     source, kernel = entry(table, item, SOURCE), entry(table, item, KERNEL).to(tl.int32)
     dilation, padding = entry(table, item, DILATION).to(tl.int32), entry(table, item, PADDING).to(tl.int32)
@@ -217,29 +215,40 @@ def segment_forward(
             V, 1, False, IN, WIDEST, NORM, ACTIVATION,
         )  # fmt: skip
     target, channel = entry(table, item, TARGET), entry(table, item, CHANNEL)
-    centre = entry(table, item, RUNNING).to(tl.pointer_type(tl.float32)) + channel
-    middles = tl.load(centre + o, mask=o < OUT, other=0.0)
-    sum_of_all, sum_of_squares = tl.zeros((BO,), tl.float32), tl.zeros((BO,), tl.float32)
+    values, mine = (), ()
     for k in tl.static_range(V):
-        value, mine = out[k].to(dtype), here & (column + k * step < out_width)
+        value, own = out[k].to(dtype), here & (column + k * step < out_width)
         at = channel + (pixel + k * step)[:, None] * WIDE + o[None, :]
-        tl.store(y + target * total * WIDE + at, value, mask=within(mine, o, OUT))
-        apart = tl.where(mine[:, None], value.to(tl.float32) - middles[None, :], 0.0)
-        sum_of_all += tl.sum(apart, 0)
-        sum_of_squares += tl.sum(apart * apart, 0)
-    to = sums + tile * 2 * every + target * WIDE + channel + o
-    tl.store(to, sum_of_all, mask=o < OUT)
-    tl.store(to + every, sum_of_squares, mask=o < OUT)
+        tl.store(y + target * total * WIDE + at, value, mask=within(own, o, OUT))
+        values, mine = values + (value.to(tl.float32),), mine + (own,)
+    store_moments(moments + tile * 3 * every + target * WIDE + channel + o, every, values, mine, o < OUT)
+
+
+@triton.jit
+def store_moments(to, every, values, mine, mask):
+    """A tile's sums of its channels, of the squares of what differs from its own mean, and its pixels: (3, every)."""
+    total, squares = tl.zeros((values[0].shape[1],), tl.float32), tl.zeros((values[0].shape[1],), tl.float32)
+    count = 0.0
+    for k in tl.static_range(len(values)):
+        total += tl.sum(tl.where(mine[k][:, None], values[k], 0.0), 0)
+        count += tl.sum(mine[k].to(tl.float32), 0)
+    mean = total / tl.maximum(count, 1.0)
+    for k in tl.static_range(len(values)):
+        apart = tl.where(mine[k][:, None], values[k] - mean[None, :], 0.0)
+        squares += tl.sum(apart * apart, 0)
+    tl.store(to, total, mask=mask)
+    tl.store(to + every, squares, mask=mask)
+    tl.store(to + 2 * every, count, mask=mask)
 
 
 @triton.jit
 def norm_statistics(
-    sums, table, statistics, tiles, values, every, all_channels, momentum, eps,
-    WIDE: tl.constexpr, BC: tl.constexpr, TRAINING: tl.constexpr, CENTRED: tl.constexpr,
+    moments, table, statistics, tiles, values, every, momentum, eps,
+    WIDE: tl.constexpr, BC: tl.constexpr, TRAINING: tl.constexpr,
 ):  # fmt: skip
-    """The items' mean, variance and 1/√(variance + ε), (3, all channels): the batch's in training, else the running.
+    """The items' mean, variance and 1/√(variance + ε), (3, every): the batch's in training, else the running.
 
-    The sums are of what differs from the running mean, if they are CENTRED, and of its squares.
+    Those of a batch are put together from the moments of tiles (Chan et al., 1979).
     """
     row = table + tl.program_id(0) * NORM_COLUMNS
     c = tl.program_id(1) * BC + tl.arange(0, BC)
@@ -250,10 +259,17 @@ def norm_statistics(
     at = tl.load(row) * WIDE + c
     old_mean, old_var = tl.load(running_mean, mask=mask, other=0.0), tl.load(running_var, mask=mask, other=1.0)
     if TRAINING:
-        apart = summed(sums + at, tiles, 2 * every, mask, BC) / values
-        squares = summed(sums + every + at, tiles, 2 * every, mask, BC) / values
-        middle = apart + old_mean if CENTRED else apart
-        var = tl.maximum(squares - apart * apart, 0.0, propagate_nan=ALL)
+        middle = summed(moments + at, tiles, 3 * every, mask, BC) / values
+        chunk: tl.constexpr = CHUNK // BC
+        spread = tl.zeros((BC,), tl.float32)
+        for first in range(0, tiles, chunk):
+            t = first + tl.arange(0, chunk)
+            some = (t < tiles)[:, None] & mask[None, :]
+            place = moments + (t * 3 * every)[:, None] + at[None, :]
+            count = tl.load(place + 2 * every, mask=some, other=0.0)
+            apart = tl.load(place, mask=some, other=0.0) / tl.maximum(count, 1.0) - middle[None, :]
+            spread += tl.sum(tl.load(place + every, mask=some, other=0.0) + count * apart * apart, 0)
+        var = spread / values
         tl.store(running_mean, old_mean + momentum * (middle - old_mean), mask=mask)
         unbiased = var * (values / (values - 1))
         tl.store(running_var, old_var + momentum * (unbiased - old_var), mask=mask)
@@ -262,20 +278,13 @@ def norm_statistics(
     else:
         middle, var = old_mean, old_var
     tl.store(statistics + at, middle, mask=mask)
-    tl.store(statistics + all_channels + at, var, mask=mask)
-    tl.store(statistics + 2 * all_channels + at, tl.rsqrt(var + eps), mask=mask)
-
-
-@triton.jit
-def store_sums(to, every, v, mask):
-    """A tile's sums of its channels and of their squares."""
-    tl.store(to, tl.sum(v, 0), mask=mask)
-    tl.store(to + every, tl.sum(v * v, 0), mask=mask)
+    tl.store(statistics + every + at, var, mask=mask)
+    tl.store(statistics + 2 * every + at, tl.rsqrt(var + eps), mask=mask)
 
 
 @triton.jit
 def pool_forward(
-    x, maximum, where, average, sums,
+    x, maximum, where, average, moments,
     images, height, width, out_height, out_width, stride, every, maximum_at, average_at,
     C: tl.constexpr, BC: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
@@ -304,27 +313,26 @@ def pool_forward(
     mask = within(here, c, C)
     at = p[:, None] * C + c[None, :]
     largest = best.to(x.dtype.element_ty)
+    mean = (sum_of_all / tl.maximum(count, 1.0)[:, None]).to(x.dtype.element_ty)
     tl.store(maximum + at, largest, mask=mask)
     tl.store(where + at, tap_of_best, mask=mask)
-    store_sums(sums + tile * 2 * every + maximum_at + c, every, tl.where(mask, largest.to(tl.float32), 0.0), c < C)
-    mean = (sum_of_all / tl.maximum(count, 1.0)[:, None]).to(x.dtype.element_ty)
     tl.store(average + at, mean, mask=mask)
-    store_sums(sums + tile * 2 * every + average_at + c, every, tl.where(mask, mean.to(tl.float32), 0.0), c < C)
+    to = moments + tile * 3 * every + c
+    store_moments(to + maximum_at, every, (tl.where(mask, largest.to(tl.float32), 0.0),), (here,), c < C)
+    store_moments(to + average_at, every, (mean.to(tl.float32),), (here,), c < C)
 
 
 @triton.jit
 def pool_backward(
     maximum_grad, where, average_grad, x_grad, images, height, width, out_height, out_width, stride,
-    C: tl.constexpr, BC: tl.constexpr, P: tl.constexpr, ADD: tl.constexpr,
+    C: tl.constexpr, BC: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
     """What comes back through both poolings: each pixel gathers it from the windows that hold it."""
     p = tl.program_id(0) * P + tl.arange(0, P)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     here = p < images * height * width
     image, row, column = places(p, height, width)
-    mask = within(here, c, C)
-    to = x_grad + p[:, None] * C + c[None, :]
-    acc = tl.load(to, mask=mask, other=0.0).to(tl.float32) if ADD else tl.zeros((P, BC), tl.float32)
+    acc = tl.zeros((P, BC), tl.float32)
     for tap in range(9):
         r, q = row + 1 - tap // 3, column + 1 - tap % 3
         inside = here & (r >= 0) & (r % stride == 0) & (r // stride < out_height)
@@ -338,7 +346,8 @@ def pool_backward(
         acc += tl.where(mine, tl.load(maximum_grad + at, mask=window, other=0.0).to(tl.float32), 0.0)
         share = 1.0 / tl.maximum(high * wide, 1).to(tl.float32)
         acc += tl.load(average_grad + at, mask=window, other=0.0).to(tl.float32) * share[:, None]
-    tl.store(to, acc.to(x_grad.dtype.element_ty), mask=mask)
+    to = x_grad + p[:, None] * C + c[None, :]
+    tl.store(to, acc.to(x_grad.dtype.element_ty), mask=within(here, c, C))
 
 
 @triton.jit

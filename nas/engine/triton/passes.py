@@ -147,16 +147,16 @@ class GroupPass:
         self.middle = self.x.new_empty(self.items, self.total, self.inputs) if keep else None
         every = self.targets * self.wide
         tiles, cut = self._cut(FORWARD, max(self.blocks.values()), self.out_height, self.out_width)
-        sums = torch.empty(tiles, 2, every, dtype=torch.float32, device=self.x.device)
+        moments = torch.empty(tiles, 3, every, dtype=torch.float32, device=self.x.device)
         grid = (tiles, self.items, blocks(self.outputs, self.blocks["BO"]))
         middle = self.y if self.middle is None else self.middle
-        tensors = (self.x, self.table(), self.taps.all, self.mean, self.invstd, self.y, middle, sums)
+        tensors = (self.x, self.table(), self.taps.all, self.mean, self.invstd, self.y, middle, moments)
         forms = {"POINTWISE": form.pointwise, "KEEP": keep, **self.precision, **self.reading, **cut}
         launch(kernels.segment_forward, grid, *tensors, *self.sizes, every, **self.channels, **self.blocks, **forms)
         every_norm = [addresses for norm in self.norms for addresses in running(norm)]
         rows = [(item, *addresses) for item, addresses in enumerate(every_norm)]
-        self.statistics = norm_statistics(self.norms[0], rows, sums, every, self.total, self.wide, centred=True)
-        self.affine = sums.new_empty(self.targets, 3, self.wide)
+        self.statistics = norm_statistics(self.norms[0], rows, moments, self.total, self.wide)
+        self.affine = moments.new_empty(self.targets, 3, self.wide)
 
     def table(self, following: Sequence["GroupPass"] = (), weights: Sequence[int] = ()) -> Tensor:
         """A row an item, as :mod:`nas.engine.triton.kernels` reads it.
@@ -181,7 +181,7 @@ class GroupPass:
                 (tap, tap_at), (one, one_at) = taps[edge], point[edge]
                 tap = self.taps.places.get(tap, 0)
                 row = (read, kernel, dilation, padding, tap, one, target + edge, part.channel, *grad, tap_at, one_at)
-                rows.append((*row, address(self.group.segments[chain].norm.modules[edge].running_mean)))
+                rows.append(row)
         return table(rows, self.x)
 
     def backward(
@@ -284,33 +284,26 @@ def running(norm: MergedNorm) -> list[tuple[int, int, int]]:
 
 
 def norm_statistics(
-    norm: MergedNorm,
-    rows: Sequence[tuple[int, ...]],
-    sums: Tensor,
-    every: int,
-    values: int,
-    wide: int,
-    *,
-    centred: bool,
+    norm: MergedNorm, rows: Sequence[Sequence[int]], moments: Tensor, values: int, wide: int
 ) -> tuple[Tensor, ...]:
     """Mean, variance and 1/√(variance + ε) of all items' channels.
 
     Args:
         rows: an item, and the addresses that :func:`running` gives, each.
-        sums: of tiles, (tiles, 2, every), in training; of what differs from the running mean if they are ``centred``.
+        moments: of tiles, (tiles, 3, channels of all items), in training.
         values: of a channel.
         wide: channels of an item.
 
     Raises:
         ValueError: one value a channel has no variance.
     """
-    module = norm.modules[0]
+    module, (tiles, _, every) = norm.modules[0], moments.shape
     if module.training:
         check_values(values)
-    statistics = sums.new_empty(3, every)
+    statistics = moments.new_empty(3, every)
     grid = (len(rows), blocks(wide, block(wide)))
-    tensors = (sums, table(rows, sums), statistics, sums.shape[0], values, every, every, module.momentum, module.eps)
-    forms = {"WIDE": wide, "BC": block(wide), "TRAINING": module.training, "CENTRED": centred}
+    tensors = (moments, table(rows, moments), statistics, tiles, values, every, module.momentum, module.eps)
+    forms = {"WIDE": wide, "BC": block(wide), "TRAINING": module.training}
     launch(kernels.norm_statistics, grid, *tensors, **forms)
     return statistics.unbind()
 

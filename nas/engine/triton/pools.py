@@ -14,8 +14,8 @@ from nas.engine.triton.passes import last
 class PoolFunction(torch.autograd.Function):
     """Both 3×3 poolings of a state, the maximum and the average; what statistics of their maps are made of.
 
-    ``PoolFunction.apply(state, stride)`` → (maximum, average, sums): the maps (N, C, H', W') and the moments of tiles,
-    (tiles, 2, 2 · C).
+    ``PoolFunction.apply(state, stride)`` → (maximum, average, moments): the maps (N, C, H', W') and
+    the moments of tiles, (tiles, 3, 2 · C).
     """
 
     @staticmethod
@@ -28,13 +28,13 @@ class PoolFunction(torch.autograd.Function):
         size = block(channels)
         ctx.blocks = {"C": channels, "BC": size, "P": tile(size)}
         tiles = blocks(maximum.numel() // channels, tile(size))
-        sums = torch.empty(tiles, 2, 2 * channels, dtype=torch.float32, device=x.device)
-        tensors = (x, maximum, where, average, sums)
+        moments = torch.empty(tiles, 3, 2 * channels, dtype=torch.float32, device=x.device)
+        tensors = (x, maximum, where, average, moments)
         numbers = (*ctx.sizes, 2 * channels, 0, channels)
         launch(kernels.pool_forward, (tiles, blocks(channels, size)), *tensors, *numbers, **ctx.blocks)
         ctx.save_for_backward(where)
-        ctx.mark_non_differentiable(sums)
-        return maximum.permute(0, 3, 1, 2), average.permute(0, 3, 1, 2), sums
+        ctx.mark_non_differentiable(moments)
+        return maximum.permute(0, 3, 1, 2), average.permute(0, 3, 1, 2), moments
 
     @staticmethod
     @once_differentiable
@@ -47,5 +47,5 @@ class PoolFunction(torch.autograd.Function):
         channels = ctx.blocks["C"]
         x_grad = maximum.new_empty(images, height, width, channels)
         grid = (blocks(images * height * width, ctx.blocks["P"]), blocks(channels, ctx.blocks["BC"]))
-        launch(kernels.pool_backward, grid, maximum, where, average, x_grad, *ctx.sizes, ADD=False, **ctx.blocks)
+        launch(kernels.pool_backward, grid, maximum, where, average, x_grad, *ctx.sizes, **ctx.blocks)
         return x_grad.permute(0, 3, 1, 2), None
