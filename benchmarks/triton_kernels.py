@@ -10,6 +10,7 @@ digest of the source. Kernels whose source is the table's keep their rows; a tes
 import argparse
 import csv
 import hashlib
+import inspect
 import re
 import subprocess
 import tempfile
@@ -68,9 +69,15 @@ class Target:
         return 0
 
 
-def source() -> str:
-    """The digest of the kernels' text."""
-    return hashlib.sha256(Path(kernels.__file__).read_bytes()).hexdigest()[:16]
+def source(name: str) -> str:
+    """The digest of a kernel's text, with those that it calls."""
+    text, names = {}, [name]
+    for each in names:
+        function = getattr(kernels, each).fn
+        text[each] = inspect.getsource(function)
+        called = [other for other in function.__code__.co_names if hasattr(getattr(kernels, other, None), "fn")]
+        names += [other for other in called if other not in names]
+    return hashlib.sha256("".join(text[each] for each in sorted(text)).encode()).hexdigest()[:16]
 
 
 def mocked(value: Any) -> Any:
@@ -127,7 +134,7 @@ def compiled(key: tuple[str, str], own: Any, arch: int) -> Compiled:
     used = re.search(r"REG:(\d+) STACK:(\d+)", said)
     assert used
     version = triton.__version__
-    return Compiled(*key, arch, int(used[1]), int(used[2]), binary.metadata.shared, version, source())
+    return Compiled(*key, arch, int(used[1]), int(used[2]), binary.metadata.shared, version, source(key[0]))
 
 
 def read() -> dict[tuple[str, str, int], Compiled]:
@@ -153,9 +160,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", type=int, action="append", help="compute capability, times ten")
     parser.add_argument("--only", default="", help="kernels of that name")
-    given, rows, now = parser.parse_args(), read(), source()
+    given, rows = parser.parse_args(), read()
     wanted = {(*key, arch): own for key, own in forms_of_steps().items() for arch in given.arch or ARCHES}
-    rows = {key: row for key, row in rows.items() if row.source == now and key in wanted}
+    rows = {key: row for key, row in rows.items() if row.source == source(row.kernel) and key in wanted}
     for key, own in wanted.items():
         if key not in rows and given.only in key[0]:
             rows[key] = compiled(key[:2], own, key[2])

@@ -20,6 +20,8 @@ from nas.engine.backend import Backend, Chain, Contribution, Summand
 from nas.engine.library.backend import Library, mix_common
 from nas.engine.merged import MergedFanOut
 from nas.engine.native import kernels
+from nas.errors import UsageError
+from nas.execution import Execution
 from nas.moment import Moment
 from nas.settings import SearchSettings
 from nas.space import CellSpace
@@ -323,6 +325,10 @@ class Plain(Backend):
         self.parts: list[Sequence[Tensor]] = []
 
     @staticmethod
+    def available(device: str) -> bool:
+        return True
+
+    @staticmethod
     def supports(chain: Chain, state: Tensor) -> bool:
         return not any(segment.odd for segment in chain)
 
@@ -375,3 +381,16 @@ def test_float32_at_full_size(name: str, fan_out: FanOut) -> None:
     assert float((found - wanted).norm() / wanted.norm()) < 1e-2
     for mine, theirs in zip(engine.buffers(), reference.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "device", "message"), [("fast", "cpu", "must be one of"), ("triton", "cpu", "a GPU")])
+def test_a_back_end_that_cannot_be_had(name: str, device: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        merged.check_backend(name, device)
+    merged.check_backend("auto", device)
+
+
+def test_a_run_that_moves_to_another_device_takes_its_back_end() -> None:
+    begun = Execution("cuda", backend="triton")
+    assert Execution().going_on(begun).backend == "triton"
+    assert Execution("cpu").going_on(begun).backend == "auto"
