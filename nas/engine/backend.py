@@ -89,6 +89,24 @@ class Backend(ABC):
         return [self.state] * self.edges
 
 
+class ChainSum(Backend):
+    """A back end that computes all chains that start from the state as one function, with their sum."""
+
+    def __init__(self, state: Tensor, edges: int) -> None:
+        super().__init__(state, edges)
+        self.chains: list[tuple[Chain, Tensor]] = []
+
+    def add(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+        if starts is not None:
+            return self.maps(chain, row, starts)
+        self.chains.append((chain, row))
+        return ()
+
+    @property
+    def empty(self) -> bool:
+        return not self.chains
+
+
 def embed(x: Tensor, zeros: tuple[int, int]) -> Tensor:
     """The map between channels of zeros."""
     return F.pad(x.permute(0, 2, 3, 1), zeros).permute(0, 3, 1, 2) if any(zeros) else x

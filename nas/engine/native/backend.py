@@ -5,17 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nas.engine.backend import Backend, Chain, Contribution, Summand
+from nas.engine.backend import Chain, ChainSum, Contribution, Summand
 from nas.engine.native.functions import Plan, SumFunction
 from nas.engine.native.kernels import lanes_for, library
 
 
-class Native(Backend):
-    """The back end of compiled kernels; all chains that start from the state are one function, with their sum."""
-
-    def __init__(self, state: Tensor, edges: int) -> None:
-        super().__init__(state, edges)
-        self.chains: list[tuple[Chain, Tensor]] = []
+class Native(ChainSum):
+    """The back end of compiled kernels."""
 
     @staticmethod
     def available(device: str) -> bool:
@@ -29,16 +25,6 @@ class Native(Backend):
     def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
         plan = Plan(self.edges, [chain], apart=starts is not None)
         return add_up(plan, self.state if starts is None else torch.cat(list(starts)), [row], [])
-
-    def add(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
-        if starts is not None:
-            return self.maps(chain, row, starts)
-        self.chains.append((chain, row))
-        return ()
-
-    @property
-    def empty(self) -> bool:
-        return not self.chains
 
     def contributions(self, common: Sequence[Summand]) -> list[Contribution]:
         if not self.chains:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.blocks.segment import ModuleStep
-from nas.engine.backend import Backend, Chain, Contribution, Summand
+from nas.engine.backend import Chain, ChainSum, Contribution, Summand
 from nas.engine.segments import MergedSegment, MergedTerm, Statistics
 
 MOST = 2**31 - 1
@@ -16,12 +16,11 @@ DEVICES = {"cuda"}
 """Tests add a CPU, where Triton's interpreter runs the kernels."""
 
 
-class Triton(Backend):
-    """The back end of Triton kernels; all chains that start from the state are one function, with their sum."""
+class Triton(ChainSum):
+    """The back end of Triton kernels."""
 
     def __init__(self, state: Tensor, edges: int) -> None:
         super().__init__(state, edges)
-        self.chains: list[tuple[Chain, Tensor]] = []
         self.pools: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     @staticmethod
@@ -34,7 +33,7 @@ class Triton(Backend):
         return fits and Triton.available(state.device.type) and all(map(computable, chain))
 
     def common(self, term: MergedTerm, row: Tensor) -> Summand:
-        """As of :class:`Backend`; 3×3 poolings are computed together, once a state."""
+        """As of :class:`ChainSum`; 3×3 poolings are computed together, once a state."""
         pool = pool_of(term)
         if pool is None:
             return super().common(term, row)
@@ -59,16 +58,6 @@ class Triton(Backend):
     def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
         state = self.state if starts is None else torch.cat(list(starts)).to(self.state.dtype)
         return add_up(self.edges, [chain], state, [row], [], apart=starts is not None)
-
-    def add(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
-        if starts is not None:
-            return self.maps(chain, row, starts)
-        self.chains.append((chain, row))
-        return ()
-
-    @property
-    def empty(self) -> bool:
-        return not self.chains
 
     def contributions(self, common: Sequence[Summand]) -> list[Contribution]:
         if not self.chains:
