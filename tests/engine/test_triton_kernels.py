@@ -23,11 +23,11 @@ def test_every_kernel_is_there_on_every_architecture() -> None:
     assert set(ROWS) == {(*form, arch) for form in forms for arch in table.ARCHES}
 
 
-@pytest.mark.parametrize("arch", table.ARCHES)
-def test_nothing_spills(arch: int) -> None:
-    """A few bytes at most, in forms of 64 channels."""
-    assert max(row.spills for row in ROWS.values() if row.arch == arch) <= 64
-    assert max(row.shared for row in ROWS.values() if row.arch == arch) <= 48 * 1024
+@pytest.mark.parametrize(("arch", "kilobytes"), [(90, 227), (80, 163), (89, 99)])
+def test_registers_and_shared_memory_suffice(arch: int, kilobytes: int) -> None:
+    """Some 8 bytes spill in a few forms of 64 channels; a program's shared memory is what such a GPU has at most."""
+    assert max(row.spills for row in ROWS.values() if row.arch == arch) <= 16
+    assert max(row.shared for row in ROWS.values() if row.arch == arch) <= kilobytes * 1024
 
 
 def test_a_kernel_compiles(tmp_path: Path) -> None:
