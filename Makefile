@@ -1,8 +1,10 @@
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 2
 BIN := .venv/bin
+GPU_TESTS := -m pytest -n 8 -m gpu -vv -rf --tb=short --durations=8 -p tests.at_once -p no:benchmark -W default \
+	--continue-on-collection-errors
 
-.PHONY: demo test check
+.PHONY: demo test test-gpu check
 
 demo: .venv/installed
 	$(BIN)/nas search --space darts+sandglass --data digits --preset quick --limit 800 --epochs 4
@@ -15,6 +17,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+test-gpu: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python $(GPU_TESTS)
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Whole steps of a search on random images, on any device, recorded or not."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -39,11 +40,18 @@ def random_dataset(device: str = "cpu", images: int = 48) -> Dataset:
     return Dataset("random", classes, split(), split(), (0.5,) * 3, (0.3,) * 3, padding=2)
 
 
-def step_of(settings: SearchSettings, device: str = "cpu", space: CellSpace = SPACE, backend: str = "library") -> Step:
-    """A step as a search makes it."""
-    supernet = build_supernet(settings, space, 10, backend).to(device).to(memory_format=torch.channels_last)
+def step_of(
+    settings: SearchSettings,
+    device: str = "cpu",
+    space: CellSpace = SPACE,
+    backend: str = "library",
+    dtype: torch.dtype = torch.float32,
+) -> Step:
+    """A step as a search makes it, of parameters and images of a type."""
+    supernet = build_supernet(settings, space, 10, backend).to(device, dtype).to(memory_format=torch.channels_last)
     dataset = random_dataset(device)
-    augmentation = Augmentation.of(dataset, cutout=True, device=device)
+    plain = Augmentation.of(dataset, cutout=True, device=device)
+    augmentation = replace(plain, mean=plain.mean.to(dtype), std=plain.std.to(dtype))
     splits = enumerate((dataset.train, dataset.test))
     streams = [Stream(split, augmentation, settings.batch, seed) for seed, split in splits]
     return Step(Learner(supernet, settings, device), *streams)
@@ -63,6 +71,6 @@ def as_on_a_gpu(step: Step, *, recorded: bool) -> Step:
 def distance(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
     """Of all tensors together, relative."""
     assert set(found) == set(wanted)
-    pairs = [(found[name].double().cpu(), value.double().cpu()) for name, value in wanted.items()]
+    pairs = [(found[name].detach().double().cpu(), value.detach().double().cpu()) for name, value in wanted.items()]
     difference = sum(float((one - other).square().sum()) for one, other in pairs)
     return float((difference / sum(float(other.square().sum()) for _, other in pairs)) ** 0.5)

@@ -1,10 +1,11 @@
 """What only a GPU can tell of a search: gradients, recordings, resuming, moving from one device to the other.
 
-They run alone, with torch and what a search imports: ``pytest -m gpu -n 0 tests/bilevel/test_gpu.py``.
+``make test-gpu`` runs them. Where two courses are compared they are in float64, on the library back end: in single
+precision a difference in the last bit is all of a momentum after twenty steps.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from nas.train import checkpoint
 from nas.train.schedule import set_rate
 from nas.train.session import Session
 from tests.bilevel.steps import SPACE, distance, random_dataset, settings_of, step_of
+from tests.cluster.float64 import in_float64
 
 pytestmark = pytest.mark.gpu
 DARTS = replace(spaces.load("darts+sandglass"), nodes=2)
@@ -81,63 +83,77 @@ def test_second_order_gradients_are_those_of_a_cpu() -> None:
 
 
 METHODS = ("darts", "darts-2nd", "snas", "pc-darts", "sdarts-rs", "sdarts-adv", "beta-darts", "darts-minus", "a2m")
+EPOCHS = (1, 1, 2, 0, 0, 2, 3)
+"""Of a course's steps: the alphas learn, then not, then again; each recording is replayed."""
 
 
-def course_of(step: Step, steps: int = 20) -> list[Tensor]:
-    """Runs so many steps; the alphas learn, then not, then again. The losses."""
+def course_of(step: Step, epochs: Sequence[int] = EPOCHS) -> Tensor:
+    """Steps of these epochs. The losses."""
     losses = []
-    for number in range(steps):
-        moment = Moment(0, 0 if 8 <= number < 12 else 1 + number // 5, 5, number)
-        set_rate(step.learner.weight_optimizer, 0.025 / (1 + moment.epoch))
-        losses.append(step(moment)[0].clone())
-    return losses
+    for number, epoch in enumerate(epochs):
+        set_rate(step.learner.weight_optimizer, 0.025 / (1 + epoch))
+        losses.append(step(Moment(0, epoch, 5, number))[0].clone())
+    return torch.stack(losses)
+
+
+def assert_same(found: Step, wanted: Step, error: float = 1e-7) -> None:
+    """Weights, statistics, momenta and moments, but for a relative error."""
+    for part in ("supernet", "weights", "alphas"):
+        pair = [{n: v for n, v in each.changed().items() if n.startswith(part)} for each in (found, wanted)]
+        assert distance(*pair) <= error, part
+
+
+def test_recorded_steps_by_triton_are_nearly_the_eager_ones_and_twice_the_same_bits() -> None:
+    """What a GPU prefers, in single precision: the kernels add in one order, and here the library too."""
+    once, again, eager = (step_of(settings_of(), "cuda", backend="auto") for _ in range(3))
+    eager.recordable = False
+    found, same, wanted = (course_of(each, (1, 1, 2)) for each in (once, again, eager))
+    assert once.recording is not None and eager.recording is None
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=0.0)
+    assert_same(once, eager, 1e-2)
+    assert torch.equal(found, same)
+    apart = [name for name, value in once.changed().items() if not torch.equal(again.changed()[name], value)]
+    assert not apart
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_twenty_recorded_steps_are_the_eager_ones(method: str) -> None:
+def test_recorded_steps_are_the_eager_ones(method: str) -> None:
     check_recording(settings_of(method))
 
 
-@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"recompute": True}, {"engine": "reference"}], ids=str)
+@pytest.mark.parametrize("changes", [{"recompute": True}, {"engine": "reference"}], ids=str)
 def test_so_they_are_with(changes: dict[str, object]) -> None:
     check_recording(settings_of(**changes))
 
 
-def test_so_they_are_by_what_a_gpu_prefers() -> None:
-    check_recording(settings_of(), "auto")
-
-
-def check_recording(settings: SearchSettings, backend: str = "library") -> None:
-    """Weights, buffers, momenta and moments of both ways, and losses."""
-    recorded, eager = (step_of(settings, "cuda", backend=backend) for _ in range(2))
+def check_recording(settings: SearchSettings) -> None:
+    recorded, eager = (step_of(settings, "cuda", dtype=torch.float64) for _ in range(2))
     assert recorded.recordable
     eager.recordable = False
-    losses = [torch.stack(course_of(each)) for each in (recorded, eager)]
+    found, wanted = (course_of(each) for each in (recorded, eager))
+    assert recorded.recording is not None and eager.recording is None
+    torch.testing.assert_close(found, wanted, rtol=1e-7, atol=0.0)
+    assert_same(recorded, eager)
+
+
+def test_in_half_precision_they_nearly_are() -> None:
+    """Where sums round apart, a map's last of 8 bits does."""
+    recorded, eager = (step_of(settings_of(precision="bf16"), "cuda") for _ in range(2))
+    eager.recordable = False
+    found, wanted = (course_of(each, (1, 1)) for each in (recorded, eager))
     assert recorded.recording is not None
-    torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-5)
-    for part in ("supernet", "weights", "alphas"):
-        pair = [{n: v for n, v in each.changed().items() if n.startswith(part)} for each in (recorded, eager)]
-        assert distance(*pair) < 1e-3, part
-
-
-def test_a_recorded_step_runs_twice_to_the_same_bits() -> None:
-    once, again = (step_of(settings_of(), "cuda", backend="auto") for _ in range(2))
-    course_of(once), course_of(again)
-    for name, value in once.changed().items():
-        assert torch.equal(again.changed()[name], value), name
+    torch.testing.assert_close(found, wanted, rtol=5e-2, atol=0.0)
 
 
 def test_measuring_changes_nothing_and_keeps_the_recording() -> None:
-    step = step_of(settings_of(), "cuda")
-    before = copy.deepcopy(step.supernet.state_dict())
-    estimate = measured(step, random_dataset(), "cuda")
+    step, fresh = (step_of(settings_of(), "cuda", dtype=torch.float64) for _ in range(2))
+    estimate = measured(step, random_dataset(), "cuda", step.learner.settings.batch)
     assert estimate.seconds > 0 and estimate.peak_bytes > 0 and step.recording is not None
-    for name, value in step.supernet.state_dict().items():
-        assert torch.equal(value, before[name]), name
-    fresh = step_of(settings_of(), "cuda")
+    before, after = (each.supernet.state_dict() for each in (fresh, step))
+    for name, value in before.items():
+        assert torch.equal(after[name], value), name
     course_of(step), course_of(fresh)
-    for name, value in fresh.changed().items():
-        assert torch.equal(step.changed()[name], value), name
+    assert_same(step, fresh)
 
 
 @pytest.mark.parametrize("changes", [{"method": "gdas"}, {"method": "oles"}, {"relaxation": "dirichlet"}], ids=str)
@@ -145,7 +161,7 @@ def test_what_is_not_recorded_learns(changes: dict[str, str]) -> None:
     step = step_of(settings_of(**changes), "cuda")
     assert not step.recordable
     before = copy.deepcopy(dict(step.supernet.named_parameters()))
-    assert torch.stack(course_of(step, 6)).isfinite().all()
+    assert course_of(step).isfinite().all()
     for name in ("alphas.normal", "network.classifier.weight"):
         assert not torch.equal(dict(step.supernet.named_parameters())[name], before[name]), name
 
@@ -154,6 +170,7 @@ def test_what_is_not_recorded_learns(changes: dict[str, str]) -> None:
 
 
 PLAIN = settings_of(epochs=3)
+Searched = Callable[..., dict[str, dict[str, Tensor]]]
 
 
 class Stopping(Session[SearchEpoch]):
@@ -165,14 +182,15 @@ class Stopping(Session[SearchEpoch]):
 
 
 @pytest.fixture
-def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, dict[str, Tensor]]]:
-    """``searched(*devices)``: the tensors of a checkpoint after a search that is killed and moves on to the next."""
+def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searched:
+    """``searched(*devices)``: a checkpoint's tensors after a search, in float64, killed on each device but the last."""
+    in_float64(monkeypatch.setattr)
     monkeypatch.setattr("nas.data.load", lambda *_, device, **__: random_dataset(device))
 
-    def run(*devices: str, backend: str = "library", settings: SearchSettings = PLAIN) -> dict[str, dict[str, Tensor]]:
-        execution = partial(Execution, backend=backend)
+    def run(*devices: str, settings: SearchSettings = PLAIN) -> dict[str, dict[str, Tensor]]:
+        execution = partial(Execution, backend="library")
         spec = SearchSpec(settings=settings, execution=Execution(device="cpu").resolved(), final=Size(4, 2))
-        folder = create(tmp_path / "-".join((backend, *devices)), "search", spec)
+        folder = create(tmp_path / "-".join(devices), "search", spec)
         with monkeypatch.context() as patch:
             patch.setattr("nas.bilevel.loop.Session", Stopping)
             for device in devices[:-1]:
@@ -196,22 +214,17 @@ def tensors_of(folder: Run) -> dict[str, dict[str, Tensor]]:
     return found
 
 
-Searched = Callable[..., dict[str, dict[str, Tensor]]]
-
-
-@pytest.mark.parametrize("backend", ["library", "auto"])
-def test_killed_and_resumed_on_one_gpu_bit_for_bit(searched: Searched, backend: str) -> None:
-    whole, resumed = (searched(*["cuda"] * runs, backend=backend) for runs in (1, 3))
+def test_killed_and_resumed_on_one_gpu(searched: Searched) -> None:
+    whole, resumed = (searched(*["cuda"] * runs) for runs in (1, 3))
     for part, tensors in whole.items():
-        for name, value in tensors.items():
-            assert torch.equal(resumed[part][name], value), f"{part} {name}"
+        assert distance(resumed[part], tensors) < 1e-7, part
 
 
 def test_a_search_moves_from_one_device_to_the_other_and_back(searched: Searched) -> None:
-    wanted = searched("cpu")
+    """On a GPU the rates are in single precision, which some twenty steps make much of."""
+    wanted = searched("cpu")["supernet"]
     for devices in (("cpu", "cuda", "cpu"), ("cuda", "cpu", "cuda")):
-        found = searched(*devices)
-        assert distance(found["supernet"], wanted["supernet"]) < 1e-2, devices
+        assert distance(searched(*devices)["supernet"], wanted) < 1e-3, devices
 
 
 @pytest.mark.parametrize("method", ["p-darts", "drnas"])

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,9 +44,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 """Name → preset, changes."""
 
 
-def settings_of(variant: str) -> TrainSettings:
+def settings_of(variant: str, lr: float = 0.01) -> TrainSettings:
     preset, changes = VARIANTS[variant]
-    return resolve(TrainSettings, TRAIN_PRESETS, preset, {"batch": BATCH, "epochs": EPOCHS, "lr": 0.01, **changes})
+    return resolve(TrainSettings, TRAIN_PRESETS, preset, {"batch": BATCH, "epochs": EPOCHS, "lr": lr, **changes})
 
 
 def network_of(variant: str, device: str = "cpu") -> nn.Module:
@@ -60,8 +61,8 @@ def network_of(variant: str, device: str = "cpu") -> nn.Module:
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def step_on(device: str, variant: str) -> TrainStep:
-    settings, network = settings_of(variant), network_of(variant, device).train()
+def step_on(device: str, variant: str, dtype: torch.dtype = torch.float32, lr: float = 0.01) -> TrainStep:
+    settings, network = settings_of(variant, lr), network_of(variant, device).to(dtype).train()
     dataset = data.load("digits")
     split = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
     augmentation = Augmentation.of(
@@ -217,54 +218,93 @@ def test_what_cannot_be_recorded_is_named() -> None:
     assert "Noise" in unrecordable(nn.Sequential(Noise(1)), alone)
 
 
-def close(found: dict[str, Tensor], wanted: dict[str, Tensor], **tolerance: float) -> None:
-    assert found.keys() == wanted.keys()
-    for name, value in found.items():
-        assert torch.allclose(value.double(), wanted[name].double(), **tolerance), name
+# ---- on a GPU
+
+
+@pytest.fixture
+def precise_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], TrainStep]:
+    """``precise_step(device, variant)``: a step in float64, of small rate.
+
+    In single precision one last bit that differs, as by another order of a sum or another kernel, is a hundredth of the
+    loss twenty steps later, and all of it with RMSProp; so it stays below 10⁻⁷ for some steps, and a stale input or a
+    wrong rate does not. The augmentation is computed as ever.
+    """
+    apply = Augmentation.apply
+    monkeypatch.setattr(Augmentation, "apply", lambda own, *drawn: apply(own, *drawn).double())
+    return lambda device, variant: step_on(device, variant, torch.float64, 1e-3)
+
+
+PreciseStep = Callable[[str, str], TrainStep]
+PRECISE = [variant for variant in VARIANTS if variant != "bf16"]
+
+
+def assert_close(found: TrainStep, wanted: TrainStep) -> None:
+    """In all that steps change."""
+    values, expected = state_of(found), state_of(wanted)
+    assert values.keys() == expected.keys()
+    for name, value in values.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-7, atol=1e-7, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def hand_over(old: TrainStep, new: TrainStep) -> None:
+    """Restores the new step from the old one's state, as a checkpoint does."""
+    new.network.load_state_dict(old.network.state_dict())
+    new.optimizer.load_state_dict(copy.deepcopy(old.optimizer.state_dict()))
+    if new.average and old.average:
+        new.average.load_state_dict(old.average.state_dict())
+    fit_to_device(new.optimizer)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_recorded_steps_are_the_eager_ones(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    recorded, eager = step_on("cuda", variant), step_on("cuda", variant)
+@pytest.mark.parametrize("variant", PRECISE)
+def test_recorded_steps_are_the_eager_ones(variant: str, precise_step: PreciseStep) -> None:
+    recorded, eager = precise_step("cuda", variant), precise_step("cuda", variant)
     assert recorded.recordable
     eager.recordable = False
-    wide = 5e-2 if VARIANTS[variant][1].get("precision") == "bf16" else 1e-3
-    for number in range(20):
+    for number in range(3):
         found, wanted = recorded(1, number), eager(1, number)
-        assert torch.allclose(found[0], wanted[0], rtol=wide), number
+        torch.testing.assert_close(found[0], wanted[0], rtol=1e-7, atol=0.0)
     assert recorded.recorded is not None and eager.recorded is None
-    close(state_of(recorded), state_of(eager), rtol=wide, atol=wide)
+    assert_close(recorded, eager)
+
+
+@pytest.mark.gpu
+def test_a_recorded_step_in_half_precision_is_nearly_the_eager_one() -> None:
+    """The weights' casts are others; where sums round apart, a map's last of 8 bits does."""
+    recorded, eager = step_on("cuda", "bf16"), step_on("cuda", "bf16")
+    eager.recordable = False
+    for number in range(2):
+        found, wanted = recorded(1, number), eager(1, number)
+        torch.testing.assert_close(found[0], wanted[0], rtol=5e-2, atol=0.0)
+    assert recorded.recorded is not None
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("variant", ["paper", "fast", "imagenet-mobilenet_v2"])
-def test_a_recorded_training_goes_on_as_it_was(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    whole, resumed = step_on("cuda", variant), step_on("cuda", variant)
-    for number in range(3):
-        whole(1, number)
-    resumed.network.load_state_dict(whole.network.state_dict())
-    resumed.optimizer.load_state_dict(copy.deepcopy(whole.optimizer.state_dict()))
-    if resumed.average and whole.average:
-        resumed.average.load_state_dict(whole.average.state_dict())
-    fit_to_device(resumed.optimizer)
-    for number in range(3, 6):
-        assert torch.equal(whole(1, number)[0], resumed(1, number)[0])
-    close(state_of(resumed), state_of(whole), rtol=0.0, atol=0.0)
+def test_a_recorded_training_goes_on_as_it_was(variant: str, precise_step: PreciseStep) -> None:
+    whole, resumed = precise_step("cuda", variant), precise_step("cuda", variant)
+    whole(1, 0)
+    hand_over(whole, resumed)
+    for number in (1, 2):
+        torch.testing.assert_close(resumed(1, number)[0], whole(1, number)[0], rtol=1e-7, atol=0.0)
+    assert_close(resumed, whole)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("variant", ["fast", "imagenet-mobilenet_v2"])
-def test_a_training_moves_between_devices(variant: str) -> None:
-    here, there, back = step_on("cpu", variant), step_on("cuda", variant), step_on("cpu", variant)
-    for number, (old, new) in enumerate(((here, there), (there, back))):
-        old(1, number)
-        new.network.load_state_dict(old.network.state_dict())
-        new.optimizer.load_state_dict(copy.deepcopy(old.optimizer.state_dict()))
-        if new.average and old.average:
-            new.average.load_state_dict(old.average.state_dict())
-        fit_to_device(new.optimizer)
-    found, wanted = back(1, 2)[0], [here(1, number)[0] for number in (1, 2)][-1]
-    assert torch.allclose(found, wanted, rtol=1e-2)
+def test_a_training_moves_between_devices(
+    variant: str, precise_step: PreciseStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of images as they are: devices round their augmentation apart, and dropout layers' draws are each one's own."""
+    here, there, back = (precise_step(device, variant) for device in ("cpu", "cuda", "cpu"))
+    monkeypatch.setattr(Augmentation, "apply", lambda own, images, drawn: images.double() / 255)
+    for module in (*here.network.modules(), *there.network.modules()):
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    here(1, 0)
+    hand_over(here, there)
+    there(1, 1), here(1, 1)
+    hand_over(there, back)
+    for name, value in here.network.state_dict().items():
+        torch.testing.assert_close(back.network.state_dict()[name], value, rtol=1e-6, atol=1e-6, msg=name)
+    assert back(1, 2)[0].isfinite()
