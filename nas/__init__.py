@@ -14,8 +14,9 @@ MODULES = {
     "load": "trained",
     "retrain": "retraining",
     "search": "searching",
+    "study": "studying",
 }
-__all__ = ["derive", "features", "load", "retrain", "search"]
+__all__ = ["derive", "features", "load", "retrain", "search", "study"]
 
 
 def __getattr__(name: str) -> Any:
