@@ -72,7 +72,7 @@ def study(
     **values: Any,
 ) -> None:
     """Hold searches against random cells of the same cost: nas study --space darts --space darts+sandglass."""
-    from nas.cli.plan import print_plan
+    from nas.cli.plan_output import print_plan
     from nas.commands import planning, studying
 
     runs, url = common.on_cluster(runs, cluster, None, storage)
