@@ -27,9 +27,7 @@ def print_plan(plan: "Plan", json: bool) -> None:
     parts = ", ".join(f"{count} {NOUNS[role]}" for role, count in plan.trainings.items())
     print(f"{parts}: {hours:.3g} device-hours, by one measured step of each; evaluations come on top")
     scatter = f"cells that scatter by {100 * plan.deviation:.2g} points (--deviation; less training scatters more)"
-    sees = (
-        "see no difference: three a side are the least" if plan.sees is None else f"see {100 * plan.sees:.2f} points"
-    )
+    sees = "see no difference: three a side are the least" if plan.sees is None else f"see {100 * plan.sees:.2f} points"
     print(f"{plan.seeds} searches against {plan.controls} random cells {sees}, with 80 % power, in {scatter}")
     if plan.detect is None:
         return

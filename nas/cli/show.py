@@ -54,11 +54,11 @@ def print_tables(target: str, runs: Path | None) -> bool:
         return False
     run = find(target, runs_root(runs))
     spec = run.spec(Spec)
+    if spec.command in ("study", "tune") and not run.finished:
+        raise UsageError(f"run {run.path} is not finished: nas {spec.command} --resume {run.path}")
     if spec.command == "tune":
         from nas.cli.tune_output import print_run
 
-        if not run.finished:
-            raise UsageError(f"run {run.path} is not finished: nas tune --resume {run.path}")
         print_run(run)
         return True
     if spec.command == "derive" and run.finished:
@@ -66,7 +66,7 @@ def print_tables(target: str, runs: Path | None) -> bool:
 
         print_derivation(run)
         return True
-    if spec.command == "study" and run.finished:
+    if spec.command == "study":
         from nas.cli.study import print_run as print_study
 
         print_study(run)

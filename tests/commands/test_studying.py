@@ -112,6 +112,8 @@ def test_the_commands_about_it(whole: Run, nas: Nas, tmp_path: Path) -> None:
         assert status == 0 and "random cells" in out and "95 % interval" in out, err
     status, out, _ = nas("study", "--resume", str(whole.path), "--json")
     assert status == 0 and json.loads(out)["groups"][0]["n"] == 2
+    status, _, err = nas("retrain", str(whole.path), "--preset", "quick", "--data", "digits")
+    assert status == 2 and f"name a run in it, such as {whole.path}/small_space-darts-c0-r0" in err
     status, _, err = nas("study", "--resume", str(whole.path), "--controls", "3")
     assert status == 2 and "--controls cannot be given with it" in err
     status, out, _ = nas("runs", "--runs", str(whole.path.parent), "--json")
@@ -119,7 +121,7 @@ def test_the_commands_about_it(whole: Run, nas: Nas, tmp_path: Path) -> None:
 
 
 def test_killed_and_resumed_it_is_as_if_it_had_not_been(
-    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Run, nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in every second step, of searches and trainings; the space's file is gone when it goes on."""
     space, steps, stop = tmp_path / SPACE.name, iter(range(1000)), Session._stop_if_asked
@@ -136,6 +138,8 @@ def test_killed_and_resumed_it_is_as_if_it_had_not_been(
         study(settings, runs=tmp_path / "runs", execution=execution)
     space.unlink()
     run, interruptions = find("last", tmp_path / "runs"), 1
+    status, _, err = nas("show", str(run.path))
+    assert status == 2 and f"is not finished: nas study --resume {run.path}" in err
     states = [row.status for row in read(run.path / "study.json", StudyDocument).rows]
     assert states == ["unfinished"] * len(NAMES)
     while not run.finished:
