@@ -78,13 +78,13 @@ class Half:
 
     def draw(self, cost: int, stream: Random) -> list[Option]:
         """One of the choices that cost so much, each as likely; per node its option."""
-        chosen: list[Option] = []
+        choice: list[Option] = []
         for counts, options in zip(reversed(self.counts[:-1]), reversed(self.nodes), strict=True):
             ways = {own: counts.get(cost - own, 0) * len(options[own]) for own in options}
             own = _pick(ways, stream)
-            chosen.insert(0, options[own][stream.randrange(len(options[own]))])
+            choice.insert(0, options[own][stream.randrange(len(options[own]))])
             cost -= own
-        return chosen
+        return choice
 
 
 def _by_cost(options: Sequence[Option]) -> dict[int, list[Option]]:
@@ -138,10 +138,10 @@ class Controls:
         own = _pick(self._ways(low, high), stream)
         start, count = second.within(*self._left(low, high, own))
         other = second.cost_of(start + stream.randrange(count))
-        chosen = [option.nodes[0] for option in (*first.draw(own, stream), *second.draw(other, stream))]
+        nodes = [option.nodes[0] for option in (*first.draw(own, stream), *second.draw(other, stream))]
         space = self.costs.space
-        starts = zip(space.kinds, range(0, len(chosen), space.nodes), strict=True)
-        return assemble(space, {kind: chosen[start : start + space.nodes] for kind, start in starts})
+        starts = zip(space.kinds, range(0, len(nodes), space.nodes), strict=True)
+        return assemble(space, {kind: nodes[start : start + space.nodes] for kind, start in starts})
 
     def _ways(self, low: int, high: int) -> dict[int, int]:
         """Per cost of the first half's choices how many cells lie within."""

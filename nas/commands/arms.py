@@ -58,16 +58,16 @@ class ArmRuns:
 
     def __init__(self, run: Run, spec: StudySpec, arm: Arm, execution: Execution) -> None:
         self.run, self.spec, self.arm = run, spec, arm
-        self.found = [StudyCell(f"{arm.name}-s{seed}", f"{arm.name}-s{seed}", seed) for seed in spec.seeds]
-        self.random = [
-            replace(self.found[each % len(self.found)], name=f"{arm.name}-c{each}", control=each)
+        self.search_cells = [StudyCell(f"{arm.name}-s{seed}", f"{arm.name}-s{seed}", seed) for seed in spec.seeds]
+        self.random_cells = [
+            replace(self.search_cells[each % len(self.search_cells)], name=f"{arm.name}-c{each}", control=each)
             for each in range(spec.controls)
         ]
-        self.searched, self.trained = (check_data(each, execution) for each in (arm.search, spec.settings))
+        self.search_data, self.training_data = (check_data(each, execution) for each in (arm.search, spec.settings))
 
     def searches(self) -> list[Run]:
         """Its searches, made where they are not there."""
-        return [self._search(cell) for cell in self.found]
+        return [self._search(cell) for cell in self.search_cells]
 
     def _search(self, cell: StudyCell) -> Run:
         spec = SearchSpec(
@@ -81,7 +81,7 @@ class ArmRuns:
 
     def trainings(self) -> list[Run]:
         """Its trainings, made where they are not there; the searches are done."""
-        cells = [*self.found, *(cell for cell in self.random if self.window(cell))]
+        cells = [*self.search_cells, *(cell for cell in self.random_cells if self.window(cell))]
         return [self._training(*each) for each in product(cells, self.spec.retrain_seeds)]
 
     def _training(self, cell: StudyCell, seed: int) -> Run:
@@ -104,8 +104,8 @@ class ArmRuns:
         network = read_architecture(self.run.path / cell.search / names.ARCHITECTURE)
         if cell.control is not None and (window := self.window(cell)):
             genotype = self._controls.draw(window, number(cell.seed, "control", cell.control))
-            network = network_of_cell(genotype, self.arm.final, self.searched)
-        return fitted(network, self.trained.shape, len(self.trained.classes), self.spec.settings)
+            network = network_of_cell(genotype, self.arm.final, self.search_data)
+        return fitted(network, self.training_data.shape, len(self.training_data.classes), self.spec.settings)
 
     def window(self, cell: StudyCell) -> Window | None:
         """What a random cell may cost; None: there are too few such cells."""
@@ -114,12 +114,12 @@ class ArmRuns:
     @cached_property
     def _controls(self) -> Controls:
         space = space_of(self.run, self.arm.search, space_file(self.arm))
-        return Controls(costs_of(space, self.arm.final, self.searched))
+        return Controls(costs_of(space, self.arm.final, self.search_data))
 
     def rows(self) -> list[StudyRow]:
         """A row for each search and training, as far as it is."""
-        searches = [self._row("search", cell, cell.seed, cell.name) for cell in self.found]
-        every = product([*self.found, *self.random], self.spec.retrain_seeds)
+        searches = [self._row("search", cell, cell.seed, cell.name) for cell in self.search_cells]
+        every = product([*self.search_cells, *self.random_cells], self.spec.retrain_seeds)
         return searches + [self._row(cell.role, cell, seed, f"{cell.name}-r{seed}") for cell, seed in every]
 
     def _row(self, role: Role, cell: StudyCell, seed: int, name: str) -> StudyRow:

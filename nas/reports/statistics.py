@@ -98,11 +98,11 @@ def holm(probabilities: Sequence[float]) -> list[float]:
 
     Below a level they are wrong altogether with no more than that probability.
     """
-    corrected, least = [0.0] * len(probabilities), 0.0
+    values, least = [0.0] * len(probabilities), 0.0
     for rank, place in enumerate(sorted(range(len(probabilities)), key=probabilities.__getitem__)):
         least = max(least, min(1.0, probabilities[place] * (len(probabilities) - rank)))
-        corrected[place] = least
-    return corrected
+        values[place] = least
+    return values
 
 
 def signed_rank_floor(pairs: int) -> float:

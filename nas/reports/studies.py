@@ -174,13 +174,13 @@ def summarise(rows: Sequence[StudyRow]) -> list[CellsSummary]:
 
 def _cells(name: str, role: Role, rows: Sequence[StudyRow]) -> CellsSummary:
     """The summary of an arm's cells of one role."""
-    trained: dict[str, list[StudyRow]] = {}
+    rows_of: dict[str, list[StudyRow]] = {}
     for row in rows:
         if row.role == role and row.accuracy is not None:
-            trained.setdefault(row.cell, []).append(row)
-    by_cell = [[row.accuracy for row in own if row.accuracy is not None] for own in trained.values()]
+            rows_of.setdefault(row.cell, []).append(row)
+    by_cell = [[row.accuracy for row in own if row.accuracy is not None] for own in rows_of.values()]
     accuracies = tuple(statistics.fmean(own) for own in by_cell)
-    bounds, firsts = interval(accuracies), [own[0] for own in trained.values()]
+    bounds, firsts = interval(accuracies), [own[0] for own in rows_of.values()]
     spent = [row.seconds for row in rows if row.role == role or (role, row.role) == ("retrain", "search")]
     left_out = {row.cell for row in rows if row.role == role and row.status == "left out"}
     return CellsSummary(
@@ -206,19 +206,19 @@ def _cells(name: str, role: Role, rows: Sequence[StudyRow]) -> CellsSummary:
 def differences(rows: Sequence[StudyRow]) -> list[StudyDifference]:
     """Each arm against its random cells, then the arms against one another, paired by the seeds they have in common."""
     groups = {(group.space, group.method, group.role): group for group in summarise(rows)}
-    found = [group for group in groups.values() if group.role == "retrain"]
+    searches = [group for group in groups.values() if group.role == "retrain"]
     pairs: list[tuple[str, str, bool, tuple[int, int], Difference]] = []
-    for one in found:
+    for one in searches:
         if control := groups.get((one.space, one.method, "control")):
             test = compare(one.accuracies, control.accuracies)
             pairs.append((one.name, "random cells", False, (one.n, control.n), test))
-    for first, second in combinations(found, 2):
+    for first, second in combinations(searches, 2):
         own, others = (_by_seed(rows, group) for group in (first, second))
         if seeds := sorted(own.keys() & others.keys()):
             test = compare_pairs([own[seed] for seed in seeds], [others[seed] for seed in seeds])
             pairs.append((first.name, second.name, True, (len(seeds), len(seeds)), test))
-    corrected = iter(holm([test.p for *_, test in pairs if test.p is not None]))
-    return [_difference(*each, None if each[-1].p is None else next(corrected), len(pairs)) for each in pairs]
+    by_holm = iter(holm([test.p for *_, test in pairs if test.p is not None]))
+    return [_difference(*each, None if each[-1].p is None else next(by_holm), len(pairs)) for each in pairs]
 
 
 def _by_seed(rows: Sequence[StudyRow], group: CellsSummary) -> dict[int, float]:
