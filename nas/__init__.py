@@ -1,7 +1,7 @@
 """Neural architecture search for mobile networks.
 
-``nas.search``, ``nas.derive`` and ``nas.retrain`` are what the commands of that name do; ``nas.load`` gives a trained
-network, ``nas.features`` its feature maps; see :mod:`nas.commands`.
+``nas.search``, ``nas.derive``, ``nas.retrain`` and ``nas.study`` are what the commands of that name do; ``nas.load``
+gives a trained network, ``nas.features`` its feature maps; see :mod:`nas.commands`.
 """
 
 from importlib import import_module
@@ -14,8 +14,9 @@ MODULES = {
     "load": "trained",
     "retrain": "retraining",
     "search": "searching",
+    "study": "studying",
 }
-__all__ = ["derive", "features", "load", "retrain", "search"]
+__all__ = ["derive", "features", "load", "retrain", "search", "study"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ PURPOSES = (
     "dirichlet",
     "perturbation",
     "projection",
+    "control",
 )
 
 

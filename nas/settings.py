@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from itertools import pairwise
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -307,6 +307,28 @@ class TuneSettings:
     budget_resolution: int | None = option(
         None, "Side in pixels at which budgets count (usual: the training image's).", ge=8, le=4096
     )
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class StudySettings:
+    """Searches of spaces and methods held against random cells that cost as much; also the keys of a STUDY.toml."""
+
+    space: list[str] = option(["darts"], "Search spaces.", WHAT, min_length=1)
+    method: list[str] = option(["darts"], "Published search methods, each in every space.", WHAT, min_length=1)
+    seeds: list[Seed] = option([0, 1, 2], "Of the searches, in every space by every method.", WHAT, min_length=1)
+    retrain_seeds: list[Seed] = option([0], "Of the trainings of each cell, found or random.", WHAT, min_length=1)
+    controls: int = option(
+        8, "Random cells beside the searches of each space and method, of as many multiply-adds.", WHAT, ge=0, le=1000
+    )
+    data: str = option("cifar10", "Data: cifar10, cifar100, digits, or a folder with train/CLASS and test/CLASS.", WHAT)
+    preset: str = option("paper", "paper or quick: size and length of searches, and recipe of the trainings.", LONG)
+    recipe: str = option("", "Another recipe for the trainings, such as fast.", LONG)
+    search: dict[str, Any] = option({}, "Changes to the searches' settings.")
+    retrain: dict[str, Any] = option({}, "Changes to the trainings' settings.")
+    final: dict[str, int] = option({}, "Channels and cells of the networks that are trained.")
 
 
 SEARCH_PRESETS: dict[str, dict[str, Any]] = {

@@ -14,7 +14,7 @@ from nas.errors import Interrupted, UsageError
 
 def app() -> typer.Typer:
     """All commands."""
-    from nas.cli import bench, cost, derive, evaluate, export, lookup, retrain, runs, search, show, tune
+    from nas.cli import bench, cost, derive, evaluate, export, lookup, plan, retrain, runs, search, show, study, tune
 
     commands = typer.Typer(
         no_args_is_help=True,
@@ -28,6 +28,8 @@ def app() -> typer.Typer:
         show.show,
         tune.tune,
         retrain.retrain,
+        study.study,
+        plan.plan,
         evaluate.evaluate,
         export.export,
         runs.runs,

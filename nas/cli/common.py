@@ -132,8 +132,8 @@ def _plain(hint: Any) -> Any:
     return hint
 
 
-def read_settings(path: Path | None) -> dict[str, Any]:
-    """The fields in a settings file; none without a file.
+def read_settings(path: Path | None, option: str = "--settings ") -> dict[str, Any]:
+    """The fields in a settings file, which ``option`` names; none without a file.
 
     Raises:
         UsageError: unreadable or malformed.
@@ -143,7 +143,7 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--settings {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise UsageError(f"{option}{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def execution(
@@ -186,7 +186,7 @@ def on_cluster(
     return Path(storage), ""
 
 
-def parse_seeds(text: str | None) -> list[int] | None:
+def parse_seeds(text: str | None, option: str = "--seeds") -> list[int] | None:
     """``0,1,2`` as numbers.
 
     Raises:
@@ -197,9 +197,9 @@ def parse_seeds(text: str | None) -> list[int] | None:
     try:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f'--seeds "{text}": it must be whole numbers with commas between, such as 0,1,2') from None
+        raise UsageError(f'{option} "{text}": it must be whole numbers with commas between, such as 0,1,2') from None
     if any(not 0 <= seed < 2**31 for seed in seeds):
-        raise UsageError(f"--seeds {text}: seeds are whole numbers from 0 to 2147483647")
+        raise UsageError(f"{option} {text}: seeds are whole numbers from 0 to 2147483647")
     return seeds
 
 

@@ -23,7 +23,7 @@ def show(
     out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
     runs: common.Runs = None,
 ) -> None:
-    """Show a cell as text, picture or graph file; of a tuning or of trainings of seeds or cells the tables."""
+    """Show a cell as text, picture or graph file; of a tuning, a study, or trainings of seeds or cells the tables."""
     if to is None and out is None and print_tables(target, runs):
         return
     if to is None and out is not None:
@@ -54,17 +54,22 @@ def print_tables(target: str, runs: Path | None) -> bool:
         return False
     run = find(target, runs_root(runs))
     spec = run.spec(Spec)
+    if spec.command in ("study", "tune") and not run.finished:
+        raise UsageError(f"run {run.path} is not finished: nas {spec.command} --resume {run.path}")
     if spec.command == "tune":
         from nas.cli.tune_output import print_run
 
-        if not run.finished:
-            raise UsageError(f"run {run.path} is not finished: nas tune --resume {run.path}")
         print_run(run)
         return True
     if spec.command == "derive" and run.finished:
         from nas.cli.derive import print_run as print_derivation
 
         print_derivation(run)
+        return True
+    if spec.command == "study":
+        from nas.cli.study import print_run as print_study
+
+        print_study(run)
         return True
     if spec.command == "retrain" and spec.seeds and run.finished:
         from nas.reports.comparison import Comparison

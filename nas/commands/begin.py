@@ -24,14 +24,14 @@ def check_data(settings: SearchSettings | TrainSettings, execution: Execution) -
     return dataset
 
 
-def check_seeds(seeds: Sequence[int] | None) -> tuple[int, ...] | None:
+def check_seeds(seeds: Sequence[int] | None, option: str = "--seeds") -> tuple[int, ...] | None:
     """Several seeds, each once; None: the settings' one.
 
     Raises:
         UsageError: none, or one twice.
     """
     if seeds is not None and (not seeds or len(set(seeds)) != len(seeds)):
-        raise UsageError(f"--seeds {','.join(map(str, seeds))}: name at least one, each once")
+        raise UsageError(f"{option} {','.join(map(str, seeds))}: name at least one, each once")
     return None if seeds is None else tuple(seeds)
 
 

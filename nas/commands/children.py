@@ -58,13 +58,8 @@ def continue_any(
         one, several: does it here; does it by its children, where it has several seeds.
         again: does what is left of it in the task.
     """
-    if run.finished:
+    if run.finished or as_job(run, execution):
         return
-    if execution.cluster:
-        from nas.cluster import job
-
-        if job.carry_out(run, execution):
-            return
     spec = run.spec(kind)
     with advice(run):
         if spec.seeds:
@@ -73,6 +68,15 @@ def continue_any(
             continue_all([run], execution, again)
         else:
             one(run, spec, execution)
+
+
+def as_job(run: Run, execution: Execution) -> bool:
+    """Whether a job on a cluster has done what was left of a run: none does where it is done from here."""
+    if not execution.cluster:
+        return False
+    from nas.cluster import job
+
+    return job.carry_out(run, execution)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from nas.commands.children import Continue
 from nas.commands.deriving import continue_deriving
 from nas.commands.retraining import continue_retraining
 from nas.commands.searching import continue_search
+from nas.commands.studying import continue_study
 from nas.commands.tuning import continue_tuning
 from nas.errors import UsageError
 from nas.execution import Execution
@@ -18,6 +19,7 @@ COMMANDS: dict[str, Continue] = {
     "derive": continue_deriving,
     "retrain": continue_retraining,
     "tune": continue_tuning,
+    "study": continue_study,
 }
 
 

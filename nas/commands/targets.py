@@ -64,7 +64,9 @@ def genotype_of(target: str, runs: Path | None = None) -> Genotype:
 
 
 def _refuse_several(run: Run) -> None:
-    """Raises UsageError where the run has derived several cells."""
+    """Raises UsageError where the run has several cells: a derivation's selections, a study's searches."""
+    if run.command == "study" and run.children:
+        raise UsageError(f"run {run.path} is a study: name a run in it, such as {run.children[0].path}")
     if cells := sorted(run.path.glob("genotype-*.json")):
         raise UsageError(f"run {run.path} has {len(cells)} cells: name one, such as {cells[0]}")
 

@@ -120,6 +120,39 @@ class TrainSpec(Spec):
 
 
 @dataclass(frozen=True, config=DOCUMENT)
+class Arm:
+    """What a study does with one space and method.
+
+    Args:
+        name: of it in the folders' names.
+        search: settings of its searches, but for the seed.
+        final: size of the networks to train.
+    """
+
+    name: str
+    search: SearchSettings
+    final: Size
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class StudySpec(Spec):
+    """A study; ``seeds`` are its searches'.
+
+    Args:
+        settings: of every training, but for the seed.
+        retrain_seeds: of each cell's trainings.
+        controls: random cells an arm.
+    """
+
+    command: Literal["study"] = "study"
+    settings: TrainSettings
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    retrain_seeds: tuple[int, ...]
+    controls: int
+
+
+@dataclass(frozen=True, config=DOCUMENT)
 class CommonSettings:
     """What the settings of every command have."""
 

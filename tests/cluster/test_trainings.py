@@ -52,7 +52,8 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
     (folder / "cell.txt").write_text(TEXT)
     environment = {**os.environ, "NAS_RUNS": str(folder / "runs"), "OMP_NUM_THREADS": "1"}
-    words = ("retrain", *words) if "--resume" in words else (*RETRAIN.split(), *words)
+    if words[0] != "study":
+        words = ("retrain", *words) if "--resume" in words else (*RETRAIN.split(), *words)
     command = [sys.executable, "-m", "nas", *words]
     return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
 
