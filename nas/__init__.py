@@ -1,7 +1,7 @@
 """Neural architecture search for mobile networks.
 
-``nas.search``, ``nas.derive``, ``nas.retrain`` and ``nas.study`` are what the commands of that name do; ``nas.load``
-gives a trained network, ``nas.features`` its feature maps; see :mod:`nas.commands`.
+``nas.search``, ``nas.derive``, ``nas.retrain``, ``nas.study`` and ``nas.compare`` are what the commands of that name
+do; ``nas.load`` gives a trained network, ``nas.features`` its feature maps; see :mod:`nas.commands`.
 """
 
 from importlib import import_module
@@ -9,6 +9,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 MODULES = {
+    "compare": "comparing",
     "derive": "deriving",
     "features": "trained",
     "load": "trained",
@@ -16,7 +17,7 @@ MODULES = {
     "search": "searching",
     "study": "studying",
 }
-__all__ = ["derive", "features", "load", "retrain", "search", "study"]
+__all__ = ["compare", "derive", "features", "load", "retrain", "search", "study"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,22 @@ from nas.errors import Interrupted, UsageError
 
 def app() -> typer.Typer:
     """All commands."""
-    from nas.cli import bench, cost, derive, evaluate, export, lookup, plan, retrain, runs, search, show, study, tune
+    from nas.cli import (
+        bench,
+        compare,
+        cost,
+        derive,
+        evaluate,
+        export,
+        lookup,
+        plan,
+        retrain,
+        runs,
+        search,
+        show,
+        study,
+        tune,
+    )
 
     commands = typer.Typer(
         no_args_is_help=True,
@@ -33,6 +48,7 @@ def app() -> typer.Typer:
         evaluate.evaluate,
         export.export,
         runs.runs,
+        compare.compare,
     )
     for command in (*flow, cost.cost, lookup.lookup, bench.bench):
         commands.command()(command)

@@ -1,7 +1,10 @@
 """nas runs"""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from nas.cli import common
 
@@ -23,8 +26,17 @@ class Row:
     madds: int | None = None
 
 
-def runs(runs: common.Runs = None, json: common.Json = False) -> None:
+def runs(
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="What all of them cost, the failed and abandoned ones too.")
+    ] = False,
+    runs: common.Runs = None,
+    json: common.Json = False,
+) -> None:
     """List the runs there are, with their main figures."""
+    if ledger:
+        print_ledger(runs, json)
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -51,6 +63,16 @@ def runs(runs: common.Runs = None, json: common.Json = False) -> None:
             f"{row.madds / 1e6:.1f}M" if row.madds else "",
         )
     Console(width=None if Console().is_terminal else 200).print(table)
+
+
+def print_ledger(runs: Path | None, json: bool) -> None:
+    """Prints what was spent in a folder of run folders."""
+    from nas.reports.ledger import ledger, sentence
+    from nas.run.documents import as_json
+    from nas.run.folder import runs_root
+
+    entries = ledger([runs_root(runs)])
+    common.print_json(as_json(entries)) if json else print(sentence(entries))
 
 
 def row_of(run: "Run") -> Row:

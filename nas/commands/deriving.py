@@ -39,6 +39,7 @@ from nas.settings import BUDGET_ALONE, NO_LIMIT, DeriveSettings, SearchSettings
 from nas.space import CellSpace
 from nas.space import load as load_space
 from nas.train import checkpoint
+from nas.train.fingerprint import fingerprint
 from nas.train.start import read_weights
 
 
@@ -224,6 +225,7 @@ def continue_deriving(run: Run, execution: Execution) -> None:
         hardware=hardware(),
         params=only.params if only else None,
         madds=only.madds if only else None,
+        fingerprint=fingerprint(search, execution),
     )
     run.write(names.RESULT, result)
 

@@ -28,6 +28,7 @@ from nas.settings import TRAIN_PRESETS, SearchSettings, TrainSettings, final_siz
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 from nas.space import load as load_space
+from nas.train.fingerprint import fingerprint
 from nas.train.loop import train
 from nas.train.process_group import ProcessGroup
 
@@ -143,6 +144,7 @@ def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
         params=cost.params,
         madds=cost.madds,
         precision=settings.precision,
+        fingerprint=fingerprint(settings, execution),
     )
     run.write(names.RESULT, result)
 

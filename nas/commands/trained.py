@@ -89,10 +89,10 @@ def evaluate(run: Run, execution: Execution) -> Evaluation:
     settings, dataset = trained_on(run, execution, device)
     network = load(run.path).to(device).to(memory_format=torch.channels_last)
     augmentation = Augmentation.of(dataset, cutout=False, device=device)
+    stored, openings = run.result(TrainResult).test_accuracy, count_opening(run)  # whatever comes of it
     _, accuracy = evaluate_network(network, dataset.test, augmentation, settings.precision)
-    stored = run.result(TrainResult).test_accuracy
     assert stored is not None
-    return Evaluation(accuracy, stored, count_opening(run))
+    return Evaluation(accuracy, stored, openings)
 
 
 def export(run: Run, to: str, execution: Execution, *, out: Path | None = None, ops: Path | None = None) -> "Export":
@@ -120,8 +120,9 @@ def export(run: Run, to: str, execution: Execution, *, out: Path | None = None, 
     plugins.check(run.spec(TrainSpec).ops, plugins.register(ops) if ops else None)
     if ops and to == "torch":
         raise UsageError(f"--to torch: a folder cannot hold the operations of {ops}, only their names")
-    result = form.write(Trained(run.path, load(run.path), dataset, settings.seed), out)
-    return replace(result, test_openings=count_opening(run)) if form.reads_test else result
+    trained = Trained(run.path, load(run.path), dataset, settings.seed)
+    openings = count_opening(run) if form.reads_test else None  # whatever comes of it
+    return replace(form.write(trained, out), test_openings=openings)
 
 
 def trained_on(run: Run, execution: Execution, device: str) -> tuple[TrainSettings, Dataset]:

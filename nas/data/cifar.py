@@ -58,13 +58,12 @@ def load(name: str, root: Path) -> Dataset:
     folder = root / layout["folder"] if root.name != layout["folder"] else root
     if not folder.is_dir():
         _download(name, root)
-    else:
-        _check(name, folder)
+    official = _check(name, folder)
     meta_file, key = layout["meta"]
     classes = [_text(label) for label in _unpickle(folder / meta_file)[key]]
     train, test = (_split(folder, layout[part], layout["labels"], len(classes)) for part in ("train", "test"))
     mean, std = MEAN_STD[name]
-    return Dataset(name, tuple(classes), train, test, mean, std)
+    return Dataset(name, tuple(classes), train, test, mean, std, official=official)
 
 
 def _download(name: str, root: Path) -> None:
@@ -82,8 +81,8 @@ def _download(name: str, root: Path) -> None:
         ) from None
 
 
-def _check(name: str, folder: Path) -> None:
-    """Warns where files are not the official ones; they are read all the same."""
+def _check(name: str, folder: Path) -> bool:
+    """Whether the files are the official ones; else it warns, and they are read all the same."""
     from torchvision import datasets
 
     official = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
@@ -91,6 +90,7 @@ def _check(name: str, folder: Path) -> None:
     wrong = [file for file, md5 in sums.items() if (folder / file).is_file() and _md5(folder / file) != md5]
     if wrong:
         warnings.warn(f"data {name}: {len(wrong)} files in {folder} differ from the official MD5 sums", stacklevel=2)
+    return not wrong
 
 
 def _md5(path: Path) -> str:

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from nas.reports.statistics import FEWEST, Difference, compare, deviation, interval
 from nas.run.documents import DOCUMENT
+from nas.run.fingerprint import Fingerprint, common
 from nas.run.results import TrainResult
 from nas.run.spec import Candidate
 
@@ -20,7 +21,11 @@ OVER = "retraining seeds of one cell"
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
 class NetworkSummary:
-    """One network's trainings, one a seed. Accuracies are fractions; deviation and interval are None for one seed."""
+    """One network's trainings, one a seed. Accuracies are fractions; deviation and interval are None for one seed.
+
+    Args:
+        fingerprint: of all of them; None: not known, or not the same.
+    """
 
     name: str
     source: str
@@ -38,6 +43,7 @@ class NetworkSummary:
     valid_accuracies: list[float]
     seconds: float
     device_hours: float
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
@@ -100,6 +106,7 @@ def summarise(network: Candidate, results: Sequence[TrainResult]) -> NetworkSumm
         valid_accuracies=[result.valid_accuracy for result in results if result.valid_accuracy is not None],
         seconds=round(seconds, 1),
         device_hours=round(seconds / 3600, 4),
+        fingerprint=common([result.fingerprint for result in results]),
     )
 
 

@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 from datetime import datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,14 @@ def hardware() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, {os.cpu_count()} CPU cores"
     return f"{_processor()}, {os.cpu_count()} cores"
+
+
+@cache
+def code() -> str:
+    """Version of this package, its commit where it is a checkout (with + if that was changed), and torch's version."""
+    git = _git()
+    commit = f" {git['commit'][:7]}{'+' * git['changed']}" if git else ""
+    return f"nas {_version('nas')}{commit} on torch {_version('torch')}"
 
 
 def _processor() -> str:

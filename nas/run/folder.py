@@ -102,7 +102,7 @@ class Run:
         self._append(names.LOG, as_json(entry))
 
     def append_event(self, event: dict[str, str | int | float]) -> None:
-        """Adds a line to events.jsonl, which is never cut: each start and each resumption."""
+        """Adds a line to events.jsonl, which is never cut: each start, resumption and end by an error."""
         self._append(names.EVENTS, event)
 
     def _append(self, name: str, line: dict[str, Any]) -> None:

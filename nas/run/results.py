@@ -3,6 +3,7 @@
 from pydantic.dataclasses import dataclass
 
 from nas.run.documents import DOCUMENT
+from nas.run.fingerprint import Fingerprint
 from nas.run.spec import Init
 
 
@@ -16,6 +17,7 @@ class SearchResult:
         params, madds: of the network that the cell is meant for.
         seconds: of all epochs.
         precision: of the evaluation: the search's own; before it was noted, "fp32".
+        fingerprint: None before it was noted.
     """
 
     valid_accuracy: float
@@ -30,6 +32,7 @@ class SearchResult:
     params: int
     madds: int
     precision: str = "fp32"
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, config=DOCUMENT)
@@ -85,6 +88,7 @@ class DeriveResult:
         images: held-out images.
         valid_accuracy: of the supernet before.
         params, madds: where there is but one cell, its network's.
+        fingerprint: None before it was noted.
     """
 
     source: str
@@ -98,6 +102,7 @@ class DeriveResult:
     hardware: str
     params: int | None = None
     madds: int | None = None
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
@@ -112,6 +117,7 @@ class TrainResult:
         test_openings: how often the test set was read.
         latency_ms: of one image, where a tuning asked for it.
         precision: of the evaluation: the training's own; before it was noted, "fp32".
+        fingerprint: None before it was noted.
     """
 
     test_accuracy: float | None
@@ -127,6 +133,7 @@ class TrainResult:
     init: Init | None = None
     latency_ms: float | None = None
     precision: str = "fp32"
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)

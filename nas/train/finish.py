@@ -6,6 +6,7 @@ from nas.architecture import Architecture
 from nas.costs.count import count
 from nas.run import names
 from nas.run.environment import hardware
+from nas.run.fingerprint import Fingerprint
 from nas.run.folder import Run
 from nas.run.log import Epoch
 from nas.run.results import TrainResult
@@ -14,7 +15,12 @@ from nas.settings import TrainSettings, recipe_hash
 
 
 def finish(
-    run: Run, network: nn.Module, architecture: Architecture, settings: TrainSettings, test: tuple[float, float] | None
+    run: Run,
+    network: nn.Module,
+    architecture: Architecture,
+    settings: TrainSettings,
+    test: tuple[float, float] | None,
+    terms: Fingerprint,
 ) -> TrainResult:
     """The result, written beside the weights; ``test`` is (loss, accuracy), None where the test set stays closed."""
     from safetensors.torch import save
@@ -36,6 +42,7 @@ def finish(
         test_openings=1 if test else 0,
         init=run.spec(TrainSpec).init,
         precision=settings.precision,
+        fingerprint=terms,
     )
     run.write(names.RESULT, result)
     return result

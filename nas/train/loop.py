@@ -17,6 +17,7 @@ from nas.run.results import TrainResult
 from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings
 from nas.train.evaluate import evaluate
+from nas.train.fingerprint import fingerprint
 from nas.train.finish import finish
 from nas.train.preflight import Estimate, announce, measure
 from nas.train.process_group import ProcessGroup
@@ -73,7 +74,10 @@ def train(
             scores = evaluate(tested, valid, augmentation, settings.precision) if len(valid) else None
             end_epoch(session, scores, settings.batch)
     test = evaluate(tested, dataset.test, augmentation, settings.precision) if open_test and group.first else None
-    return finish(run, tested, architecture, settings, test) if group.first else None
+    if not group.first:
+        return None
+    terms = fingerprint(settings, execution, run.spec(TrainSpec).init)
+    return finish(run, tested, architecture, settings, test, terms)
 
 
 def augmentation_of(dataset: Dataset, settings: TrainSettings, device: str) -> Augmentation:

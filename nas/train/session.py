@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -94,10 +95,13 @@ class Session(Generic[AnyEpoch]):
             self._load(state)
         if self.writes:
             self.run.cut_log(self.epoch, self.kind)
-            event = {"event": "resumed" if self.step else "started", "step": self.step, "epoch": self.epoch}
-            self.run.append_event({**event, "host": socket.gethostname(), "time": time.time()})
+            self.run.append_event(self._event("resumed" if self.step else "started"))
             if self.step and not self.quiet and self.epoch < self.total:
                 print(f"{self.title} goes on at step {self.step}", file=sys.stderr, flush=True)
+
+    def _event(self, event: str) -> dict[str, str | int | float]:
+        host = socket.gethostname()
+        return {"event": event, "step": self.step, "epoch": self.epoch, "host": host, "time": time.time()}
 
     def __enter__(self) -> Self:
         self._signal.__enter__()
@@ -107,9 +111,14 @@ class Session(Generic[AnyEpoch]):
         self._started = self._saved = time.monotonic()
         return self
 
-    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.stop()
-        self._signal.__exit__(*error)
+        self._signal.__exit__(kind, error, trace)
+        if kind is not None and self.writes:
+            with suppress(UsageError):  # the first error is the one to be seen
+                self.run.append_event({**self._event("ended"), "by": kind.__name__})
 
     @property
     def step(self) -> int:

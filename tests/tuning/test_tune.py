@@ -248,7 +248,7 @@ def test_workers_save_when_the_driver_is_told_to_stop(nas: Nas, tmp_path: Path) 
     for folder, log in logs.items():
         assert (folder / "log.jsonl").read_text().startswith(log)
         events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-        assert [event["event"] for event in events] == ["started", "resumed"] and events[1]["step"] > 0
+        assert [event["event"] for event in events] == ["started", "ended", "resumed"] and events[2]["step"] > 0
     assert [row["state"] for row in trials(run.path)] == ["complete", "complete"]
 
 

@@ -1,0 +1,88 @@
+"""nas compare"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.cli import common
+from nas.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from nas.reports.side_by_side import SideBySide
+
+
+def compare(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN…", help="Searches, retrainings, tunings: paths, names or last."),
+    ] = None,
+    unlike: Annotated[bool, typer.Option("--unlike", help="Rank results on unlike terms too.")] = False,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published",
+            help="Published errors on CIFAR-10 and their reruns; among them the runs' own, on the same terms alone.",
+        ),
+    ] = False,
+    runs: common.Runs = None,
+    json: common.Json = False,
+) -> None:
+    """Put results side by side, and rank them where they were had on equal terms."""
+    from nas.commands.comparing import compare as compare_runs
+
+    if not targets and not published:
+        raise UsageError("nas compare needs at least one RUN, or --published")
+    result = compare_runs(targets or [], unlike=unlike, runs=runs)
+    if published:
+        print_published(result, json)
+        return
+    if json:
+        from nas.run.documents import as_json
+
+        common.print_json(as_json(result))
+    else:
+        print_result(result)
+    if not result.ranked:
+        raise UsageError(
+            f"not ranked, for the terms are unlike (--unlike ranks all the same): {'. '.join(result.unlike)}"
+        )
+
+
+def print_result(result: "SideBySide") -> None:
+    """Prints the table, what may be said of the differences, and what was spent."""
+    from nas.reports.ledger import sentence
+    from nas.reports.side_by_side import common_terms, table
+
+    notes = [f"the same for all: {common_terms(result.entries)}", *result.verdicts]
+    notes += [f"ranked though unlike: {line}" for line in result.unlike] if result.ranked else []
+    print_table(table(result), [*notes, f"spent on these runs: {sentence(result.ledger)}"])
+
+
+def print_published(result: "SideBySide", json: bool) -> None:
+    """Prints the claims with the runs' own results among them."""
+    from dataclasses import asdict
+
+    from nas.reports.claims import check_terms, claims, table
+    from nas.run.documents import as_json
+
+    for entry in result.entries:
+        check_terms(entry)
+    if json:
+        common.print_json({"claims": [asdict(claim) for claim in claims()], **as_json(result)})
+    else:
+        print_table(
+            table(result.entries), ["deviations are as printed: of retrainings, of searches, or not said which"]
+        )
+
+
+def print_table(table: "Table", notes: list[str]) -> None:
+    """Prints a table and lines under it."""
+    from rich.console import Console
+
+    terminal = Console().is_terminal
+    console = Console(width=None if terminal else 240, highlight=False)
+    console.print(table)
+    for line in notes:
+        console.print(line, markup=False, soft_wrap=not terminal)

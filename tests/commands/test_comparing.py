@@ -1,0 +1,123 @@
+"""nas compare over runs of every command."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nas.run.folder import find
+from tests.reports.test_comparison import GENOTYPES
+
+Nas = Callable[..., tuple[int, str, str]]
+SMALL = ("--preset", "quick", "--data", "digits", "--limit", "64", "--batch", "16", "--channels", "4", "--cells", "3")
+TRAIN = (*SMALL, "--epochs", "1")
+
+
+@pytest.fixture
+def retrained(nas: Nas, tmp_path: Path) -> Callable[..., Path]:
+    def retrain(*options: str, name: str = "DARTS_V2") -> Path:
+        line = next(line for line in GENOTYPES.splitlines() if line.startswith(f"{name} = "))
+        (tmp_path / "cell.txt").write_text(line)
+        status, _, err = nas("retrain", "cell.txt", *TRAIN, *options)
+        assert status == 0, err
+        return find("last", tmp_path / "runs").path
+
+    return retrain
+
+
+def test_retrainings(nas: Nas, retrained: Callable[..., Path], tmp_path: Path) -> None:
+    one, several = retrained(), retrained("--seeds", "1,2")
+    status, out, err = nas("compare", str(one), str(several), "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    assert result["ranked"] and {len(entry["accuracies"]) for entry in result["entries"]} == {1, 2}
+    assert result["ledger"]["test_openings"] == 3
+    status, out, _ = nas("compare", str(one), str(several))
+    assert status == 0 and "3 retrain finished" in out and "the same for all" in out
+    assert nas("evaluate", str(one))[0] == 0
+    assert "test set opened 4 times" in nas("runs", "--ledger")[1]
+
+    other = retrained("--lr", "0.2")
+    status, out, err = nas("compare", str(one), str(other))
+    assert status == 2 and one.name in out, "side by side all the same"
+    assert err.count("\n") == 1 and "--lr: 0.1" in err and "0.2" in err and "--unlike" in err
+    status, out, err = nas("compare", str(one), str(other), "--unlike")
+    assert status == 0 and "ranked though unlike: --lr" in out
+    status, _, err = nas("compare", "--published", str(one))
+    assert status == 2 and "--data digits (not cifar10)" in err
+
+    document = json.loads((other / "result.json").read_text())
+    del document["fingerprint"]
+    (other / "result.json").write_text(json.dumps(document))
+    status, out, err = nas("compare", str(one), str(other))
+    assert status == 2 and f"{other.name} has no fingerprint" in err
+
+
+def test_searches_and_children(nas: Nas, tmp_path: Path) -> None:
+    final = ("--final-channels", "4", "--final-cells", "3")
+    status, _, err = nas("search", *SMALL, "--epochs", "1", "--seeds", "0,1", *final)
+    assert status == 0, err
+    run = find("last", tmp_path / "runs").path
+    status, out, err = nas("compare", str(run / "s0"), str(run / "s1"), "--json")
+    assert status == 0, err
+    assert {entry["name"] for entry in json.loads(out)["entries"]} == {f"{run.name}/s0", f"{run.name}/s1"}
+    status, out, _ = nas("compare", str(run), "--json")
+    (entry,) = json.loads(out)["entries"]
+    assert status == 0 and len(entry["accuracies"]) == 2 and entry["over"] == "searches"
+    status, _, err = nas("compare", str(run / "s0"), str(run / "rank-s0"))
+    assert status == 2 and "supernet" in err
+    status, _, err = nas("derive", str(run / "s0"))
+    assert status == 0, err
+    assert "fingerprint" in json.loads((find("last", tmp_path / "runs").path / "result.json").read_text())
+    status, _, err = nas("compare", "last")
+    assert status == 2 and "a derive has no trained network" in err
+
+
+@pytest.mark.parametrize("seeds", [(), ("--seeds", "0,1")])
+def test_winners_of_a_tuning(seeds: tuple[str, ...], nas: Nas, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    limits = (
+        "--space",
+        "mobilenet_v2",
+        "--budget",
+        "2M",
+        "--budget",
+        "3M",
+        "--trials",
+        "1",
+        "--no-control",
+        "--set",
+        "resolution=1.0",
+    )
+    training = ("--preset", "quick", "--data", "digits", "--limit", "64", "--batch", "16", "--epochs", "1")
+    status, _, err = nas("tune", *limits, *training, "--no-published", *seeds)
+    assert status == 0, err
+    run = find("last", tmp_path / "runs").path
+    status, out, err = nas("compare", "last", "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    assert {entry["name"] for entry in result["entries"]} == {f"{run.name}/mobilenet_v2-{size}M" for size in (2, 3)}
+    assert {entry["score"] for entry in result["entries"]} == {"test" if seeds else "held-out"}
+    assert result["ledger"]["test_openings"] == 2 * len(seeds) and result["ranked"]
+
+
+def test_mistakes(nas: Nas, retrained: Callable[..., Path], tmp_path: Path) -> None:
+    run = retrained()
+    for words, said in (
+        ((), "at least one RUN"),
+        (("nowhere",), "no run"),
+        ((str(run), "last"), "named twice"),
+    ):
+        status, out, err = nas("compare", *words)
+        assert status == 2 and said in err and err.count("\n") == 1 and not out
+    (run / "result.json").unlink()
+    status, _, err = nas("compare", str(run))
+    assert status == 2 and f"nas retrain --resume {run}" in err
+
+
+def test_published_alone(nas: Nas) -> None:
+    status, out, _ = nas("compare", "--published")
+    assert status == 0 and "PR-DARTS" in out
+    status, out, _ = nas("compare", "--published", "--json")
+    assert any(claim["method"] == "DrNAS" for claim in json.loads(out)["claims"])
