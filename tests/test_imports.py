@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cluster": {"run", "train"},
     "tuning": {"architecture", "cluster", "costs", "data", "reports", "run", "train"},
     "reports": {"cells", "run"},
+    "doctor": {"architecture", "bilevel", "cells", "cluster", "data", "engine", "run", "train"},
     "exporting": {"architecture", "blocks", "cells", "costs", "data", "train"},
 }
 """What each folder may import beside itself and the shared modules; ``commands`` and ``cli`` may import all."""

@@ -19,6 +19,7 @@ def app() -> typer.Typer:
         compare,
         cost,
         derive,
+        doctor,
         evaluate,
         export,
         lookup,
@@ -50,7 +51,7 @@ def app() -> typer.Typer:
         runs.runs,
         compare.compare,
     )
-    for command in (*flow, cost.cost, lookup.lookup, bench.bench):
+    for command in (*flow, cost.cost, lookup.lookup, bench.bench, doctor.doctor):
         commands.command()(command)
     return commands
 

@@ -26,13 +26,14 @@ def load(name: str, *, root: Path | None = None, image_size: int | None = None, 
     Raises:
         UsageError: no such data, or files missing or damaged.
     """
-    if name in ("cifar10", "cifar100"):
-        place = root or Path(os.environ.get("NAS_DATA") or cache())
-    elif name == "digits" or Path(name).is_dir():
-        place = Path(name)
-    else:
+    if name not in NAMES and not Path(name).is_dir():
         raise UsageError(f'data "{name}" is neither a folder nor a known name: {nearest(name, list(NAMES))}')
-    return _load(name, place.resolve(), image_size, device)
+    return _load(name, place(name, root).resolve(), image_size, device)
+
+
+def place(name: str, root: Path | None = None) -> Path:
+    """Where a data set is looked for; see :func:`load`."""
+    return root or Path(os.environ.get("NAS_DATA") or cache()) if name.startswith("cifar") else Path(name)
 
 
 @lru_cache(maxsize=4)

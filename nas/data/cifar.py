@@ -54,8 +54,7 @@ def load(name: str, root: Path) -> Dataset:
     Raises:
         UsageError: absent and no network, a missing or damaged file.
     """
-    layout = LAYOUT[name]
-    folder = root / layout["folder"] if root.name != layout["folder"] else root
+    layout, folder = LAYOUT[name], folder_of(name, root)
     if not folder.is_dir():
         _download(name, root)
     official = _check(name, folder)
@@ -64,6 +63,12 @@ def load(name: str, root: Path) -> Dataset:
     train, test = (_split(folder, layout[part], layout["labels"], len(classes)) for part in ("train", "test"))
     mean, std = MEAN_STD[name]
     return Dataset(name, tuple(classes), train, test, mean, std, official=official)
+
+
+def folder_of(name: str, root: Path) -> Path:
+    """The files' own folder in ``root``, which may be that folder itself."""
+    folder: str = LAYOUT[name]["folder"]
+    return root if root.name == folder else root / folder
 
 
 def _download(name: str, root: Path) -> None:

@@ -56,7 +56,7 @@ def measure(
         step(count)
         used.append(peak(device))
     per_image = max(0, used[1] - used[0]) // eighth
-    need, free = used[1] + per_image * max(0, batch - 2 * eighth), used[1] + _free(device)
+    need, free = used[1] + per_image * max(0, batch - 2 * eighth), used[1] + free_memory(device)
     if (need > free or device != "cpu") and per_image:
         fits = min(batch - 1, 2 * eighth + (free - used[1]) // per_image)
         raise UsageError(
@@ -114,7 +114,7 @@ def peak(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _free(device: str) -> int:
+def free_memory(device: str) -> int:
     """Memory still to be had; without limit where the system does not say."""
     if device != "cpu":
         return torch.cuda.mem_get_info(device)[0]

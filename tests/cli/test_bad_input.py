@@ -97,7 +97,7 @@ def test_more_than_fits_is_refused(nas: Nas, monkeypatch: pytest.MonkeyPatch) ->
 
     peaks = itertools.count(2**30, 2**20)  # the process' own depends on what ran in it before
     monkeypatch.setattr(preflight, "peak", lambda device: next(peaks))
-    monkeypatch.setattr(preflight, "_free", lambda device: 0)
+    monkeypatch.setattr(preflight, "free_memory", lambda device: 0)
     status, _, err = nas("search", "--data", "digits", "--preset", "quick", "--batch", "128", "--limit", "600")
     assert status == 2 and "fits" in err.splitlines()[-1]
 

@@ -15,7 +15,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
     sizes: list[int] = []
     monkeypatch.setattr(preflight, "peak", lambda device: 10 * sizes[-1])
-    monkeypatch.setattr(preflight, "_free", lambda device: 1000 - 10 * sizes[-1])
+    monkeypatch.setattr(preflight, "free_memory", lambda device: 1000 - 10 * sizes[-1])
     return sizes
 
 
