@@ -30,11 +30,11 @@ def compare(targets: Sequence[str], *, unlike: bool = False, runs: Path | None =
     Raises:
         UsageError: no such run, one that is not finished or has nothing to compare, one named twice.
     """
-    found = [find(target, runs_root(runs)) for target in targets]
-    paths = [run.path.resolve() for run in found]
+    every = [find(target, runs_root(runs)) for target in targets]
+    paths = [run.path.resolve() for run in every]
     if twice := [path for path in paths if paths.count(path) > 1]:
         raise UsageError(f"{twice[0]} is named twice")
-    entries = [entry for run in found for entry in entries_of(run)]
+    entries = [entry for run in every for entry in entries_of(run)]
     return side_by_side(entries, ledger(paths), unlike=unlike)
 
 
