@@ -1,5 +1,6 @@
 """What a search computes, against plain modules and autograd: kernels, gradients of first and second order."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -45,17 +46,18 @@ def engine(backend: str) -> Check:
 
 
 def distance_of(backend: str, device: str, dtype: torch.dtype) -> float:
-    """How far a small supernet's loss, gradients and batch statistics are from the reference engine's."""
+    """How far a small supernet's loss, gradients and batch statistics are from the reference engine's, at most."""
     space, data = load("darts"), batch(device, dtype)
     merged: FanOut = partial(MergedFanOut, backends=BACKENDS[backend])
     results = []
     for fan_out in (MixedFanOut, merged):
         supernet = small(space, fan_out, 8).to(device, dtype).to(memory_format=torch.channels_last)
         loss = F.cross_entropy(supernet(data[0]), data[1])
-        gradients = torch.autograd.grad(loss, [*supernet.weights, *supernet.architecture])
+        gradients = torch.autograd.grad(loss, [*supernet.architecture, *supernet.weights])
         running = [buffer for buffer in supernet.buffers() if buffer.is_floating_point()]
-        results.append([loss.detach(), *gradients, *running])
-    return distance(results[1], results[0])
+        alphas = len(supernet.architecture)
+        results.append([[loss.detach()], gradients[:alphas], gradients[alphas:], running])
+    return max(distance(mine, theirs) for theirs, mine in zip(*results, strict=True))
 
 
 def first_order(case: Case) -> Line:
@@ -120,7 +122,7 @@ def smooth(module: nn.Module) -> None:
         smooth(child)
 
 
-def distance(mine: list[Tensor], theirs: tuple[Tensor, ...] | list[Tensor]) -> float:
+def distance(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
     """The norm of the difference as a share of the norm; infinite where there is a NaN."""
     parts = [(one - other).flatten() for one, other in zip(mine, theirs, strict=True)]
     share = float(torch.cat(parts).norm() / torch.cat([other.flatten() for other in theirs]).norm())

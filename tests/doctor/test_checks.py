@@ -204,6 +204,19 @@ def test_compiled_kernels(case: Case, monkeypatch: Patch) -> None:
     assert_says(check, case, "broken", "differ")
 
 
+@pytest.mark.skipif(kernels.library() is None, reason="no C++ compiler")
+def test_small_gradients_do_not_hide_behind_large_ones(case: Case, monkeypatch: Patch) -> None:
+    """The alphas' alone are off, and of the second engine alone."""
+    whole, calls = torch.autograd.grad, iter((0.0, 1e-7))
+
+    def grad(loss: Any, parameters: Any) -> list[torch.Tensor]:
+        first, *rest = whole(loss, parameters)
+        return [first * (1 + next(calls)), *rest]
+
+    monkeypatch.setattr(numerics.torch.autograd, "grad", grad)
+    assert_says(numerics.engine("native"), case, "broken", "differ")
+
+
 def test_no_compiled_kernels(case: Case, monkeypatch: Patch) -> None:
     monkeypatch.setattr(numerics, "library", lambda: None)
     assert_says(numerics.engine("native"), case, "warning", "C++ compiler")
