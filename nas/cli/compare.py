@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def compare(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN…", help="Searches, retrainings, tunings: paths, names or last."),
+        typer.Argument(metavar="RUN…", help="Searches, retrainings, studies, tunings: paths, names or last."),
     ] = None,
     unlike: Annotated[bool, typer.Option("--unlike", help="Rank results on unlike terms too.")] = False,
     published: Annotated[

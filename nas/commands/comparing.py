@@ -1,17 +1,20 @@
 """Results of several runs side by side, whatever command they are of."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nas.architecture import read_architecture
 from nas.errors import UsageError
 from nas.reports.ledger import ledger
 from nas.reports.side_by_side import Entry, SideBySide, side_by_side
+from nas.reports.studies import StudyDocument, StudySummary
 from nas.run import names
+from nas.run.documents import read
 from nas.run.fingerprint import common
 from nas.run.folder import Run, find, runs_root
 from nas.run.results import SearchRanking, SearchResult, TrainResult
-from nas.run.spec import Candidate, SearchSpec, TrainSpec
+from nas.run.spec import Candidate, SearchSpec, StudySpec, TrainSpec
 from nas.tuning.front import final, label, winners
 from nas.tuning.results import TrialResult, TuneResult
 from nas.tuning.spec import TuneSpec
@@ -23,7 +26,7 @@ def compare(targets: Sequence[str], *, unlike: bool = False, runs: Path | None =
     """The results of runs, ranked where they were had on equal terms.
 
     Args:
-        targets: searches, retrainings and tunings: paths, names or ``last``.
+        targets: searches, retrainings, studies and tunings: paths, names or ``last``.
         unlike: rank unlike ones too.
         runs: folder of run folders.
 
@@ -87,6 +90,19 @@ def of_retraining(run: Run) -> list[Entry]:
         )
         for network, prefix in zip(networks, prefixes, strict=True)
     ]
+
+
+def of_study(run: Run) -> list[Entry]:
+    """Each arm's found cells and its random ones: an accuracy a cell, the mean of its trainings."""
+    spec, rows = run.spec(StudySpec), read(run.path / names.STUDY, StudyDocument).rows
+    entries = []
+    for group in run.result(StudySummary).groups:
+        place = (group.role, group.space, group.method)
+        own = [row for row in rows if (row.role, row.space, row.method) == place and row.accuracy is not None]
+        trainings = of_trainings(f"{name_of(run)}/{group.name}", [Run(run.path / row.run) for row in own])
+        over = "random cells" if group.role == "control" else "searches"
+        entries.append(replace(trainings, over=over, accuracies=group.accuracies, settings=spec.settings))
+    return entries
 
 
 def of_tuning(run: Run) -> list[Entry]:
@@ -165,6 +181,7 @@ READERS: dict[str, Callable[[Run], list[Entry]]] = {
     "retrain": of_retraining,
     "rank": of_retraining,
     "trial": of_retraining,
+    "study": of_study,
     "tune": of_tuning,
 }
 """What reads the results of a command's run."""

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from nas.run.folder import find
+from tests.commands.test_studying import SMALL as SMALL_STUDY
+from tests.commands.test_studying import SPACE
 from tests.reports.test_comparison import GENOTYPES
 
 Nas = Callable[..., tuple[int, str, str]]
@@ -90,6 +92,21 @@ def test_winners_of_a_tuning(nas: Nas, tmp_path: Path) -> None:
         path.unlink()
     status, out, err = nas("compare", "last")
     assert status == 2 and "held-out" in out and "has no fingerprint" in err
+
+
+def test_a_study(nas: Nas, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(SMALL_STUDY)
+    status, _, err = nas("study", "study.toml")
+    assert status == 0, err
+    run = find("last", tmp_path / "runs").path
+    status, out, err = nas("compare", "last", "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    figures = {(entry["name"], entry["over"], len(entry["accuracies"])) for entry in result["entries"]}
+    name = f"{run.name}/{SPACE}"
+    rest = f"{run.name}/random cells, {SPACE}"
+    assert result["ranked"] and figures == {(name, "searches", 2), (rest, "random cells", 3)}
+    assert result["ledger"]["test_openings"] == 5
 
 
 def compared(nas: Nas, stem: str, score: str) -> None:
