@@ -22,9 +22,13 @@ def show(
     to: Annotated[str | None, typer.Option(help="svg, png, dot, graphml or json (node-link).")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
     runs: common.Runs = None,
+    other: Annotated[str | None, typer.Argument(metavar="[RUN|GENOTYPE]", help="With --diff: a second one.")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Show two cells with what differs.")] = False,
 ) -> None:
     """Show a cell as text, picture or graph file; of a tuning, a study, or trainings of seeds or cells the tables."""
-    if to is None and out is None and print_tables(target, runs):
+    if diff != (other is not None):
+        raise UsageError("nas show --diff A B takes two runs or genotypes; without --diff there is one")
+    if not diff and to is None and out is None and print_tables(target, runs):
         return
     if to is None and out is not None:
         to = out.suffix[1:]
@@ -32,11 +36,14 @@ def show(
         raise UsageError(f'--to "{to}": {nearest(to, [*PICTURES, *TEXTS])}')
     from nas.commands.targets import genotype_of
 
-    genotype = genotype_of(target, runs)
+    genotype, beside = genotype_of(target, runs), genotype_of(other, runs) if other else None
+    pair = (Path(target).stem, Path(other).stem) if other else ("", "")
     if to is None:
-        print_cells(genotype)
+        print_difference(genotype, beside, pair) if beside else print_cells(genotype)
     elif to in PICTURES:
-        draw_cells(genotype, out or Path(f"{Path(target).stem}.{to}"), to)
+        draw_cells(genotype, out or Path(f"{'-'.join(filter(None, pair)) or Path(target).stem}.{to}"), to, beside, pair)
+    elif beside:
+        raise UsageError(f"--to {to}: a difference is drawn as {' or '.join(PICTURES)}")
     else:
         from nas.cells.graph import write_graph
         from nas.files import write
@@ -91,12 +98,34 @@ def print_cells(genotype: "Genotype") -> None:
         print(to_text(genotype))
 
 
-def draw_cells(genotype: "Genotype", out: Path, to: str) -> None:
+def print_difference(genotype: "Genotype", other: "Genotype", pair: tuple[str, str]) -> None:
+    """Prints a line an edge: − where the first has it alone, + where the second does."""
+    from nas.cells.difference import edges_of, shared_edges
+
+    print(f"−  {pair[0]}\n+  {pair[1]}")
+    first, second = shared_edges(genotype, other), shared_edges(other, genotype)
+    for kind in dict.fromkeys([*first, *second]):
+        sides = [(one, flags[kind]) for one, flags in ((genotype, first), (other, second)) if kind in flags]
+        rows = [
+            (*edge, " " if shared else "−+"[one is other])
+            for one, flags in sides
+            for edge, shared in zip(edges_of(one, kind), flags, strict=True)
+            if not shared or one is genotype
+        ]
+        common = sum(first.get(kind, []))
+        print(f"{kind}: {common} edge{'s' * (common != 1)} in both")
+        for node, state, operation, settings, sign in sorted(rows, key=lambda row: (row[0], "−+ ".index(row[4]), row)):
+            print(f"{sign}  {node}  {operation}({state})  {settings}".rstrip())
+
+
+def draw_cells(
+    genotype: "Genotype", out: Path, to: str, other: "Genotype | None" = None, pair: tuple[str, str] = ("", "")
+) -> None:
     """Draws the picture, in a file whose name is printed."""
     from nas.cells.draw import draw
 
     try:
-        draw(genotype, out, to)
+        draw(genotype, out, to, other, pair)
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from None
     print(out)

@@ -16,8 +16,9 @@ from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from nas.cells.draw import draw, figure, route
+from nas.cells.draw import draw, figure
 from nas.cells.genotype import Cell, Genotype
+from nas.cells.layout import route
 from nas.errors import UsageError
 from tests.cells.test_graph import PUBLISHED, one_input, random_genotype, tricky
 
