@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.path import Path
 
-_CONCAT, _SHARED, _INPUT, _NODE, _OUTPUT = "#B4B4B4", "#A0A0A0", "#E9F2DF", "#E6EEF8", "#FBF1D6"
+_CONCAT, _SHARED, _INPUT, _NODE, _OUTPUT = "#B4B4B4", "#8A8A8A", "#E9F2DF", "#E6EEF8", "#FBF1D6"
 _TITLE, _GAP, _ROW = 0.4, 0.22, 0.21  # inches: over a cell; under a cell; a row of the legend
 _STYLE: dict[Any, Any] = {
     "font.family": FAMILY,
@@ -97,7 +97,7 @@ def _draw_cell(axes: "Axes", plan: Plan, name: str) -> None:
             axes.add_patch(PathPatch(line, fill=False, ec="white", lw=3.6, zorder=3))
         style: dict[str, Any] = {
             "color": colour,
-            "lw": 1.2,
+            "lw": 0.9 if edge.shared else 1.2,
             "zorder": 2 + between,
             "gid": f"{name}/edge-{index}",
             **arrow,

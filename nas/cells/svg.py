@@ -1,4 +1,4 @@
-"""A cell as light SVG inside an HTML page: real text, colours by CSS classes, so that it follows the page's light and dark.
+"""A cell as light SVG inside an HTML page: real text, colours by CSS classes, so that it follows light and dark.
 
 Classes: ``family-0``, … (places in ``FAMILIES``), ``concat``, ``state``, ``gap`` (behind a label).
 """

@@ -24,6 +24,7 @@ def app() -> typer.Typer:
         export,
         lookup,
         plan,
+        report,
         retrain,
         runs,
         search,
@@ -48,6 +49,7 @@ def app() -> typer.Typer:
         plan.plan,
         evaluate.evaluate,
         export.export,
+        report.report,
         runs.runs,
         compare.compare,
     )

@@ -20,6 +20,7 @@ from nas.tuning.objective import Job
 from nas.tuning.results import Final, PublishedResult, StudySummary, TrialResult, TuneResult
 from nas.tuning.study import OBJECTIVES, Study
 
+TABLE = "trials.csv"
 COLUMNS = ["study", "space", "sampler", "budget", "trial", "state", "accuracy", "madds", "budget_madds", "gap"]
 COLUMNS += ["params", "seconds", "latency_ms", "overhead_seconds", "values", "rejected"]
 
@@ -136,7 +137,7 @@ def write(run: Run, result: TuneResult, studies: Sequence[Study], winners: Mappi
     Args:
         winners: the networks by the winners' names; a single one is written beside the results too.
     """
-    run.write("trials.csv", table(draw for study in studies for draw in draws(study)))
+    run.write(TABLE, table(draw for study in studies for draw in draws(study)))
     run.write("pareto.json", {"objectives": OBJECTIVES, "front": [as_json(trial) for trial in result.front]})
     for name, architecture in winners.items():
         folder = run.path / "winners" / name

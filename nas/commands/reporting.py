@@ -1,0 +1,29 @@
+"""A run's report as one HTML file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nas.errors import UsageError
+from nas.pages.page import write_page
+from nas.run import names
+from nas.run.folder import Run
+
+
+def report(runs: Sequence[Run], out: Path | None = None) -> Path:
+    """Writes the report of runs, going on or finished; several are drawn over one another.
+
+    Args:
+        out: the file; None: ``report.html`` in the first run's folder.
+
+    Returns:
+        the file.
+
+    Raises:
+        UsageError: a run named twice or damaged; the file cannot be written.
+    """
+    paths = [run.path.resolve() for run in runs]
+    if twice := [path for path in paths if paths.count(path) > 1]:
+        raise UsageError(f"run {twice[0]} is named twice")
+    path = out or runs[0].path / names.REPORT
+    write_page(runs, path)
+    return path

@@ -1,0 +1,209 @@
+"""The NAS best-practice checklist (Lindauer and Hutter, JMLR 21(243), 2020), filled in from runs' own records.
+
+Nothing is ticked that the records do not show: what they are silent about is "not done".
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nas.pages.records import Record
+from nas.pages.stages import duration, stages
+from nas.run.results import TrainResult
+from nas.run.spec import SearchSpec, TrainSpec
+from nas.settings import recipe_hash
+from nas.tuning.spec import TuneSpec
+
+DONE, PART, OPEN = "done", "in part", "not done"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A practice, its state, and what the records show of it."""
+
+    practice: str
+    state: str
+    evidence: str
+
+
+Judge = Callable[[Sequence[Record]], tuple[str, str]]
+"""Records → (state, evidence)."""
+
+
+def checklist(records: Sequence[Record]) -> list[Item]:
+    """All items, in the checklist's order."""
+    return [Item(practice, *judge(records)) for practice, judge in PRACTICES.items()]
+
+
+def leaves(records: Sequence[Record], *commands: str) -> list[Record]:
+    """The searches, trainings or trials among all runs."""
+    return [leaf for record in records for leaf in record.leaves if leaf.spec.command in commands]
+
+
+def code(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether the commit is known, and all of the code in it."""
+    commits = {record.environment.git for record in records}
+    if None in commits:
+        version = (records[0].environment.versions or {}).get("nas", "unknown")
+        return PART, f"nas {version}; no commit was recorded"
+    names = ", ".join(sorted({git.commit[:10] for git in commits if git}))
+    if any(git.changed for git in commits if git):
+        return PART, f"commit {names}, with changes that are not recorded"
+    return DONE, f"commit {names}; making it public is yours to do"
+
+
+def settings(records: Sequence[Record]) -> tuple[str, str]:
+    """Every setting is in settings.json."""
+    seeds = sorted({seed for leaf in leaves(records, *RECIPES) for seed in [seed_of(leaf)] if seed is not None})
+    return DONE, f"every setting is recorded and listed below; seeds {', '.join(map(str, seeds)) or 'none'}"
+
+
+RECIPES = ("search", "retrain", "rank", "trial")
+
+
+def seed_of(leaf: Record) -> int | None:
+    """The seed of a run that has one."""
+    seed = leaf.settings.get("settings", {}).get("seed")
+    return seed if isinstance(seed, int) else None
+
+
+def recipes(records: Sequence[Record]) -> dict[str, set[str]]:
+    """The hashes of the settings, the seed left out, by command."""
+    hashes: dict[str, set[str]] = {}
+    for leaf in leaves(records, *RECIPES):
+        searched = leaf.spec.command == "search"
+        settings = leaf.run.spec(SearchSpec).settings if searched else leaf.run.spec(TrainSpec).settings
+        hashes.setdefault(leaf.spec.command, set()).add(recipe_hash(settings))
+    return hashes
+
+
+def same_protocol(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether all trainings have one recipe."""
+    hashes = recipes(records).get("retrain", set())
+    if not hashes:
+        return OPEN, "there is no retraining here"
+    named = ", ".join(sorted(hashes))
+    return (DONE, f"one recipe, {named}") if len(hashes) == 1 else (OPEN, f"{len(hashes)} recipes: {named}")
+
+
+def same_data(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether all runs are on one data set and part of it."""
+    data = sorted({leaf.spec.settings.data for leaf in leaves(records, *RECIPES)})
+    if len(data) > 1:
+        return OPEN, f"different data: {', '.join(data)}"
+    limits = {leaf.settings["settings"].get("limit") for leaf in leaves(records, *RECIPES)}
+    images = "" if limits == {None} else f", with --limit {', '.join(map(str, limits))}"
+    if len(records) == 1 and not records[0].children:
+        return PART, f"{', '.join(data)}{images}; nothing is compared here"
+    return (DONE if len(limits) == 1 else OPEN), f"{', '.join(data)}{images}; the data's own test images"
+
+
+def confounders(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether hardware, versions and threads are the same everywhere."""
+    every = [leaf.environment for record in records for leaf in [record, *record.leaves]]
+    looked_at = {
+        "hardware": {one.hardware for one in every},
+        "torch": {(one.versions or {}).get("torch", "") for one in every},
+        "threads": {str(one.threads) for one in every},
+        "commit": {one.git.commit[:10] if one.git else "" for one in every},
+    }
+    different = [f"{name}: {', '.join(sorted(values))}" for name, values in looked_at.items() if len(values) > 1]
+    if different:
+        return OPEN, f"different {'; '.join(different)}"
+    return DONE, "one hardware, torch, number of threads and commit throughout"
+
+
+def anytime(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether there is performance over time."""
+    return (
+        (PART, "held-out accuracy by epoch is drawn above; no retrained accuracy over time")
+        if any(record.log or record.children for record in records)
+        else (OPEN, "nothing is logged")
+    )
+
+
+def random_control(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether random points were trained beside those found."""
+    if any(record.spec.command == "study" for record in records):
+        return DONE, "random cells of the same space at matched multiply-adds, see the study's table"
+    tunings = [record.run.spec(TuneSpec) for record in records if record.spec.command == "tune"]
+    if tunings and all(spec.tune.control for spec in tunings):
+        return DONE, "as many random trials as tuned ones"
+    return OPEN, "no random cells were trained: nas study does"
+
+
+def repetitions(records: Sequence[Record]) -> tuple[str, str]:
+    """How many seeds there are of searches and of trainings."""
+    counts = {command: len({seed_of(leaf) for leaf in leaves(records, command)}) for command in ("search", "retrain")}
+    said = (
+        ", ".join(f"{count} {name} seed{'s' * (count != 1)}" for name, count in counts.items() if count)
+        or f"one seed a trial ({len(leaves(records, 'trial'))} trials)"
+    )
+    if all(count > 1 for count in counts.values()):
+        return DONE, said
+    return (PART if max(counts.values()) > 1 else OPEN), said
+
+
+def tabular(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether the space is a tabulated one."""
+    spaces = {leaf.run.spec(SearchSpec).settings.space for leaf in leaves(records, "search")}
+    if "nasbench201" in spaces:
+        return PART, "NAS-Bench-201's space: nas lookup gives the cell's rank"
+    return OPEN, "no tabulated space"
+
+
+def tuned_settings(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether the tuning of the method's own settings is recorded."""
+    return OPEN, "the records do not say how the settings were chosen, nor at what cost"
+
+
+def whole_time(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether the time of all stages is here."""
+    parts = [stage for record in records for stage in stages(record)]
+    spent = ", ".join(f"{stage.title} {duration(stage.seconds)}" for stage in parts)
+    commands = {leaf.spec.command for record in records for leaf in record.leaves}
+    whole = {"search", "retrain"} <= commands or "trial" in commands
+    return (DONE if whole else PART), spent or "no epoch is logged"
+
+
+def test_set(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether the test set was read once a training."""
+    tested = [leaf for leaf in leaves(records, "retrain") if leaf.run.finished]
+    counts = [leaf.run.result(TrainResult).test_openings for leaf in tested]
+    if not counts:
+        return DONE, "it was not read"
+    state = DONE if max(counts) <= 1 else PART
+    return state, f"read {sum(counts)} times for {len(counts)} networks, at most {max(counts)} times for one"
+
+
+def details(records: Sequence[Record]) -> tuple[str, str]:
+    """Settings and environment are on the page."""
+    unknown = [record.name for record in records if not record.environment.hardware]
+    if unknown:
+        return PART, f"settings below; no environment was recorded of {', '.join(unknown)}"
+    return DONE, "settings, versions, hardware and commands below"
+
+
+def ablation(records: Sequence[Record]) -> tuple[str, str]:
+    """Whether runs that differ in one setting stand side by side."""
+    hashes = {command: len(named) for command, named in recipes(records).items() if len(named) > 1}
+    if hashes:
+        return PART, f"runs with different settings stand side by side ({', '.join(hashes)})"
+    return OPEN, "all runs here have the same settings"
+
+
+PRACTICES: dict[str, Judge] = {
+    "Code of the training pipeline, the space and the method is known": code,
+    "Hyperparameters and seeds of search and final training are given": settings,
+    "All that is compared has the same data and splits": same_data,
+    "All that is compared has the same evaluation protocol": same_protocol,
+    "Hardware, library versions and run times are controlled for": confounders,
+    "Ablations were run": ablation,
+    "Performance over time is compared": anytime,
+    "Compared with random sampling or random search": random_control,
+    "Several runs with different seeds": repetitions,
+    "Tabular or surrogate benchmarks used for deeper evaluation": tabular,
+    "How hyperparameters were tuned, and what that cost, is said": tuned_settings,
+    "Time of the whole method is reported, not of the search alone": whole_time,
+    "All details of the setup are reported": details,
+    "Test set read once a network (not in the original list)": test_set,
+}

@@ -1,0 +1,219 @@
+"""The report of one or several runs: one HTML file that holds all it needs and loads nothing.
+
+Drawings are SVG made in Python, so that all but the replay is there without a script, and no library is needed: of
+Observable Plot and d3 (0.49 MB) a page of six kinds of chart would use little.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from nas.amounts import short
+from nas.architecture import read_architecture
+from nas.cells.graph import FAMILIES
+from nas.files import write
+from nas.pages.charts import Chart
+from nas.pages.checklist import Item, checklist
+from nas.pages.curves import curves
+from nas.pages.records import Record, record_of, walk
+from nas.pages.repetition import repetition
+from nas.pages.replay import Replay, drawings_of, replay_of
+from nas.pages.stages import Progress, Stage, duration, progress, stages
+from nas.pages.trainings import Block, cloud, rows_of, table_of
+from nas.pages.trials import budgets_of, charts_of_tuning, importances
+from nas.reports.comparison import Comparison, notes
+from nas.run import names
+from nas.run.folder import Run
+from nas.run.results import SearchRanking
+from nas.tuning.results import TuneResult
+
+MOST_CURVES = 12
+"""So many runs are drawn over one another; a study has more."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under heads; the first column names the row."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One run on the page."""
+
+    record: Record
+    ident: str
+    progress: Progress
+    figures: Sequence[tuple[str, str]]
+    stages: Sequence[Stage]
+    tables: Sequence[Table]
+    notes: Sequence[str]
+    blocks: Sequence[Block]
+    charts: Sequence[Chart]
+    replays: Sequence[Replay]
+    drawings: Sequence[tuple[str, Markup]]
+    commands: Sequence[str]
+    settings: Sequence[tuple[str, str]]
+
+
+def write_page(runs: Sequence[Run], path: Path) -> None:
+    """Writes the report of these runs.
+
+    Raises:
+        UsageError: a run folder is damaged; the file cannot be written.
+    """
+    write(path, render([record_of(run) for run in runs]))
+
+
+def render(records: Sequence[Record]) -> str:
+    """The page's text."""
+    environment = Environment(
+        loader=PackageLoader("nas.pages", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "inline": inline}
+    subjects = [subject(record, f"r{number}") for number, record in enumerate(records)]
+    overlaid = overlay(records)
+    items: list[Item] = checklist(records)
+    return environment.get_template("page.html").render(
+        subjects=subjects,
+        overlaid=curves(overlaid, replay=len(overlaid) == 1 and bool(overlaid[0].searches)),
+        items=items,
+        families=list(enumerate((name, colour) for name, (colour, _) in FAMILIES.items())),
+        style=Markup(own_text("page.css")),
+        script=Markup(own_text("page.js")),
+    )
+
+
+def own_text(name: str) -> str:
+    """A file of this package."""
+    return resources.files("nas.pages").joinpath(name).read_text(encoding="utf-8")
+
+
+def inline(data: object) -> Markup:
+    """JSON that may stand in a script element whatever it holds."""
+    text = json.dumps(data, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def overlay(records: Sequence[Record]) -> list[Record]:
+    """The runs whose curves are drawn over one another: those inside of a run in its place, trials not."""
+    every = [leaf for record in records for leaf in record.leaves]
+    return [leaf for leaf in every if leaf.log and leaf.spec.command in ("search", "retrain")][:MOST_CURVES]
+
+
+def subject(record: Record, ident: str) -> Subject:
+    """All that the page says of a run alone."""
+    searches = [leaf for leaf in record.leaves if leaf.searches]
+    replays = [replay_of(leaf, f"{ident}-{number}") for number, leaf in enumerate(searches)]
+    return Subject(
+        record=record,
+        ident=ident,
+        progress=progress(record),
+        figures=figures(record),
+        stages=stages(record),
+        tables=tables(record),
+        notes=notes(record.run.result(Comparison)) if compares(record) else [],
+        blocks=table_of(record),
+        charts=charts(record),
+        replays=[replay for replay in replays if replay],
+        drawings=drawings(record) if not searches else [],
+        commands=repetition(record),
+        settings=list(walk(record.settings)),
+    )
+
+
+def figures(record: Record) -> list[tuple[str, str]]:
+    """The main figures, of a run that goes on those of its last epoch."""
+    last = record.log[-1] if record.log else None
+    known, result = record.figures, []
+    valid = known.valid_accuracy if known.valid_accuracy is not None else last and last.valid_accuracy
+    for title, value, form in (
+        ("test accuracy", known.test_accuracy, "{:.2%}"),
+        ("held-out accuracy", valid, "{:.2%}"),
+        ("parameters", known.params, "{:,}"),
+        ("multiply-adds", None if known.madds is None else known.madds / 1e6, "{:.1f}M"),
+    ):
+        result += [(title, form.format(value))] if value is not None else []
+    return [*result, ("time in epochs", duration(sum(leaf.seconds for leaf in record.leaves)))]
+
+
+def compares(record: Record) -> bool:
+    """Whether it is a finished retraining of several seeds or networks."""
+    return record.spec.command == "retrain" and bool(record.spec.seeds) and record.run.finished
+
+
+def tables(record: Record) -> list[Table]:
+    """What the run came to, as its command prints it."""
+    if not record.run.finished:
+        return []
+    if compares(record):
+        return [networks(record.run.result(Comparison))]
+    if record.spec.command == "search" and record.spec.seeds:
+        ranking = record.run.result(SearchRanking).ranking
+        rows = [(str(rank.seed), f"{rank.valid_accuracy:.2%}", f"{rank.params:,}") for rank in ranking]
+        return [Table("Cells, ranked by a short training", ("seed", "held-out accuracy", "parameters"), rows)]
+    if record.spec.command == "tune":
+        return tables_of_tuning(record.run.result(TuneResult))
+    return []
+
+
+def networks(result: Comparison) -> Table:
+    """The networks of a retraining."""
+    heads = ("network", "test accuracy", "deviation", "95 % interval", "n", "parameters", "multiply-adds", "from")
+    rows = []
+    for one in result.networks:
+        spread, bounds = one.test_accuracy_deviation, one.test_accuracy_interval
+        between = "" if bounds is None else f"{bounds[0]:.2%} to {bounds[1]:.2%}"
+        shown = (f"{one.test_accuracy:.2%}", "" if spread is None else f"{spread:.2%}", between, str(one.n))
+        rows.append((one.name, *shown, f"{one.params:,}", f"{one.madds / 1e6:.1f}M", one.source))
+    return Table("Test accuracy", heads, rows)
+
+
+def tables_of_tuning(result: TuneResult) -> list[Table]:
+    """The best trials, the winners' last trainings, and what each knob explains."""
+    best = Table(
+        "Best trials", ("budget", "space", "by", "held-out accuracy", "multiply-adds", "values"), budgets_of(result)
+    )
+    finals = []
+    for one in result.finals:
+        between = f"{one.interval[0]:.2%} to {one.interval[1]:.2%}" if one.interval else ""
+        p = "" if one.p_against_first is None else f"{one.p_against_first:.3f}"
+        finals.append((short(one.budget), one.space, f"{one.test_accuracy:.2%}", between, str(one.n), p))
+    shares = [(study, knob, f"{share:.0%}") for study, knob, share in importances(result)]
+    return [
+        best,
+        Table(
+            "Winners, trained anew",
+            ("budget", "space", "test accuracy", "95 % interval", "n", "p against the first"),
+            finals,
+        ),
+        Table("Share of the accuracy's variance that a knob explains", ("study", "knob", "share"), shares),
+    ]
+
+
+def charts(record: Record) -> list[Chart]:
+    """Accuracy against cost of a tuning or a study, with what else a tuning shows."""
+    if record.spec.command == "tune":
+        return charts_of_tuning(record)
+    return cloud(rows_of(record))
+
+
+def drawings(record: Record) -> list[tuple[str, Markup]]:
+    """The cells of a network that is a cell's; none of a macro network."""
+    path = record.run.path / names.ARCHITECTURE
+    if not path.is_file():
+        return []
+    genotype = read_architecture(path).genotype
+    return drawings_of(genotype) if genotype else []

@@ -1,0 +1,133 @@
+"""A tuning on the page: its front, its trials, and what each knob did."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, field_validator
+from pydantic.dataclasses import dataclass
+
+from nas.amounts import short
+from nas.files import read_text
+from nas.knobs import Value
+from nas.pages.charts import Axis, Chart, Series, best_so_far
+from nas.pages.records import Record
+from nas.tuning.report import TABLE
+from nas.tuning.results import TuneResult
+
+MADDS = "multiply-adds, millions"
+ACCURACY = Axis("accuracy on held-out images", "{:.0%}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """A line of trials.csv: a draw, trained to its end, stopped or rejected."""
+
+    study: str
+    space: str
+    sampler: str
+    trial: int
+    state: str
+    accuracy: float | None
+    madds: int | None
+    values: dict[str, Value]
+
+    @field_validator("accuracy", "madds", mode="before")
+    @classmethod
+    def _empty(cls, given: Any) -> Any:
+        return given or None
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _read(cls, given: Any) -> Any:
+        return json.loads(given or "{}") if isinstance(given, str) else given
+
+
+def draws_of(record: Record) -> list[Draw]:
+    """All draws of a finished tuning that were trained."""
+    text = read_text(record.run.path / TABLE)
+    draws = TypeAdapter(list[Draw]).validate_python(list(csv.DictReader(io.StringIO(text))))
+    return [draw for draw in draws if draw.accuracy is not None and draw.madds is not None]
+
+
+def charts_of_tuning(record: Record) -> list[Chart]:
+    """The front, the best so far of each study, and each knob against the accuracy; none until it is finished."""
+    if not record.run.finished:
+        return []
+    result, draws = record.run.result(TuneResult), draws_of(record)
+    return [front(result, draws), *progress_of_studies(draws), *knobs(draws)]
+
+
+def front(result: TuneResult, draws: Sequence[Draw]) -> Chart:
+    """Accuracy against multiply-adds: tuned trials, random ones hollow, published settings, and the front."""
+    members = [(trial.madds / 1e6, trial.accuracy) for trial in result.front]
+    series = [Series("front", members, 0)]
+    for place, (space, sampler) in enumerate(sorted({(draw.space, draw.sampler) for draw in draws}), 1):
+        own = [draw for draw in draws if (draw.space, draw.sampler) == (space, sampler)]
+        series.append(cloud(f"{space}, {sampler}", own, place, hollow=sampler == "random"))
+    published = [(one.madds / 1e6, one.accuracy) for one in result.published]
+    series.append(Series("published settings", published, 5, line=False, notes=[one.name for one in result.published]))
+    rules = [budget / 1e6 for budget in result.budgets]
+    return Chart("Front: accuracy against cost (vertical lines: budgets)", Axis(MADDS, rules=rules), ACCURACY, series)
+
+
+def cloud(name: str, draws: Sequence[Draw], colour: int, hollow: bool) -> Series:
+    """Trials as marks."""
+    points = [((draw.madds or 0) / 1e6, draw.accuracy or 0.0) for draw in draws]
+    return Series(name, points, colour, line=False, hollow=hollow, notes=[f"trial {draw.trial}" for draw in draws])
+
+
+def progress_of_studies(draws: Sequence[Draw]) -> list[Chart]:
+    """The best accuracy so far against the trial, a line a study."""
+    series = []
+    for place, study in enumerate(dict.fromkeys(draw.study for draw in draws)):
+        own = [(float(draw.trial), draw.accuracy or 0.0) for draw in draws if draw.study == study]
+        series.append(Series(study, best_so_far(own), place, dashed=study.endswith("-random")))
+    return [Chart("Best so far", Axis("trial"), ACCURACY, series)] if series else []
+
+
+def knobs(draws: Sequence[Draw]) -> list[Chart]:
+    """A chart a numeric knob of each space, if it took more than one value."""
+    charts = []
+    for space in dict.fromkeys(draw.space for draw in draws):
+        own = [draw for draw in draws if draw.space == space]
+        for knob in dict.fromkeys(name for draw in own for name in draw.values):
+            points = [
+                (number(draw.values[knob]), draw.accuracy or 0.0)
+                for draw in own
+                if knob in draw.values and number(draw.values[knob]) is not None
+            ]
+            known = [(x, y) for x, y in points if x is not None]
+            if len({x for x, _ in known}) > 1:
+                charts.append(Chart(f"{space}: {knob}", Axis(knob), ACCURACY, [Series("trials", known, 0, line=False)]))
+    return charts
+
+
+def number(value: Value) -> float | None:
+    """A knob's value as a place on an axis: fractions too; None for names and lists."""
+    if isinstance(value, str):
+        over, _, under = value.partition("/")
+        return int(over) / int(under or 1) if over.isdigit() and (under or "1").isdigit() else None
+    return None if isinstance(value, list) else float(value)
+
+
+def importances(result: TuneResult) -> list[tuple[str, str, float]]:
+    """(Study, knob, share of the accuracy's variance that it explains), as far as the studies tell."""
+    return [(study.study, knob, share) for study in result.studies for knob, share in study.importances.items()]
+
+
+def budgets_of(result: TuneResult) -> list[tuple[str, str, str, str, str, str]]:
+    """(Budget, space, by, accuracy, multiply-adds, values) of the best trials."""
+    return [
+        (
+            short(trial.budget),
+            trial.space,
+            trial.sampler,
+            f"{trial.accuracy:.2%}",
+            f"{trial.madds / 1e6:.2f}M",
+            ", ".join(f"{name} {value}" for name, value in trial.values.items() if name != "steps"),
+        )
+        for trial in result.best
+    ]
