@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bilevel": {"cells", "engine", "train", "data", "run"},
     "cluster": {"run", "train"},
     "tuning": {"architecture", "cluster", "costs", "data", "reports", "run", "train"},
-    "pages": {"architecture", "cells", "macro", "reports", "run", "tuning"},
+    "pages": {"architecture", "bilevel", "cells", "macro", "reports", "run", "tuning"},
     "reports": {"cells", "run"},
     "doctor": {"architecture", "bilevel", "cells", "cluster", "data", "engine", "run", "train"},
     "exporting": {"architecture", "blocks", "cells", "costs", "data", "train"},

@@ -7,6 +7,7 @@ the cell, no label meets another label, a node or the line of another edge. Leng
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import zip_longest
 from typing import Any
 
@@ -189,6 +190,7 @@ def _towards(start: Point, end: Point) -> Point:
     return x + share * dx, y + share * dy
 
 
+@cache
 def inches(text: str) -> float:
     """The width of a text, without a canvas."""
     from matplotlib.textpath import TextPath

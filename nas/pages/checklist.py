@@ -4,10 +4,11 @@ Nothing is ticked that the records do not show: what they are silent about is "n
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas.pages.records import Record
-from nas.pages.stages import duration, stages
+from nas.pages.stages import FINALS, duration, stages
+from nas.pages.trainings import rows_of
 from nas.run.results import TrainResult
 from nas.run.spec import SearchSpec, TrainSpec
 from nas.settings import recipe_hash
@@ -66,19 +67,20 @@ def seed_of(leaf: Record) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
-def recipes(records: Sequence[Record]) -> dict[str, set[str]]:
-    """The hashes of the settings, the seed left out, by command."""
-    hashes: dict[str, set[str]] = {}
-    for leaf in leaves(records, *RECIPES):
-        searched = leaf.spec.command == "search"
-        settings = leaf.run.spec(SearchSpec).settings if searched else leaf.run.spec(TrainSpec).settings
-        hashes.setdefault(leaf.spec.command, set()).add(recipe_hash(settings))
-    return hashes
+def trials(records: Sequence[Record]) -> list[Record]:
+    """Trainings of tunings that are judged on held-out images; the winners' last ones are not."""
+    return [leaf for leaf in leaves(records, "trial") if leaf.run.path.parent.name != FINALS]
+
+
+def recipes(trainings: Sequence[Record]) -> set[str]:
+    """The hashes of the trainings' settings, seed and resolution (which may be a knob) left out."""
+    every = [training.run.spec(TrainSpec).settings for training in trainings]
+    return {recipe_hash(replace(settings, image_size=None)) for settings in every}
 
 
 def same_protocol(records: Sequence[Record]) -> tuple[str, str]:
     """Whether all trainings have one recipe."""
-    hashes = recipes(records).get("retrain", set())
+    hashes = recipes(leaves(records, "retrain") or trials(records))
     if not hashes:
         return OPEN, "there is no retraining here"
     named = ", ".join(sorted(hashes))
@@ -123,7 +125,8 @@ def anytime(records: Sequence[Record]) -> tuple[str, str]:
 
 def random_control(records: Sequence[Record]) -> tuple[str, str]:
     """Whether random points were trained beside those found."""
-    if any(record.spec.command == "study" for record in records):
+    rows = [row for record in records for row in rows_of(record)]
+    if any(row.role == "control" and row.accuracy is not None for row in rows):
         return DONE, "random cells of the same space at matched multiply-adds, see the study's table"
     tunings = [record.run.spec(TuneSpec) for record in records if record.spec.command == "tune"]
     if tunings and all(spec.tune.control for spec in tunings):
@@ -167,12 +170,12 @@ def whole_time(records: Sequence[Record]) -> tuple[str, str]:
 
 def test_set(records: Sequence[Record]) -> tuple[str, str]:
     """Whether the test set was read once a training."""
-    tested = [leaf for leaf in leaves(records, "retrain") if leaf.run.finished]
+    tested = [leaf for leaf in leaves(records, "retrain", "trial") if leaf.run.finished]
     counts = [leaf.run.result(TrainResult).test_openings for leaf in tested]
     if not counts:
         return DONE, "it was not read"
-    state = DONE if max(counts) <= 1 else PART
-    return state, f"read {sum(counts)} times for {len(counts)} networks, at most {max(counts)} times for one"
+    read = sum(count > 0 for count in counts)
+    return (DONE if max(counts) <= 1 else PART), f"read {sum(counts)} times, for {read} of {len(counts)} trainings"
 
 
 def details(records: Sequence[Record]) -> tuple[str, str]:
@@ -185,10 +188,10 @@ def details(records: Sequence[Record]) -> tuple[str, str]:
 
 def ablation(records: Sequence[Record]) -> tuple[str, str]:
     """Whether runs that differ in one setting stand side by side."""
-    hashes = {command: len(named) for command, named in recipes(records).items() if len(named) > 1}
-    if hashes:
-        return PART, f"runs with different settings stand side by side ({', '.join(hashes)})"
-    return OPEN, "all runs here have the same settings"
+    searches = {recipe_hash(leaf.run.spec(SearchSpec).settings) for leaf in leaves(records, "search")}
+    if len(searches) > 1 or len(recipes(leaves(records, "retrain"))) > 1:
+        return PART, "runs with different settings stand side by side"
+    return OPEN, "no two runs here differ in their settings"
 
 
 PRACTICES: dict[str, Judge] = {
@@ -205,5 +208,5 @@ PRACTICES: dict[str, Judge] = {
     "How hyperparameters were tuned, and what that cost, is said": tuned_settings,
     "Time of the whole method is reported, not of the search alone": whole_time,
     "All details of the setup are reported": details,
-    "Test set read once a network (not in the original list)": test_set,
+    "Test set read once a training (not in the original list)": test_set,
 }

@@ -38,14 +38,16 @@ def pairs(records: Sequence[Record], what: str) -> list[Series]:
     """Of each run the curve on training images, dashed, and that on held-out ones."""
     several = len(records) > 1
     return [
-        series_of(record, place if several else dashed, f"{part}_{what}", title, dashed)
+        series_of(record, place if several else dashed, f"{part}_{what}", title, dashed, named=several)
         for place, record in enumerate(records)
         for part, title, dashed in (("train", "training", True), ("valid", "held-out", False))
     ]
 
 
-def series_of(record: Record, colour: int, field: str, title: str = "", dashed: bool = False) -> Series:
+def series_of(
+    record: Record, colour: int, field: str, title: str = "", dashed: bool = False, named: bool = True
+) -> Series:
     """A field of a run's log against the epoch, counted from 1."""
     value: Callable[[Epoch], float | None] = lambda entry: getattr(entry, field, None)  # noqa: E731
     points = [(float(entry.epoch + 1), float(y)) for entry in record.log if (y := value(entry)) is not None]
-    return Series(" ".join(filter(None, [record.name, title])), points, colour, dashed=dashed)
+    return Series(" ".join([record.name] * named + [title] * bool(title)), points, colour, dashed=dashed)

@@ -15,8 +15,8 @@ for (const article of document.querySelectorAll(".replay")) {
     const chosen = new Set(map.chosen[epoch]);
     rows.forEach((cells, row) => cells.forEach((cell, column) => {
       const weight = map.weights[epoch][row][column];
-      if (weight === null) return;
-      cell.textContent = weight.toFixed(3);
+      cell.classList.toggle("absent", weight === null);
+      cell.textContent = weight === null ? "–" : weight.toFixed(3);
       cell.style.setProperty("--v", map.high > map.low ? (weight - map.low) / (map.high - map.low) : 0);
       cell.classList.toggle("chosen", chosen.has(row * cells.length + column));
     }));

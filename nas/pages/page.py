@@ -15,14 +15,15 @@ from markupsafe import Markup
 
 from nas.amounts import short
 from nas.architecture import read_architecture
+from nas.cells.genotype import Genotype
 from nas.cells.graph import FAMILIES
 from nas.files import write
 from nas.pages.charts import Chart
-from nas.pages.checklist import Item, checklist
+from nas.pages.checklist import checklist
 from nas.pages.curves import curves
 from nas.pages.records import Record, record_of, walk
 from nas.pages.repetition import repetition
-from nas.pages.replay import Replay, drawings_of, replay_of
+from nas.pages.replay import Replay, drawings_of, families_of, replay_of
 from nas.pages.stages import Progress, Stage, duration, progress, stages
 from nas.pages.trainings import Block, cloud, rows_of, table_of
 from nas.pages.trials import budgets_of, charts_of_tuning, importances
@@ -51,6 +52,7 @@ class Subject:
 
     record: Record
     ident: str
+    summary: str
     progress: Progress
     figures: Sequence[tuple[str, str]]
     stages: Sequence[Stage]
@@ -59,6 +61,7 @@ class Subject:
     blocks: Sequence[Block]
     charts: Sequence[Chart]
     replays: Sequence[Replay]
+    families: Sequence[str]
     drawings: Sequence[tuple[str, Markup]]
     commands: Sequence[str]
     settings: Sequence[tuple[str, str]]
@@ -85,12 +88,13 @@ def render(records: Sequence[Record]) -> str:
     environment.filters |= {"duration": duration, "inline": inline}
     subjects = [subject(record, f"r{number}") for number, record in enumerate(records)]
     overlaid = overlay(records)
-    items: list[Item] = checklist(records)
     return environment.get_template("page.html").render(
         subjects=subjects,
         overlaid=curves(overlaid, replay=len(overlaid) == 1 and bool(overlaid[0].searches)),
-        items=items,
-        families=list(enumerate((name, colour) for name, (colour, _) in FAMILIES.items())),
+        most=MOST_CURVES,
+        items=checklist(records),
+        families=FAMILIES,
+        places={name: place for place, name in enumerate(FAMILIES)},
         style=Markup(own_text("page.css")),
         script=Markup(own_text("page.js")),
     )
@@ -108,18 +112,25 @@ def inline(data: object) -> Markup:
 
 
 def overlay(records: Sequence[Record]) -> list[Record]:
-    """The runs whose curves are drawn over one another: those inside of a run in its place, trials not."""
-    every = [leaf for record in records for leaf in record.leaves]
+    """The runs whose curves are drawn over one another: those inside of a run in its place, trials not, the first ones
+    of many."""
+    every = [
+        Record(leaf.run, f"{record.name}/{leaf.name}") if len(records) > 1 and leaf is not record else leaf
+        for record in records
+        for leaf in record.leaves
+    ]
     return [leaf for leaf in every if leaf.log and leaf.spec.command in ("search", "retrain")][:MOST_CURVES]
 
 
 def subject(record: Record, ident: str) -> Subject:
     """All that the page says of a run alone."""
+    genotype = cell_of(record)
     searches = [leaf for leaf in record.leaves if leaf.searches]
     replays = [replay_of(leaf, f"{ident}-{number}") for number, leaf in enumerate(searches)]
     return Subject(
         record=record,
         ident=ident,
+        summary=summary(record),
         progress=progress(record),
         figures=figures(record),
         stages=stages(record),
@@ -128,7 +139,8 @@ def subject(record: Record, ident: str) -> Subject:
         blocks=table_of(record),
         charts=charts(record),
         replays=[replay for replay in replays if replay],
-        drawings=drawings(record) if not searches else [],
+        families=families_of(genotype.operations) if genotype else [],
+        drawings=drawings_of(genotype) if genotype else [],
         commands=repetition(record),
         settings=list(walk(record.settings)),
     )
@@ -210,10 +222,21 @@ def charts(record: Record) -> list[Chart]:
     return cloud(rows_of(record))
 
 
-def drawings(record: Record) -> list[tuple[str, Markup]]:
-    """The cells of a network that is a cell's; none of a macro network."""
+def cell_of(record: Record) -> Genotype | None:
+    """The cell of a run's network; None: it has none yet, or it is a macro network."""
     path = record.run.path / names.ARCHITECTURE
-    if not path.is_file():
-        return []
-    genotype = read_architecture(path).genotype
-    return drawings_of(genotype) if genotype else []
+    return read_architecture(path).genotype if path.is_file() else None
+
+
+def summary(record: Record) -> str:
+    """What the run is about, in one line."""
+    settings = record.settings.get("settings", {})
+    seeds = record.spec.seeds or [settings.get("seed", 0)]
+    parts = [
+        settings.get("space", ""),
+        f"data {record.spec.settings.data}" if record.spec.settings.data else "",
+        f"method {settings['method']}" if "method" in settings else "",
+        f"preset {record.spec.preset}" if record.spec.preset else "",
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
+    ]
+    return ", ".join(filter(None, parts))

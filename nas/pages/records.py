@@ -149,7 +149,7 @@ class Record:
 
     def expected(self) -> int | None:
         """How many runs there will be inside of it; None: none, or nobody knows."""
-        if not self.spec.seeds:
+        if not self.spec.seeds or self.spec.command not in ("search", "retrain"):
             return None
         networks = self.run.spec(TrainSpec).networks if self.spec.command == "retrain" else None
         return len(self.spec.seeds) * (len(networks or ()) or 1) * (2 if self.spec.command == "search" else 1)

@@ -37,7 +37,7 @@ def repetition(record: Record) -> list[str]:
 def shared(record: Record) -> list[str]:
     """What every command has: seeds, threads, device, operations."""
     spec = record.spec
-    words = ["--seeds", ",".join(map(str, spec.seeds))] if spec.seeds else []
+    words = ["--seeds", ",".join(map(str, spec.seeds))] if spec.seeds and spec.command != "study" else []
     words += ["--ops", spec.ops.path] if spec.ops else []
     words += ["--device", spec.execution.device] if spec.execution.device else []
     return words + (["--threads", str(spec.execution.threads)] if spec.execution.threads else [])
@@ -122,9 +122,15 @@ def restriction(space: FamilySpace | GenotypeSpace) -> list[str]:
     return [*sets, *(f"--tune={name}" for name in free if left_out)]
 
 
+def study(record: Record) -> list[str]:
+    """Of a study, whose file holds all but the threads."""
+    return ["study", str(record.run.path / "study.toml")]
+
+
 COMMANDS: dict[str, Callable[[Record], list[str]]] = {
     "search": search,
     "retrain": retrain,
     "derive": derive,
+    "study": study,
     "tune": tune,
 }

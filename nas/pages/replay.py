@@ -1,14 +1,16 @@
 """A search epoch by epoch: its mixing weights as a heat map over edges and operations, and the cell as it then was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from markupsafe import Markup
+from torch import Tensor
 
+from nas.bilevel.stages import space_of_stage, stage_at, stages
 from nas.cells.genotype import Genotype, from_document
-from nas.cells.graph import TITLES, short, state_names
+from nas.cells.graph import FAMILIES, TITLES, family_of, short, state_names
 from nas.cells.svg import svg_of_cell
 from nas.pages.records import Record
 from nas.run import names
@@ -57,7 +59,8 @@ class Replay:
     Args:
         name: of the search.
         ident: what the ids of its parts begin with.
-        epochs: how many there are.
+        epochs: how many there will be.
+        families: of the operations.
         maps: of each kind of cell.
         drawings: of each cell there was, kind by kind.
         cells: per epoch the place of its cell among the drawings.
@@ -67,6 +70,7 @@ class Replay:
     name: str
     ident: str
     epochs: int
+    families: Sequence[str]
     maps: Sequence[HeatMap]
     drawings: Sequence[Sequence[tuple[str, Markup]]]
     cells: Sequence[int]
@@ -96,6 +100,7 @@ def replay_of(record: Record, ident: str) -> Replay | None:
         name=record.name,
         ident=ident,
         epochs=record.spec.settings.epochs,
+        families=families_of(space.ops),
         maps=[heat_map(record, space, kind, log, genotypes) for kind in log[-1].alphas],
         drawings=[drawings_of(genotype) for genotype in shown],
         cells=[shown.index(genotype) for genotype in genotypes],
@@ -118,11 +123,13 @@ def heat_map(
 ) -> HeatMap:
     """The weights of one kind of cell, free of noise, with the cells that were derived of them."""
     operations = list(space.ops)
-    relaxation, mask = record.run.spec(SearchSpec).settings.relaxation, space.mask(kind)
+    settings = record.run.spec(SearchSpec).settings
+    plan = stages(settings)
     weights = []
     for entry in log:
-        alphas = torch.tensor(entry.alphas[kind], dtype=torch.float64)[:, : len(operations)]
-        mixing = alphas.sigmoid() if relaxation == "sigmoid" else alphas.masked_fill(~mask, -torch.inf).softmax(-1)
+        left = space_of_stage(space, plan, stage_at(plan, entry.epoch + 1), lambda epoch: log[epoch].alphas)
+        mask = left.mask(kind)
+        mixing = mixing_of(entry, kind, mask, settings.relaxation, space)
         rows = zip(mixing.tolist(), mask.tolist(), strict=True)
         weights.append([[round(w, DIGITS) if there else None for w, there in zip(*row, strict=True)] for row in rows])
     states = state_names(genotypes[0].cells[kind])
@@ -142,6 +149,23 @@ def heat_map(
     ]
     labels = [short(name, settings) for name, settings in space.ops.items()]
     return HeatMap(TITLES[kind], labels, edges, weights, chosen)
+
+
+def mixing_of(entry: SearchEpoch, kind: str, mask: Tensor, relaxation: str, space: CellSpace) -> Tensor:
+    """(edges, operations): the relaxed alphas, times the softmax of a node's betas where edges have such."""
+    alphas = torch.tensor(entry.alphas[kind], dtype=torch.float64).masked_fill(~mask, -torch.inf)
+    mixing = alphas.sigmoid() if relaxation == "sigmoid" else alphas.softmax(-1)
+    if not entry.betas:
+        return mixing
+    betas = torch.tensor(entry.betas[kind], dtype=torch.float64)
+    reads = [node + space.inputs for node in range(space.nodes)]
+    return mixing * torch.cat([edges.softmax(0) for edges in betas.split(reads)])[:, None]
+
+
+def families_of(operations: Iterable[str]) -> list[str]:
+    """The families of operations, in the order of the legend."""
+    own = {family_of(operation) for operation in operations}
+    return [family for family in FAMILIES if family in own]
 
 
 def line(entry: SearchEpoch) -> str:

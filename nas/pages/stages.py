@@ -12,7 +12,8 @@ TITLES = {
     "trial": "trial",
     "derive": "derivation",
 }
-FOLDERS = {"published": "training of a published setting", "finals": "last training of a winner"}
+FINALS = "finals"
+FOLDERS = {"published": "training of a published setting", FINALS: "last training of a winner"}
 """Of a tuning: what the trainings in these folders are."""
 
 

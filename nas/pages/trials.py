@@ -63,10 +63,11 @@ def charts_of_tuning(record: Record) -> list[Chart]:
 def front(result: TuneResult, draws: Sequence[Draw]) -> Chart:
     """Accuracy against multiply-adds: tuned trials, random ones hollow, published settings, and the front."""
     members = [(trial.madds / 1e6, trial.accuracy) for trial in result.front]
-    series = [Series("front", members, 0)]
-    for place, (space, sampler) in enumerate(sorted({(draw.space, draw.sampler) for draw in draws}), 1):
+    series = [Series("front", members, 4)]
+    spaces = list(dict.fromkeys(draw.space for draw in draws))
+    for space, sampler in dict.fromkeys((draw.space, draw.sampler) for draw in draws):
         own = [draw for draw in draws if (draw.space, draw.sampler) == (space, sampler)]
-        series.append(cloud(f"{space}, {sampler}", own, place, hollow=sampler == "random"))
+        series.append(cloud(f"{space}, {sampler}", own, spaces.index(space), hollow=sampler == "random"))
     published = [(one.madds / 1e6, one.accuracy) for one in result.published]
     series.append(Series("published settings", published, 5, line=False, notes=[one.name for one in result.published]))
     rules = [budget / 1e6 for budget in result.budgets]
