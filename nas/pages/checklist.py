@@ -89,12 +89,13 @@ def same_protocol(records: Sequence[Record]) -> tuple[str, str]:
 
 def same_data(records: Sequence[Record]) -> tuple[str, str]:
     """Whether all runs are on one data set and part of it."""
-    data = sorted({leaf.spec.settings.data for leaf in leaves(records, *RECIPES)})
+    compared = leaves(records, "retrain") or leaves(records, *RECIPES)
+    data = sorted({leaf.spec.settings.data for leaf in compared})
     if len(data) > 1:
         return OPEN, f"different data: {', '.join(data)}"
-    limits = {leaf.settings["settings"].get("limit") for leaf in leaves(records, *RECIPES)}
-    images = "" if limits == {None} else f", with --limit {', '.join(map(str, limits))}"
-    if len(records) == 1 and not records[0].children:
+    limits = sorted({leaf.settings["settings"].get("limit") or 0 for leaf in compared})
+    images = "" if limits == [0] else f", with --limit {', '.join(map(str, limits))}"
+    if len(compared) < 2:
         return PART, f"{', '.join(data)}{images}; nothing is compared here"
     return (DONE if len(limits) == 1 else OPEN), f"{', '.join(data)}{images}; the data's own test images"
 
@@ -102,13 +103,13 @@ def same_data(records: Sequence[Record]) -> tuple[str, str]:
 def confounders(records: Sequence[Record]) -> tuple[str, str]:
     """Whether hardware, versions and threads are the same everywhere."""
     every = [leaf.environment for record in records for leaf in [record, *record.leaves]]
-    looked_at = {
+    confounding = {
         "hardware": {one.hardware for one in every},
         "torch": {(one.versions or {}).get("torch", "") for one in every},
         "threads": {str(one.threads) for one in every},
         "commit": {one.git.commit[:10] if one.git else "" for one in every},
     }
-    different = [f"{name}: {', '.join(sorted(values))}" for name, values in looked_at.items() if len(values) > 1]
+    different = [f"{name}: {', '.join(sorted(values))}" for name, values in confounding.items() if len(values) > 1]
     if different:
         return OPEN, f"different {'; '.join(different)}"
     return DONE, "one hardware, torch, number of threads and commit throughout"

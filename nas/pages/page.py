@@ -87,10 +87,10 @@ def render(records: Sequence[Record]) -> str:
     )
     environment.filters |= {"duration": duration, "inline": inline}
     subjects = [subject(record, f"r{number}") for number, record in enumerate(records)]
-    overlaid = overlay(records)
+    drawn = overlay(records)
     return environment.get_template("page.html").render(
         subjects=subjects,
-        overlaid=curves(overlaid, replay=len(overlaid) == 1 and bool(overlaid[0].searches)),
+        curves=curves(drawn, replay=len(drawn) == 1 and bool(drawn[0].searches)),
         most=MOST_CURVES,
         items=checklist(records),
         families=FAMILIES,

@@ -84,8 +84,9 @@ def progress(record: Record) -> Progress:
         rest = f", about {duration(left)} of work left" if done else ""
         return Progress(False, done / total, f"epoch {done} of {total}{rest}; {when}")
     finished, expected = sum(child.run.finished for child in record.children), record.expected()
-    of = f" of {expected}" if expected else f", {len(record.children)} begun"
-    return Progress(False, finished / expected if expected else None, f"{finished}{of} trainings finished; {when}")
+    if expected:
+        return Progress(False, finished / expected, f"{finished} of {expected} runs finished; {when}")
+    return Progress(False, None, f"{finished} runs finished of {len(record.children)} begun so far; {when}")
 
 
 def duration(seconds: float) -> str:

@@ -53,11 +53,19 @@ def draws_of(record: Record) -> list[Draw]:
 
 
 def charts_of_tuning(record: Record) -> list[Chart]:
-    """The front, the best so far of each study, and each knob against the accuracy; none until it is finished."""
+    """The front, the best so far of each study, and each knob against the accuracy; before the end the trials alone."""
     if not record.run.finished:
-        return []
+        return [so_far(record)]
     result, draws = record.run.result(TuneResult), draws_of(record)
     return [front(result, draws), *progress_of_studies(draws), *knobs(draws)]
+
+
+def so_far(record: Record) -> Chart:
+    """The trials that are trained, of a tuning that goes on."""
+    trained = [(child.name, child.figures) for child in record.children]
+    known = [(name, of.madds / 1e6, of.valid_accuracy) for name, of in trained if of.madds and of.valid_accuracy]
+    points, notes = [(x, y) for _, x, y in known], [name for name, _, _ in known]
+    return Chart("Trials so far", Axis(MADDS), ACCURACY, [Series("trained", points, line=False, notes=notes)])
 
 
 def front(result: TuneResult, draws: Sequence[Draw]) -> Chart:

@@ -15,7 +15,7 @@ from nas.pages.page import inline, render
 from nas.pages.records import record_of
 from nas.pages.replay import replay_of
 from nas.run import names
-from nas.run.folder import Run
+from nas.run.folder import Run, find
 from nas.settings import SearchSettings
 from tests.pages import made
 from tests.pages.made import Page
@@ -100,7 +100,7 @@ def test_unfinished_trainings_count_their_children(tmp_path: Path) -> None:
     (run.path / "s2" / names.RESULT).unlink()
     page = page_of(run)
     check(page)
-    assert "2 of 3 trainings finished" in page.words["p"] and page.of("progress")[0]["value"] == "0.6667"
+    assert "2 of 3 runs finished" in page.words["p"] and page.of("progress")[0]["value"] == "0.6667"
 
 
 def test_a_study(tmp_path: Path) -> None:
@@ -173,6 +173,11 @@ def test_a_real_tuning(nas: Nas, tmp_path: Path) -> None:
     assert "mobilenet_v2: expansion" in page.words["figcaption"] and "Best so far" in page.words["figcaption"]
     assert "as many random trials as tuned ones" in page.words["span"]
     assert "trial 1" in page.words["title"]
+    run = find("last", tmp_path / "runs")
+    (run.path / names.RESULT).unlink()
+    page = page_of(run)
+    check(page)
+    assert page.words["figcaption"] == "Trials so far" and "begun so far" in page.words["p"]
 
 
 def test_help_names_it(capsys: pytest.CaptureFixture[str]) -> None:
