@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 440.0, 270.0
-LEFT, RIGHT, TOP, BOTTOM = 54.0, 14.0, 12.0, 42.0
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 14.0, 12.0, 42.0
 COLOURS = 6
 MARKED = 60
 """Up to so many points of a line are marked."""
@@ -47,11 +47,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: what it shows, and how its numbers are written (``{:.0%}``); fixed ends where they are given."""
+    """An axis: what it shows, how its numbers are written (``{:.0%}``), rules across it, and whether they are whole."""
 
     title: str
     form: str = "{:.4g}"
     rules: Sequence[float] = ()
+    whole: bool = False
 
     def exact(self, value: float) -> str:
         """A value with more digits than the ticks need."""
@@ -65,7 +66,8 @@ class Axis:
         if low == high:
             margin = abs(low) * 0.1 or 1.0
             low, high = low - margin, high + margin
-        return [float(tick) for tick in MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+        locator = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10], integer=self.whole)
+        return [float(tick) for tick in locator.tick_values(low, high)]
 
 
 @dataclass(frozen=True)

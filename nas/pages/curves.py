@@ -6,7 +6,7 @@ from nas.pages.charts import Axis, Chart, Series
 from nas.pages.records import Record
 from nas.run.log import Epoch
 
-EPOCH = Axis("epoch")
+EPOCH = Axis("epoch", whole=True)
 SHARE = "{:.0%}"
 SIGNS: dict[str, Axis] = {
     "entropy": Axis("entropy of an edge, nats"),

@@ -1,13 +1,13 @@
 "use strict";
 // The replay of a search: a slider moves its heat maps, its drawing and the marks in the curves to an epoch.
-for (const article of document.querySelectorAll(".replay")) {
-  const data = JSON.parse(article.querySelector("script").textContent);
-  const controls = article.querySelector(".controls");
+for (const replay of document.querySelectorAll(".replay")) {
+  const data = JSON.parse(replay.querySelector("script").textContent);
+  const controls = replay.querySelector(".controls");
   const [button, slider] = [controls.querySelector("button"), controls.querySelector("input")];
-  const [title, line] = article.querySelector(".now").children;
+  const [title, line] = replay.querySelector(".now").children;
   const of = title.textContent.replace(/^epoch \d+ /, "");
-  const drawings = article.querySelectorAll(".drawings");
-  const tables = [...article.querySelectorAll(".heat")].map((table) =>
+  const drawings = replay.querySelectorAll(".drawings");
+  const tables = [...replay.querySelectorAll(".heat")].map((table) =>
     [...table.tBodies[0].rows].map((row) => [...row.cells].slice(1)));
   const cursors = document.querySelectorAll(".cursor");
 

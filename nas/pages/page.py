@@ -34,7 +34,7 @@ from nas.run.results import SearchRanking
 from nas.tuning.results import TuneResult
 
 MOST_CURVES = 12
-"""So many runs are drawn over one another; a study has more."""
+"""So many searches, and trainings, are drawn over one another; a study may have more."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,9 @@ def render(records: Sequence[Record]) -> str:
     )
     environment.filters |= {"duration": duration, "inline": inline}
     subjects = [subject(record, f"r{number}") for number, record in enumerate(records)]
-    drawn = overlay(records)
     return environment.get_template("page.html").render(
         subjects=subjects,
-        curves=curves(drawn, replay=len(drawn) == 1 and bool(drawn[0].searches)),
-        most=MOST_CURVES,
+        groups=overlay(records),
         items=checklist(records),
         families=FAMILIES,
         places={name: place for place, name in enumerate(FAMILIES)},
@@ -111,15 +109,28 @@ def inline(data: object) -> Markup:
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
-def overlay(records: Sequence[Record]) -> list[Record]:
-    """The runs whose curves are drawn over one another: those inside of a run in its place, trials not, the first ones
-    of many."""
+@dataclass(frozen=True)
+class Group:
+    """Runs whose curves are drawn over one another; ``left_out`` counts those that are too many."""
+
+    title: str
+    charts: Sequence[Chart]
+    left_out: int
+
+
+def overlay(records: Sequence[Record]) -> list[Group]:
+    """The curves of all searches and of all trainings: of those inside of a run in its place; of no trials."""
     every = [
         Record(leaf.run, f"{record.name}/{leaf.name}") if len(records) > 1 and leaf is not record else leaf
         for record in records
         for leaf in record.leaves
     ]
-    return [leaf for leaf in every if leaf.log and leaf.spec.command in ("search", "retrain")][:MOST_CURVES]
+    groups = []
+    for command, title in (("search", "Searches"), ("retrain", "Trainings")):
+        runs = [leaf for leaf in every if leaf.log and leaf.spec.command == command]
+        replay = command == "search" and len(runs) == 1
+        groups.append(Group(title, curves(runs[:MOST_CURVES], replay), max(0, len(runs) - MOST_CURVES)))
+    return [group for group in groups if group.charts]
 
 
 def subject(record: Record, ident: str) -> Subject:

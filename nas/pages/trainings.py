@@ -59,7 +59,7 @@ def table_of(record: Record) -> list[Block]:
     for line in read_text(path).splitlines() if path.is_file() else []:
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if not line.startswith("|"):
-            blocks += [Block([], line.lstrip("# "))] if line.strip() else []
+            blocks += [Block([], line.lstrip("#- "))] if line.strip() else []
         elif not blocks or not blocks[-1].rows:
             blocks.append(Block([cells], ""))
         elif any(cell.strip(":-") for cell in cells):

@@ -94,7 +94,7 @@ def progress_of_studies(draws: Sequence[Draw]) -> list[Chart]:
     for place, study in enumerate(dict.fromkeys(draw.study for draw in draws)):
         own = [(float(draw.trial), draw.accuracy or 0.0) for draw in draws if draw.study == study]
         series.append(Series(study, best_so_far(own), place, dashed=study.endswith("-random")))
-    return [Chart("Best so far", Axis("trial"), ACCURACY, series)] if series else []
+    return [Chart("Best so far", Axis("trial", whole=True), ACCURACY, series)] if series else []
 
 
 def knobs(draws: Sequence[Draw]) -> list[Chart]:

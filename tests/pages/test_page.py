@@ -202,4 +202,4 @@ def test_a_chart_of_odd_values_stays_in_its_frame(points: list[tuple[float, floa
     marks = [path["transform"] for path in page.of("path") if "mark" in str(path.get("class"))]
     for mark in marks[: len(points)]:
         x, y = map(float, re.findall(r"translate\(([\d.]+) ([\d.]+)\)", str(mark))[0])
-        assert 54 <= x <= 426 and 12 <= y <= 228
+        assert 62 <= x <= 426 and 12 <= y <= 228
