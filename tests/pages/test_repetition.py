@@ -59,6 +59,14 @@ def test_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str, 
     assert (seen["final_channels"], seen["final_cells"]) == (10, 6) and seen["execution"].threads == 1
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_not_spelt_out(tmp_path: Path, method: str) -> None:
+    run = made.search(tmp_path, resolve_search("paper", {"method": method, "data": "digits"}), epochs=0, preset="paper")
+    (line,) = [line for line in repetition(record_of(run)) if line.startswith("nas ")]
+    flags = {word for word in shlex.split(line) if word.startswith("--")}
+    assert flags <= {"--preset", "--data", "--method", "--device", "--threads", "--final-channels", "--final-cells"}
+
+
 def test_a_retraining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = TrainSettings(data="digits", epochs=3, nesterov=False, drop_path=0.0, label_smoothing=0.05)
     run = made.trainings(tmp_path, {0: 0.9, 1: 0.8}, settings)
