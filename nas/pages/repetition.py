@@ -11,6 +11,7 @@ from nas.errors import UsageError
 from nas.macro.space import load as load_macro
 from nas.pages.records import Record
 from nas.pages.replay import space_of
+from nas.run import names
 from nas.run.spec import DeriveSpec, SearchSpec, TrainSpec
 from nas.settings import TRAIN_PRESETS, DeriveSettings, TrainSettings, TuneSettings, final_size, resolve, resolve_search
 from nas.tuning.space import FamilySpace, GenotypeSpace
@@ -82,8 +83,8 @@ def search(record: Record) -> list[str]:
 def retrain(record: Record) -> list[str]:
     """Of trainings: of the networks as the run itself holds them, whatever they came from."""
     spec = record.run.spec(TrainSpec)
-    names = [f"architecture-{network.name}.json" for network in spec.networks or ()] or ["architecture.json"]
-    words = ["retrain", *(str(record.run.path / name) for name in names), "--preset", spec.preset]
+    documents = [f"architecture-{network.name}.json" for network in spec.networks or ()] or [names.ARCHITECTURE]
+    words = ["retrain", *(str(record.run.path / name) for name in documents), "--preset", spec.preset]
     words += ["--init", spec.init.run] if spec.init else []
     return words + options(lambda given: resolve(TrainSettings, TRAIN_PRESETS, spec.preset, given), spec.settings)
 
@@ -124,7 +125,7 @@ def restriction(space: FamilySpace | GenotypeSpace) -> list[str]:
 
 def study(record: Record) -> list[str]:
     """Of a study, whose file holds all but the threads."""
-    return ["study", str(record.run.path / "study.toml")]
+    return ["study", str(record.run.path / names.STUDY_SETTINGS)]
 
 
 COMMANDS: dict[str, Callable[[Record], list[str]]] = {

@@ -1,47 +1,21 @@
 """A study on the page: its rows, and every network's accuracy against its cost, random cells as a cloud."""
 
 from collections.abc import Sequence
-from typing import Literal
-
-from pydantic.dataclasses import dataclass
+from dataclasses import dataclass
 
 from nas.files import read_text
 from nas.pages.charts import Axis, Chart, Series
 from nas.pages.records import Record
 from nas.pages.trials import MADDS
-from nas.run.documents import DOCUMENT, read
-
-DOCUMENT_NAME, TABLE = "study.json", "table.md"
-
-
-@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
-class StudyRow:
-    """A training of a study: a search, the training of its cell, or of a random cell beside it."""
-
-    role: Literal["search", "retrain", "control"]
-    seed: int
-    space: str
-    method: str = ""
-    genotype: str = ""
-    params: int | None = None
-    madds: int | None = None
-    accuracy: float | None = None
-    seconds: float | None = None
-    status: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
-class StudyRows:
-    """A study's document, as far as the page shows it."""
-
-    format: Literal["nas/study/1"]
-    rows: tuple[StudyRow, ...]
+from nas.reports.studies import StudyDocument, StudyRow
+from nas.run import names
+from nas.run.documents import read
 
 
 def rows_of(record: Record) -> list[StudyRow]:
     """A study's rows so far; none of other runs."""
-    path = record.run.path / DOCUMENT_NAME
-    return list(read(path, StudyRows).rows) if path.is_file() else []
+    path = record.run.path / names.STUDY
+    return list(read(path, StudyDocument).rows) if path.is_file() else []
 
 
 @dataclass(frozen=True)
@@ -54,7 +28,7 @@ class Block:
 
 def table_of(record: Record) -> list[Block]:
     """The study's own table with its verdict, if it is there yet."""
-    path = record.run.path / TABLE
+    path = record.run.path / names.TABLE
     blocks: list[Block] = []
     for line in read_text(path).splitlines() if path.is_file() else []:
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
