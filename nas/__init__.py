@@ -1,7 +1,7 @@
 """Neural architecture search for mobile networks.
 
-``nas.search``, ``nas.derive``, ``nas.retrain``, ``nas.study`` and ``nas.compare`` are what the commands of that name
-do; ``nas.load`` gives a trained network, ``nas.features`` its feature maps; see :mod:`nas.commands`.
+``nas.search``, ``nas.derive``, ``nas.retrain``, ``nas.study``, ``nas.compare`` and ``nas.report`` are what the commands
+of that name do; ``nas.load`` gives a trained network, ``nas.features`` its feature maps; see :mod:`nas.commands`.
 """
 
 from importlib import import_module
@@ -13,11 +13,12 @@ MODULES = {
     "derive": "deriving",
     "features": "trained",
     "load": "trained",
+    "report": "reporting",
     "retrain": "retraining",
     "search": "searching",
     "study": "studying",
 }
-__all__ = ["compare", "derive", "features", "load", "retrain", "search", "study"]
+__all__ = ["compare", "derive", "features", "load", "report", "retrain", "search", "study"]
 
 
 def __getattr__(name: str) -> Any:

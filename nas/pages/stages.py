@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.pages.records import Record
+from nas.pages.trainings import rows_of
 
 TITLES = {
     "search": "search",
@@ -83,7 +84,8 @@ def progress(record: Record) -> Progress:
         left = record.seconds / done * (total - done) if done else 0.0
         rest = f", about {duration(left)} of work left" if done else ""
         return Progress(False, done / total, f"epoch {done} of {total}{rest}; {when}")
-    finished, expected = sum(child.run.finished for child in record.children), record.expected()
+    finished = sum(child.run.finished for child in record.children)
+    expected = sum(row.status != "left out" for row in rows_of(record)) or record.expected()
     if expected:
         return Progress(False, finished / expected, f"{finished} of {expected} runs finished; {when}")
     return Progress(False, None, f"{finished} runs finished of {len(record.children)} begun so far; {when}")

@@ -122,6 +122,8 @@ def test_a_study(tmp_path: Path) -> None:
     assert len(marks) == 2 + 1  # two controls, and one in the legend
     assert "not distinguishable from random cells" in page.words["p"] and "darts" in page.words["th"]
     assert "random cells of the same space" in page.words["span"]
+    (run.path / names.RESULT).unlink()
+    assert "1 of 5 runs finished" in page_of(run).words["p"]
 
 
 def test_weights_are_the_mixing_weights(tmp_path: Path) -> None:
