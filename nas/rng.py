@@ -19,6 +19,7 @@ PURPOSES = (
     "perturbation",
     "projection",
     "control",
+    "chance",
 )
 
 

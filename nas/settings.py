@@ -108,6 +108,21 @@ class SearchSettings:
     max_params: str | None = option(None, "Limit of the final network's parameters, such as 3.3M: it is kept.", WHAT)
     tau: float = option(10.0, "First temperature of gumbel and path.", METHOD, gt=0)
     tau_min: float = option(0.1, "Last temperature of gumbel and path (linear).", METHOD, gt=0)
+    sentinel: Literal["off", "warn", "stop", "rollback"] = option(
+        "warn",
+        "At signs of a collapse: say so in a line; stop with the cell from before the eigenvalue's rise; or go back "
+        "there with ten times the weight decay.",
+        METHOD,
+    )
+    eigenvalue: int = option(
+        2, "Epochs from one measurement of the alphas' largest Hessian eigenvalue to the next; 0: never.", METHOD, ge=0
+    )
+    skip_limit: int = option(
+        2, "Skip connections in the normal cell that the sentinel takes for a collapse (DARTS+); 0: any.", METHOD, ge=0
+    )
+    chance: int = option(
+        100, "Random cells of the space among which the cell found is placed, to tell a collapse; 0: none.", ge=0
+    )
     recompute: bool = option(
         False, "Keep only the cells' inputs and compute the rest again in the backward pass: less memory, slower."
     )
@@ -196,6 +211,8 @@ class SearchSettings:
             ("levels 1", "perturb", "both halves share one pass"): levels and perturbs,
             ("levels 1", "sharpness", "both halves share one pass"): levels and self.sharpness > 0,
             ("levels 1", "freeze", "there are no held-out gradients"): levels and self.freeze > 0,
+            ("sentinel stop", "keep", "a stage's cell is not yet the search's"): self.sentinel == "stop"
+            and self.keep != "",
             ("order 2", "sharpness", "its gradient is of first order"): order and self.sharpness > 0,
             ("order 2", "freeze", "its alpha step has no plain gradient of the weights"): order and self.freeze > 0,
             (partial, "skip", "channels that pass by are a skip already"): self.partial > 1 and self.skip > 0,
@@ -333,7 +350,16 @@ class StudySettings:
 
 SEARCH_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "quick": {"channels": 8, "cells": 3, "epochs": 6, "batch": 32, "limit": 4000, "alpha_lr": 2e-2, "lr": 0.05},
+    "quick": {
+        "channels": 8,
+        "cells": 3,
+        "epochs": 6,
+        "batch": 32,
+        "limit": 4000,
+        "alpha_lr": 2e-2,
+        "lr": 0.05,
+        "eigenvalue": 0,
+    },
 }
 """``quick`` fits two CPU cores and minutes; its alphas learn faster because they take far fewer steps."""
 

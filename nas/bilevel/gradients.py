@@ -71,6 +71,11 @@ class Learner:
         noisy = "noise" in self.supernet.space.ops  # drawn by a count that the host must know
         return self.supernet.relax.recordable and not self.freezer and not noisy
 
+    def decay_weights_by(self, decay: float) -> None:
+        """Sets the weights' decay, of the settings until then."""
+        for group in self.weight_optimizer.param_groups:
+            group["weight_decay"] = decay
+
     def begin(self, moment: Moment) -> None:
         """Begins half a step: draws its mixing weights."""
         self.schedule(moment)

@@ -3,7 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
@@ -17,6 +17,7 @@ from nas.bilevel.derivation import EdgeCosts
 from nas.bilevel.epoch import end_epoch
 from nas.bilevel.gradients import Learner
 from nas.bilevel.halves import Halves
+from nas.bilevel.sentinel import KEPT, Sentinel, sentence
 from nas.bilevel.stages import AlphasOf, Stage, alphas_of, carry, space_of_stage, stage_at, stages
 from nas.cells.supernet import Supernet
 from nas.data.batches import Stream
@@ -69,16 +70,24 @@ def search(
         if course.group.first and course.group.world_size > 1 and settings.engine == "merged":
             print("several workers: the merged engine computes by its library back end", file=sys.stderr, flush=True)
     with session:
+        step = course.heed(session, step, alphas)  # of an epoch after which a run was killed
         for stage in course.plan[first.number :]:
+            if course.sentinel.over:
+                break
             if stage is not step.stage:
                 before, step = step, course.begin(stage, alphas)
                 if not settings.fresh:
                     carry(before.learner, step.learner, stage)
-                session.parts = step.parts
+                session.parts = course.parts(step)
             for epoch in session.epochs(stage.last):
                 run_epoch(session, step, course, epoch)
                 valid = evaluate(step.supernet, course.halves.valid, course.halves.augmentation, settings.precision)
-                end_epoch(session, step.supernet, valid, settings.batch, step.alignment(session.step - 1))
+                last = session.step - 1
+                measured = course.sentinel.measure(epoch, stage, step.supernet, partial(step.valid.at, last))
+                end_epoch(session, step.supernet, valid, settings.batch, step.alignment(last), measured)
+                step = course.heed(session, step, alphas)
+                if course.sentinel.over:
+                    break
     return step.supernet
 
 
@@ -94,6 +103,7 @@ class Course:
         budget: expected costs and their prices, where they are limited.
         backend: of the merged engine.
         group: the workers that share it.
+        sentinel: what watches it.
     """
 
     settings: SearchSettings
@@ -105,6 +115,7 @@ class Course:
     budget: Budget | None
     backend: str
     group: ProcessGroup
+    sentinel: Sentinel
 
     @classmethod
     def of(cls, settings: SearchSettings, space: CellSpace, execution: Execution, costs: EdgeCosts | None) -> "Course":
@@ -115,7 +126,8 @@ class Course:
         streams = halves.streams(settings, group.shard_slice)
         learning = sum(stage.learns_alphas(epoch) for stage in plan for epoch in range(stage.first, stage.last))
         budget = Budget(costs, settings.limits, steps=learning * streams[0].steps).to(device) if costs else None
-        return cls(settings, space, device, halves, streams, plan, budget, execution.backend, group)
+        sentinel = Sentinel(settings)
+        return cls(settings, space, device, halves, streams, plan, budget, execution.backend, group, sentinel)
 
     @property
     def steps(self) -> int:
@@ -133,7 +145,39 @@ class Course:
         supernet = build_supernet(stage.settings, space, len(self.halves.dataset.classes), self.backend)
         supernet.to(self.device).to(memory_format=torch.channels_last)
         share_layers(supernet, self.group)
-        return Step(Learner(supernet, stage.settings, self.device, self.budget), *self.streams, stage)
+        learner = Learner(supernet, stage.settings, self.device, self.budget)
+        learner.decay_weights_by(self.sentinel.weight_decay)
+        return Step(learner, *self.streams, stage)
+
+    def parts(self, step: "Step") -> dict[str, Stateful]:
+        """All that a checkpoint holds, by name."""
+        return step.parts | ({"sentinel": self.sentinel} if self.sentinel.awake else {})
+
+    def heed(self, session: Session[SearchEpoch], step: "Step", alphas: AlphasOf) -> "Step":
+        """The step to go on with after an epoch: another one where the sentinel sends the search back.
+
+        It goes by what the checkpoint of the epoch's end holds, so that a run that was killed there does the same.
+        """
+        sentinel, epoch = self.sentinel, session.epoch - 1
+        if session.done or epoch < 0 or sentinel.over:
+            return step
+        if sentinel.keeps(epoch):
+            session.keep(names.KEPT, KEPT)
+        for alarm in sentinel.new_alarms(epoch, step.stage, step.supernet.genotype()):
+            back = alarm.action != "warn" and alarm.back < epoch
+            state = self.group.from_first(partial(session.kept, names.KEPT, alarm.back)) if back else None
+            alarms = [*sentinel.alarms, replace(alarm, action="warn") if back and not state else alarm]
+            if state:
+                step = self.begin(step.stage, alphas)
+                session.parts = self.parts(step)
+                session.go_back(state)
+            sentinel.alarms = alarms
+            step.learner.decay_weights_by(sentinel.weight_decay)
+            session.say(sentence(alarms[-1]))
+            session.save()
+            if state:
+                break
+        return step
 
     def estimate(self, step: "Step") -> Estimate:
         """Mean time and peak memory of a step in this stage and the later ones, which keep the operations listed last.
@@ -262,7 +306,7 @@ def open_session(run: Run, step: Step, course: Course, watch: Watch[SearchEpoch]
     group = course.group
     session = Session(
         run,
-        step.parts,
+        course.parts(step),
         SearchEpoch,
         epochs=course.settings.epochs,
         steps=course.steps,

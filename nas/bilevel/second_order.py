@@ -60,12 +60,12 @@ def hessian_vector(learner: Bilevel, train: Batch, vector: Tensors, scale: float
 
 def _direction(learner: Bilevel, train: Batch) -> Tensors:
     """What SGD would subtract, before the learning rate: momentum · buffer + gradient + decay · weight."""
-    weights, settings = tuple(learner.weights), learner.settings
+    weights, group = tuple(learner.weights), learner.weight_optimizer.param_groups[0]
     gradients = _gradients(learner.loss(train)[0], weights)
     buffers = [learner.weight_optimizer.state[weight].get("momentum_buffer") for weight in weights]
     moments = [torch.zeros_like(g) if buffer is None else buffer for g, buffer in zip(gradients, buffers, strict=True)]
-    directions = torch._foreach_add(gradients, moments, alpha=settings.momentum)
-    return torch._foreach_add(directions, _copies(weights), alpha=settings.weight_decay)
+    directions = torch._foreach_add(gradients, moments, alpha=group["momentum"])
+    return torch._foreach_add(directions, _copies(weights), alpha=group["weight_decay"])
 
 
 def _gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:

@@ -65,6 +65,8 @@ def search(
 
 def print_run(run: "Run") -> None:
     """Prints the result for people."""
+    from nas.bilevel import sentinel
+    from nas.commands import chance
     from nas.run.names import PICTURE
     from nas.run.results import SearchRanking, SearchResult
     from nas.run.spec import SearchSpec
@@ -79,4 +81,8 @@ def print_run(run: "Run") -> None:
             f"supernet {result.valid_accuracy:.1%} on held-out images; the cell's network: "
             f"{result.params:,} parameters, {result.madds / 1e6:.1f}M MAdds"
         )
+        for alarm in result.alarms:
+            print(sentinel.sentence(alarm))
+        if result.chance:
+            print(chance.sentence(result.chance))
     print(f"run      {run.path}\npicture  {run.path / PICTURE}\nretrain  nas retrain {run.path}")

@@ -32,7 +32,7 @@ from nas.reports.curve import Mark, write_curve
 from nas.run import names
 from nas.run.environment import hardware
 from nas.run.folder import Run, create, runs_root
-from nas.run.log import ProjectionRound
+from nas.run.log import ProjectionRound, SearchEpoch
 from nas.run.results import Derivation, DeriveResult
 from nas.run.spec import DeriveSpec, SearchSpec, Size
 from nas.settings import BUDGET_ALONE, NO_LIMIT, DeriveSettings, SearchSettings
@@ -171,7 +171,7 @@ def select(run: Run, spec: SearchSpec, supernet: Supernet, execution: Execution)
             ops=spec.ops,
             search=stages(settings)[-1].settings,
             source=str(run.path),
-            epoch=settings.epochs,
+            epoch=len(run.log(SearchEpoch)),
             final=spec.final,
         )
         child = run.child("perturbation", own)

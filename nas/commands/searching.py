@@ -9,11 +9,15 @@ from nas.architecture import read_architecture
 from nas.bilevel.derivation import check_limits
 from nas.bilevel.loop import learning_rate
 from nas.bilevel.loop import search as search_cell
+from nas.bilevel.sentinel import alarms_of
 from nas.bilevel.stages import stages
+from nas.cells.genotype import Genotype
 from nas.commands.begin import check_data, check_seeds, label
+from nas.commands.chance import against_chance
 from nas.commands.children import child_spec, continue_all, continue_any, make_child
 from nas.commands.deriving import costs_of, select, space_of
 from nas.commands.found_cell import cost_of_cell, read_genotype, write_cell
+from nas.data.dataset import Dataset
 from nas.engine.merged import check_backend
 from nas.errors import UsageError
 from nas.execution import Execution
@@ -22,7 +26,7 @@ from nas.run import names
 from nas.run.environment import hardware
 from nas.run.folder import Run, create, runs_root
 from nas.run.log import SearchEpoch
-from nas.run.results import Rank, SearchRanking, SearchResult, TrainResult
+from nas.run.results import Chance, Rank, SearchRanking, SearchResult, TrainResult
 from nas.run.spec import SearchSpec, Size, TrainSpec
 from nas.settings import TRAIN_PRESETS, SearchSettings, TrainSettings, final_size, recipe_hash, resolve
 from nas.skeleton import SKELETONS
@@ -139,14 +143,23 @@ def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
         seed=settings.seed,
         recipe=recipe_hash(settings),
         search_params=sum(weight.numel() for weight in supernet.weights),
-        seconds=round(sum(entry.seconds for entry in log), 1),
+        seconds=round(sum(entry.seconds for entry in (*log, *run.log(SearchEpoch, names.ABANDONED))), 1),
         hardware=hardware(),
         params=cost.params,
         madds=cost.madds,
         precision=settings.precision,
         fingerprint=fingerprint(settings, execution),
+        alarms=alarms_of(run),
+        chance=chance_of(spec, space, genotype, dataset),
     )
     run.write(names.RESULT, result)
+
+
+def chance_of(spec: SearchSpec, space: CellSpace, genotype: Genotype, dataset: Dataset) -> Chance | None:
+    """The cell among random ones at the search's size, if that is wanted."""
+    settings = spec.settings
+    size, ops = Size(settings.channels, settings.cells), spec.ops.sha256 if spec.ops else ""
+    return against_chance(genotype, space, size, dataset, settings.chance, ops) if settings.chance else None
 
 
 def search_seeds(run: Run, spec: SearchSpec, execution: Execution) -> None:

@@ -85,9 +85,9 @@ class Run:
         if self.copy:
             self.copy(self.path)
 
-    def log(self, kind: type[AnyEpoch]) -> list[AnyEpoch]:
-        """The lines of log.jsonl; from a torn one on they are left out."""
-        path = self.path / names.LOG
+    def log(self, kind: type[AnyEpoch], name: str = names.LOG) -> list[AnyEpoch]:
+        """The lines of log.jsonl, or of another of its form; from a torn one on they are left out."""
+        path = self.path / name
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         entries = []
         for line in lines:
@@ -116,6 +116,13 @@ class Run:
         """Drops the lines of this epoch and later ones, which will be done again."""
         lines = [json.dumps(as_json(entry)) + "\n" for entry in self.log(kind) if entry.epoch < epoch]
         self.write(names.LOG, "".join(lines))
+
+    def abandon(self, epoch: int, kind: type[Epoch]) -> None:
+        """Moves the lines of this epoch and later ones to abandoned.jsonl."""
+        for entry in self.log(kind):
+            if entry.epoch >= epoch:
+                self._append(names.ABANDONED, as_json(entry))
+        self.cut_log(epoch, kind)
 
 
 def runs_root(given: Path | None = None) -> Path:

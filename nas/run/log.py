@@ -29,6 +29,10 @@ class SearchEpoch(Epoch):
         entropy: mean entropy of the mixing weights of an edge, in nats.
         skip_share: share of the genotype's edges that are skip connections.
         alignment: of the normal cells' gradients (Λ-DARTS); None: there are no two of them.
+        margin: between an edge's strongest operation and the second best, mean over all edges that have two.
+        eigenvalue: the largest of the held-out loss's Hessian by the alphas (RobustDARTS), by differences, which the
+            kinks of ReLU and max pooling enlarge; None: not measured after this epoch, or not finite.
+        eigenvalue_seconds: what it took.
         genotype: the document of the cell so far.
     """
 
@@ -39,6 +43,9 @@ class SearchEpoch(Epoch):
     entropy: float
     skip_share: float
     alignment: float | None = None
+    margin: float | None = None
+    eigenvalue: float | None = None
+    eigenvalue_seconds: float | None = None
     genotype: dict[str, Any]
 
 

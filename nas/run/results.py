@@ -1,10 +1,53 @@
 """What runs come to: result.json, typed. Accuracies are fractions."""
 
+from typing import Literal
+
 from pydantic.dataclasses import dataclass
 
 from nas.run.documents import DOCUMENT
 from nas.run.fingerprint import Fingerprint
 from nas.run.spec import Init
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class Marks:
+    """What can be said of a cell's network untrained, at the search's size; NASWOT and SynFlow are logarithms."""
+
+    params: float
+    madds: float
+    naswot: float
+    synflow: float
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class Chance:
+    """A found cell among random ones of its space: how many these were, and its percentiles among them."""
+
+    cells: int
+    percentiles: Marks
+
+
+Action = Literal["warn", "stop", "rollback"]
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class Alarm:
+    """A rule of the sentinel that went off in a search.
+
+    Args:
+        rule: which.
+        epoch: after which, from 0.
+        value, limit: the ratio of smoothed eigenvalues, or the number of skips, and what it must not pass.
+        action: what was done.
+        back: the epoch whose state is from before, or that the search went back to.
+    """
+
+    rule: Literal["eigenvalue", "skips"]
+    epoch: int
+    value: float
+    limit: float
+    action: Action
+    back: int
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
@@ -18,6 +61,8 @@ class SearchResult:
         seconds: of all epochs.
         precision: of the evaluation: the search's own; before it was noted, "fp32".
         fingerprint: None before it was noted.
+        alarms: of the sentinel.
+        chance: the cell among random ones, which tells a collapse and ranks nothing; None: not wanted.
     """
 
     valid_accuracy: float
@@ -33,6 +78,8 @@ class SearchResult:
     madds: int
     precision: str = "fp32"
     fingerprint: Fingerprint | None = None
+    alarms: tuple[Alarm, ...] = ()
+    chance: Chance | None = None
 
 
 @dataclass(frozen=True, config=DOCUMENT)

@@ -74,8 +74,12 @@ class SearchSpec(Spec):
     @field_validator("settings", mode="before")
     @classmethod
     def _rename(cls, settings: Any) -> Any:
-        """Runs begun before there was --relaxation had --sampler all or gdas."""
-        if not isinstance(settings, dict) or "sampler" not in settings:
+        """Runs begun before there was --relaxation had --sampler all or gdas; before --sentinel there was none."""
+        if not isinstance(settings, dict):
+            return settings
+        if "sentinel" not in settings:
+            settings = {**settings, "sentinel": "off", "eigenvalue": 0}
+        if "sampler" not in settings:
             return settings
         relaxation = {"all": "softmax", "gdas": "path"}[settings["sampler"]]
         return {**{name: value for name, value in settings.items() if name != "sampler"}, "relaxation": relaxation}

@@ -26,8 +26,8 @@ class Entry:
     step: int = 0
 
 
-def save(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Writes ``<step>.pt`` and then ``latest.json``, which names the last two with their SHA-256, newest first.
+def save(folder: Path, step: int, state: dict[str, Any], kept: int = KEPT) -> None:
+    """Writes ``<step>.pt`` and then ``latest.json``, which names the last ``kept`` with their SHA-256, newest first.
 
     Raises:
         UsageError: the folder is gone or not writable, or the disk is full; the checkpoints before stay.
@@ -41,7 +41,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     data = buffer.getvalue()
     name = f"{step:09d}.pt"
     write(folder / name, data)
-    older = [entry for entry in entries(folder) if entry.file != name][: KEPT - 1]
+    older = [entry for entry in entries(folder) if entry.file != name][: kept - 1]
     newest = [Entry(name, hashlib.sha256(data).hexdigest(), step), *older]
     write_json(folder / INDEX, [as_json(entry) for entry in newest])
     for path in folder.glob("*.pt"):
@@ -67,16 +67,29 @@ def load(folder: Path) -> dict[str, Any] | None:
     """
     checkpoints = entries(folder)
     for older, entry in enumerate(checkpoints, 1):
-        path = folder / entry.file
-        try:
-            data = path.read_bytes()
-        except OSError:
-            data = b""
-        if hashlib.sha256(data).hexdigest() == entry.sha256:
-            state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state = _state(folder / entry.file, entry.sha256)
+        if state is not None:
             return state
         if older < len(checkpoints):
-            print(f"warning: checkpoint {path} is damaged; the one before it is used", file=sys.stderr)
+            print(f"warning: checkpoint {folder / entry.file} is damaged; the one before it is used", file=sys.stderr)
     if checkpoints:
         raise UsageError(f"all checkpoints in {folder} are damaged: this run cannot be resumed")
     return None
+
+
+def load_step(folder: Path, step: int) -> dict[str, Any] | None:
+    """The checkpoint that was written after a step, or None where there is none or it is damaged."""
+    entry = next((entry for entry in entries(folder) if entry.step == step), None)
+    return _state(folder / entry.file, entry.sha256) if entry else None
+
+
+def _state(path: Path, sha256: str) -> dict[str, Any] | None:
+    """The content of a file, None where it is damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state

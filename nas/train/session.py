@@ -142,7 +142,7 @@ class Session(Generic[AnyEpoch]):
             self._bar.move(self.step)
             self._stop_if_asked()
             if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
-                self._save()
+                self.save()
 
     def add(self, **values: Tensor) -> None:
         """Adds to the epoch's sums, on the device, without waiting for it."""
@@ -166,22 +166,56 @@ class Session(Generic[AnyEpoch]):
             self._bar.say(f"warning: {self.title}: {lost[0]} is no finite number any more; a smaller --lr may help")
         self.epoch, self.done = self.epoch + 1, 0
         self._sums, self._seconds, self._started = {}, 0.0, now
-        self._save()
+        self.save()
         self._stop_if_asked()
         if self.watch:
             self.watch(entry)
 
     def _stop_if_asked(self) -> None:
         if self.agree(bool(self._signal.number)):
-            self._save()
+            self.save()
             number = self._signal.number or signal.SIGTERM
             raise Interrupted(number, f"saved; go on with --resume {self.run.path}")
 
-    def _save(self) -> None:
+    def say(self, line: str) -> None:
+        """Prints a line beside the progress."""
+        self._bar.say(line)
+
+    def keep(self, folder: str, count: int) -> None:
+        """Keeps the present state in a folder of the run, with the ``count - 1`` that were kept before."""
+        if self.writes:
+            checkpoint.save(self.run.path / folder, self.step, self._state(), count)
+
+    def kept(self, folder: str, epoch: int) -> dict[str, Any] | None:
+        """The state at the end of an epoch, if it was kept."""
+        return checkpoint.load_step(self.run.path / folder, (epoch + 1) * self.per_epoch)
+
+    def go_back(self, state: Mapping[str, Any]) -> None:
+        """Goes on from an earlier state; the log's later lines are moved to abandoned.jsonl."""
+        self._load(state)
+        self._started = time.monotonic()
+        self._bar.move(self.step)
+        if self.writes:
+            self.run.abandon(self.epoch, self.kind)
+
+    def save(self) -> None:
+        """Writes a checkpoint.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
         if not self.writes:
             return
+        try:
+            checkpoint.save(self.run.path / names.CHECKPOINT, self.step, self._state())
+            self.run.publish()
+        except UsageError as error:
+            raise UsageError(f"{error}; once that is mended, go on with --resume {self.run.path}") from None
+        self._saved = time.monotonic()
+
+    def _state(self) -> dict[str, Any]:
         now = time.monotonic()
-        state = {
+        return {
             "epoch": self.epoch,
             "done": self.done,
             "sums": self._sums,
@@ -190,12 +224,6 @@ class Session(Generic[AnyEpoch]):
             "versions": {"torch": str(torch.__version__)},
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
         }
-        try:
-            checkpoint.save(self.run.path / names.CHECKPOINT, self.step, state)
-            self.run.publish()
-        except UsageError as error:
-            raise UsageError(f"{error}; once that is mended, go on with --resume {self.run.path}") from None
-        self._saved = now
 
     def _load(self, state: Mapping[str, Any]) -> None:
         try:

@@ -69,9 +69,9 @@ def test_goes_on_without_doubled_points(nas: Nas, tmp_path: Path, monkeypatch: p
             raise KeyboardInterrupt
         saved(self)
 
-    saved = session.Session._save
+    saved = session.Session.save
     with monkeypatch.context() as patched:
-        patched.setattr(session.Session, "_save", stopped)
+        patched.setattr(session.Session, "save", stopped)
         status, _, _ = nas("search", *words)
     run = find("last", tmp_path / "runs")
     assert status == 130 and len(log(run)) == 2 and points(run, "entropy") == logged(run, "entropy")[:1]
