@@ -43,6 +43,14 @@ def fresh_data() -> None:
     data.forget()
 
 
+@pytest.fixture(autouse=True)
+def no_random_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches place their cell among a hundred others, which takes longer than all else in a test."""
+    from nas.commands import searching
+
+    monkeypatch.setattr(searching, "chance_of", lambda *_: None)
+
+
 @pytest.fixture
 def nas(
     tmp_path: Path, cifar: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

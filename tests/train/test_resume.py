@@ -20,7 +20,7 @@ from nas.run.log import Epoch, SearchEpoch
 from nas.train import checkpoint
 
 SPACE = Path(__file__).parents[1] / "small_space.toml"
-SEARCH = f"search --space {SPACE} --data digits --limit 96 --channels 2 --cells 2 --batch 16 --epochs 3"
+SEARCH = f"search --space {SPACE} --data digits --limit 96 --channels 2 --cells 2 --batch 16 --epochs 3 --chance 0"
 RETRAIN = "retrain cell.txt --preset quick --data digits --limit 400 --batch 16 --channels 4 --cells 3 --epochs 3"
 TRAINING = f"{RETRAIN} --drop-path 0.3 --auxiliary 0.4 --cutout --validation 80"
 COMMANDS = {"first order": SEARCH, "second order": f"{SEARCH} --order 2", "training": TRAINING}
@@ -41,8 +41,8 @@ def start(folder: Path, words: list[str]) -> subprocess.Popen[bytes]:
 def state_of(run: Run) -> tuple[dict[str, Any], list[Epoch]]:
     state = checkpoint.load(run.path / "checkpoint")
     assert state is not None
-    log: list[Epoch] = [replace(entry, seconds=0.0) for entry in run.log(SearchEpoch) or run.log(Epoch)]
-    return state["parts"], log
+    search = [replace(entry, seconds=0.0, eigenvalue_seconds=None) for entry in run.log(SearchEpoch)]
+    return state["parts"], [*search] or [replace(entry, seconds=0.0) for entry in run.log(Epoch)]
 
 
 def same(one: Any, other: Any) -> bool:
