@@ -8,14 +8,16 @@ from dataclasses import asdict
 import torch
 from pydantic.dataclasses import dataclass
 
+from nas.amounts import Cost
 from nas.cells.chance import random_genotype
 from nas.cells.genotype import Genotype
-from nas.commands.found_cell import network_of_cell
-from nas.costs.count import count
+from nas.commands.edge_costs import edge_costs
+from nas.commands.found_cell import cost_of_cell, network_of_cell
 from nas.costs.proxies import naswot, synflow
 from nas.data.dataset import Dataset
 from nas.errors import UsageError
 from nas.files import cache
+from nas.macro.networks import usual_stem
 from nas.rng import generator
 from nas.run.documents import DOCUMENT, read, write
 from nas.run.results import Chance, Marks
@@ -44,7 +46,8 @@ def against_chance(
     """
     from scipy.stats import percentileofscore
 
-    own, sample = asdict(marks_of(genotype, size, dataset)), random_marks(space, size, dataset, cells, ops)
+    own = asdict(marks_of(genotype, size, dataset, cost_of_cell(genotype, size, dataset)))
+    sample = random_marks(space, size, dataset, cells, ops)
     percentiles = {
         name: float(percentileofscore([getattr(each, name) for each in sample], value, "mean"))
         for name, value in own.items()
@@ -62,16 +65,16 @@ def random_marks(space: CellSpace, size: Size, dataset: Dataset, cells: int, ops
     except UsageError:  # not there yet, or damaged
         drawn = [random_genotype(space, generator(0, "chance", number)) for number in range(cells)]
         print(f"{cells} random cells of the space are looked at, once for its size", file=sys.stderr, flush=True)
-        marks = tuple(marks_of(genotype, size, dataset) for genotype in drawn)
+        costs = edge_costs(space, size, dataset.shape, len(dataset.classes), usual_stem(dataset.shape))
+        marks = tuple(marks_of(genotype, size, dataset, costs.of(genotype)) for genotype in drawn)
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, Sample(marks))
         return marks
 
 
-def marks_of(genotype: Genotype, size: Size, dataset: Dataset) -> Marks:
+def marks_of(genotype: Genotype, size: Size, dataset: Dataset, cost: Cost) -> Marks:
     """Of a cell's network with weights, and on images, that are random and always the same."""
     architecture = network_of_cell(genotype, size, dataset)
-    cost = count(architecture.build_meta(), architecture.input)
     images = torch.randn(IMAGES, *dataset.shape, generator=generator(0, "chance"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(0, "init").initial_seed())
