@@ -535,6 +535,6 @@ def make(kind: type[Settings], values: Mapping[str, Any], where: str = "settings
 
 
 def recipe_hash(settings: SearchSettings | TrainSettings) -> str:
-    """Eight hex digits that name a recipe: every field but the seed."""
-    values = {name: value for name, value in asdict(settings).items() if name != "seed"}
+    """Eight hex digits that name a recipe: every field but the seed, and but what is looked at afterwards."""
+    values = {name: value for name, value in asdict(settings).items() if name not in ("seed", "chance")}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

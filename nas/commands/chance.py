@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 
 import torch
@@ -59,17 +60,17 @@ def random_marks(space: CellSpace, size: Size, dataset: Dataset, cells: int, ops
     """The marks of random cells, read from the cache folder or made and kept there."""
     subject = [space.nodes, space.ops, space.skeleton, space.choices, asdict(size), dataset.shape, len(dataset.classes)]
     key = hashlib.sha256(json.dumps([1, *subject, cells, IMAGES, ops, torch.__version__]).encode()).hexdigest()[:16]
-    path = cache() / "chance" / f"{key}.json"
-    try:
-        return read(path, Sample).marks
-    except UsageError:  # not there yet, or damaged
-        drawn = [random_genotype(space, generator(0, "chance", number)) for number in range(cells)]
-        print(f"{cells} random cells of the space are looked at, once for its size", file=sys.stderr, flush=True)
-        costs = edge_costs(space, size, dataset.shape, len(dataset.classes), usual_stem(dataset.shape))
-        marks = tuple(marks_of(genotype, size, dataset, costs.of(genotype)) for genotype in drawn)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, Sample(marks))
-        return marks
+    file = f"chance-{key}.json"
+    with suppress(UsageError):  # not there yet, or damaged
+        return read(cache() / file, Sample).marks
+    print(f"{cells} random cells of the space are looked at, once for its size", file=sys.stderr, flush=True)
+    drawn = [random_genotype(space, generator(0, "chance", number)) for number in range(cells)]
+    costs = edge_costs(space, size, dataset.shape, len(dataset.classes), usual_stem(dataset.shape))
+    marks = tuple(marks_of(genotype, size, dataset, costs.of(genotype)) for genotype in drawn)
+    with suppress(UsageError, OSError):  # a search does not end by a full disk, nor by another that writes the same
+        cache().mkdir(parents=True, exist_ok=True)
+        write(cache() / file, Sample(marks))
+    return marks
 
 
 def marks_of(genotype: Genotype, size: Size, dataset: Dataset, cost: Cost) -> Marks:

@@ -11,6 +11,7 @@ from nas.cells.assembly import assemble
 from nas.cells.genotype import Genotype
 from nas.commands import chance, searching
 from nas.commands.chance import against_chance
+from nas.errors import UsageError
 from nas.run.folder import every
 from nas.run.results import SearchResult
 from nas.run.spec import Size
@@ -37,6 +38,10 @@ def cell_of(operation: str) -> Genotype:
     return assemble(SPACE, dict.fromkeys(SPACE.kinds, nodes))
 
 
+def missing(*_: object) -> None:
+    raise UsageError("no space left on the device")
+
+
 def test_a_collapsed_cell_is_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     skips = against_chance(cell_of("skip_connect"), SPACE, SIZE, Images(), 12)  # type: ignore[arg-type]
     large = against_chance(cell_of("sep_conv_3x3"), SPACE, SIZE, Images(), 12)  # type: ignore[arg-type]
@@ -49,12 +54,14 @@ def test_a_collapsed_cell_is_at_the_end(capsys: pytest.CaptureFixture[str]) -> N
 def test_marks_are_kept_by_what_they_depend_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made = chance.random_marks(SPACE, SIZE, Images(), 3, "")  # type: ignore[arg-type]
     assert chance.random_marks(SPACE, SIZE, Images(), 3, "") == made  # type: ignore[arg-type]
-    (file,) = (tmp_path / "nas" / "chance").iterdir()
+    (file,) = (tmp_path / "nas").glob("chance-*.json")
     file.write_text("{")
     assert chance.random_marks(SPACE, SIZE, Images(), 3, "") == made, "a damaged file is made anew"  # type: ignore[arg-type]
     for size, images, ops in ((Size(4, 2), Images(), ""), (SIZE, Images((3, 10, 10)), ""), (SIZE, Images(), "0")):
         chance.random_marks(SPACE, size, images, 1, ops)  # type: ignore[arg-type]
-    assert len(list(file.parent.iterdir())) == 4
+    assert len(list(file.parent.glob("chance-*.json"))) == 4
+    monkeypatch.setattr(chance, "write", missing)
+    assert chance.random_marks(SPACE, SIZE, Images(), 2, "")  # type: ignore[arg-type]
 
 
 def test_a_search_says_it(nas: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
