@@ -45,9 +45,11 @@ def test_search_to_evaluate(nas: Nas, tmp_path: Path) -> None:
         "alphas",
         "entropy",
         "skip_share",
+        "margin",
         "genotype",
     }
-    assert len(entries) == 2 and wanted | {"epoch", "seconds"} == set(entries[0])
+    assert len(entries) == 2 and wanted | {"epoch", "seconds"} == set(entries[1])
+    assert set(entries[0]) - set(entries[1]) == {"eigenvalue", "eigenvalue_seconds"}, "every second epoch"
     read((run.path / "genotype.json").read_text())
 
     status, out, err = nas("retrain", "last", "--preset", "quick", "--epochs", "1", "--batch", "16", "--json")

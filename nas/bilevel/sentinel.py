@@ -3,7 +3,7 @@
 - ``eigenvalue`` (Zela et al., RobustDARTS, ICLR 2020, §4.3, with the constants of the published code): the mean of the
   last five eigenvalues is more than 1.3 times that of four measurements before; what was found in the middle of the
   earlier five is from before the rise. ``rollback`` is their DARTS-ADA, ten times the weight decay, at most 0.03.
-- ``skips`` (Liang et al., DARTS+, arXiv 1909.06035, §4.1): two skip connections in the normal cell. DARTS+ ends the
+- ``skips`` (Liang et al., DARTS+, arXiv 1909.06035): two skip connections in the normal cell. DARTS+ ends the
   search there, so that nothing is rolled back by it.
 
 Neither looks at the first fifth of the epochs, RobustDARTS' 10 of 50.

@@ -14,7 +14,7 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, activa
 
 @torch.no_grad()
 def naswot(network: nn.Module, images: Tensor) -> float:
-    """log |det K|, K_ij the places in which images i and j have the same code (Mellor et al., ICML 2021, Eq. 2).
+    """log |det K|, K_ij the places in which images i and j have the same code (Mellor et al., ICML 2021).
 
     A code is here the signs of all batch norms' outputs, not of the ReLUs' inputs: it is there whatever the activation
     is, and in a linear bottleneck too.
@@ -38,7 +38,7 @@ def naswot(network: nn.Module, images: Tensor) -> float:
 
 
 def synflow(network: nn.Module, shape: tuple[int, int, int]) -> float:
-    """log Σ |w · ∂R/∂w| over convolutions and linear layers (Tanaka et al., SynFlow, NeurIPS 2020, Eq. 3).
+    """log Σ |w · ∂R/∂w| over convolutions and linear layers (Tanaka et al., SynFlow, NeurIPS 2020).
 
     R is the sum of the logits of an image of ones, all weights made positive, batch norms without statistics. All
     signals are then positive, so that activations are left out: a ReLU would do nothing, and a ReLU6 end the flow.

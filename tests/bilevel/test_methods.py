@@ -476,7 +476,7 @@ def outcome(path: Path, spec: SearchSpec, costs: EdgeCosts | None = None) -> dic
     """The log without times and the checkpoint of a search, begun or gone on with."""
     folder = next((Run(run) for run in path.glob("*")), None) or create(path, "search", spec)
     search(folder, spec.settings, SPACE, Execution(threads=1), costs=costs)
-    log = [replace(entry, seconds=0.0) for entry in folder.log(SearchEpoch)]
+    log = [replace(entry, seconds=0.0, eigenvalue_seconds=None) for entry in folder.log(SearchEpoch)]
     return {"log": log, "state": checkpoint.load(folder.path / "checkpoint")}
 
 
