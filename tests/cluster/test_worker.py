@@ -59,7 +59,7 @@ def new(folder: Path) -> Run:
 def searching(folder: Path) -> Run:
     """A search in two stages, of which the second has what the first's log says."""
     changes = {"data": "digits", "limit": 128, "batch": 16, "epochs": 2, "keep": "3", "channels": 4, "cells": 3}
-    settings = resolve_search("quick", {**changes, "space": str(SPACE)})
+    settings = resolve_search("quick", {**changes, "space": str(SPACE), "chance": 0})
     run = create(folder, "search", SearchSpec(settings=settings, execution=Execution(), final=Size(4, 3)))
     run.write(names.SPACE, load(str(SPACE)).to_toml())
     return run
