@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from nas.amounts import short
 from nas.architecture import read_architecture
+from nas.bilevel.sentinel import sentence
 from nas.cells.genotype import Genotype
 from nas.cells.graph import FAMILIES
 from nas.files import write
@@ -30,7 +31,7 @@ from nas.pages.trials import budgets_of, charts_of_tuning, importances
 from nas.reports.comparison import Comparison, notes
 from nas.run import names
 from nas.run.folder import Run
-from nas.run.results import SearchRanking
+from nas.run.results import SearchRanking, SearchResult
 from nas.tuning.results import TuneResult
 
 MOST_CURVES = 12
@@ -146,7 +147,7 @@ def subject(record: Record, ident: str) -> Subject:
         figures=figures(record),
         stages=stages(record),
         tables=tables(record),
-        notes=notes(record.run.result(Comparison)) if compares(record) else [],
+        notes=remarks(record),
         blocks=table_of(record),
         charts=charts(record),
         replays=[replay for replay in replays if replay],
@@ -172,13 +173,44 @@ def figures(record: Record) -> list[tuple[str, str]]:
     return [*result, ("time in epochs", duration(sum(leaf.seconds for leaf in record.leaves)))]
 
 
+def remarks(record: Record) -> list[str]:
+    """What is to be said of the figures: what trainings allow, and what a search's sentinel has seen."""
+    if compares(record):
+        return notes(record.run.result(Comparison))
+    return [
+        f"{leaf.name}: {sentence(alarm)}" for leaf in searches(record) for alarm in leaf.run.result(SearchResult).alarms
+    ]
+
+
+def searches(record: Record) -> list[Record]:
+    """The finished searches of a run."""
+    return [leaf for leaf in record.leaves if leaf.spec.command == "search" and leaf.run.finished]
+
+
+def chances(record: Record) -> Table:
+    """The cells among random ones of their space."""
+    rows = []
+    for leaf in searches(record):
+        if chance := leaf.run.result(SearchResult).chance:
+            marks = chance.percentiles
+            percentiles = (marks.params, marks.madds, marks.naswot, marks.synflow)
+            rows.append((leaf.name, str(chance.cells), *(f"{value:.0f}" for value in percentiles)))
+    heads = ("search", "random cells", "parameters", "multiply-adds", "NASWOT", "SynFlow")
+    return Table("Percentiles of the untrained cell among random ones: signs of a collapse, no rank", heads, rows)
+
+
 def compares(record: Record) -> bool:
     """Whether it is a finished retraining of several seeds or networks."""
     return record.spec.command == "retrain" and bool(record.spec.seeds) and record.run.finished
 
 
 def tables(record: Record) -> list[Table]:
-    """What the run came to, as its command prints it."""
+    """What the run came to, as its command prints it, and its cells among random ones."""
+    return [*outcomes(record), chances(record)]
+
+
+def outcomes(record: Record) -> list[Table]:
+    """What the run came to."""
     if not record.run.finished:
         return []
     if compares(record):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from nas.pages.records import record_of
 from nas.pages.replay import replay_of
 from nas.run import names
 from nas.run.folder import Run, find
+from nas.run.results import Alarm, Chance, Marks, SearchResult
 from nas.settings import SearchSettings
 from tests.pages import made
 from tests.pages.made import Page
@@ -124,6 +126,17 @@ def test_a_study(tmp_path: Path) -> None:
     assert "random cells of the same space" in page.words["span"]
     (run.path / names.RESULT).unlink()
     assert "1 of 5 runs finished" in page_of(run).words["p"]
+
+
+def test_what_a_sentinel_has_seen(tmp_path: Path) -> None:
+    run = made.search(tmp_path)
+    alarm = Alarm("skips", 2, 5.0, 2.0, "warn", 0)
+    chance = Chance(100, Marks(params=80.0, madds=94.0, naswot=93.6, synflow=57.0))
+    run.write(names.RESULT, replace(run.result(SearchResult), alarms=(alarm,), chance=chance))
+    page = page_of(run)
+    check(page)
+    assert "5 skip connections in the normal cell" in page.words["p"]
+    assert "Percentiles of the untrained cell" in page.words["p"] and "100809494" in page.words["td"]
 
 
 def test_weights_are_the_mixing_weights(tmp_path: Path) -> None:
