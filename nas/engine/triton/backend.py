@@ -1,6 +1,7 @@
 """The merged engine on Triton kernels, on a GPU: those beside this file, which come with torch where Triton does."""
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -25,7 +26,7 @@ class Triton(ChainSum):
 
     @staticmethod
     def available(device: str) -> bool:
-        return find_spec("triton") is not None and device in DEVICES
+        return device in DEVICES and installed()
 
     @staticmethod
     def supports(chain: Chain, state: Tensor) -> bool:
@@ -92,6 +93,12 @@ def add_up(
     maps = [each.map for each in common]
     total: Sequence[Tensor] = SumFunction.apply(plan, state, torch.stack(list(rows)).float(), *maps, *weights)
     return total
+
+
+@cache
+def installed() -> bool:
+    """Whether there is Triton."""
+    return find_spec("triton") is not None
 
 
 def computable(segment: MergedSegment) -> bool:

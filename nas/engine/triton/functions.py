@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from nas.engine.triton import kernels
 from nas.engine.triton.groups import Plan
 from nas.engine.triton.launch import PARTS, block, blocks, launch, wide_tile
-from nas.engine.triton.passes import GroupPass, Taps, WeightGradients, last
+from nas.engine.triton.passes import GroupPass, Taps, WeightGradients
 
 LAST = torch.channels_last
 
@@ -69,18 +69,17 @@ class Sum:
         rows: (maps, edges).
     """
 
-    def __init__(self, plan: Plan, passes: Sequence["GroupPass"], common: Sequence[Tensor], rows: Tensor) -> None:
+    def __init__(self, plan: Plan, passes: Sequence[GroupPass], common: Sequence[Tensor], rows: Tensor) -> None:
         self.plan, self.rows, edges = plan, rows, plan.edges
         ends = {chain: one for one in passes for chain in one.group.segments}
         self.affines = [ends[chain].affine_of(chain) for chain in range(plan.chains)]
         chains = [ends[chain].last_map(chain) for chain in range(plan.chains)]
-        like = (chains or list(common))[0]
-        self.images, self.height, self.width, self.channels = chains[0].shape[1:] if chains else last(like)
+        self.images, self.height, self.width, self.channels = chains[0].shape[1:]
         self.common_affines = rows.new_empty(len(common), edges, 3, self.channels).unbind()
         self.maps = (*chains, *common)
         of_chains = [ends[chain].statistics_of(chain) for chain in range(plan.chains)]
-        of_common = [None if each is None else (each.mean, each.invstd) for each in plan.common]
-        self.statistics = [pair or (rows, rows) for pair in (*of_chains, *of_common)]
+        of_common = [(each.mean, each.invstd) if each else (rows, rows) for each in plan.common]
+        self.means, self.invstds = zip(*of_chains, *of_common, strict=True)
         self.shared = tuple([False] * plan.chains + [True] * len(common))
         self.normed = tuple([True] * plan.chains + [each is not None for each in plan.common])
         training = [ends[chain].training for chain in range(plan.chains)]
@@ -98,18 +97,12 @@ class Sum:
         size = block(self.channels)
         return {"C": self.channels, "BC": size, "P": wide_tile(size, self.pixels * self.channels * self.plan.edges)}
 
-    def _means(self) -> tuple[Tensor, ...]:
-        return tuple(mean for mean, _ in self.statistics)
-
-    def _invstds(self) -> tuple[Tensor, ...]:
-        return tuple(invstd for _, invstd in self.statistics)
-
     def forward(self) -> tuple[Tensor, ...]:
         """(N, C, H, W) an edge."""
         shape = (self.plan.edges, self.images, self.height, self.width, self.channels)
         out = self.maps[0].new_empty(shape)
         grid = (self.tiles, self.plan.edges, blocks(self.channels, block(self.channels)))
-        tensors = (self.maps, self._means(), self._invstds(), self.rows, out)
+        tensors = (self.maps, self.means, self.invstds, self.rows, out)
         forms: dict[str, Any] = {"SHARED": self.shared, "NORMED": self.normed, **self._sizes()}
         launch(kernels.mix_forward, grid, *tensors, self.pixels, self.plan.edges, **forms)
         return out.permute(0, 1, 4, 2, 3).unbind()
@@ -120,10 +113,10 @@ class Sum:
         sums = self.rows.new_empty(self.tiles, terms + 1, every)
         forms: dict[str, Any] = {"SHARED": self.shared, "NORMED": self.normed, **self._sizes()}
         grid = (self.tiles, edges, blocks(self.channels, block(self.channels)))
-        launch(kernels.mix_sums, grid, self.maps, self._means(), grads, sums, self.pixels, every, **forms)
+        launch(kernels.mix_sums, grid, self.maps, self.means, grads, sums, self.pixels, every, **forms)
         row_grads = torch.empty_like(self.rows)
         affines = (*self.affines, *self.common_affines)
-        tensors = (sums, self.rows, self._means(), self._invstds(), affines, row_grads)
+        tensors = (sums, self.rows, self.means, self.invstds, affines, row_grads)
         whole = max(16, 1 << (self.channels - 1).bit_length())
         forms |= {"TRAINING": self.training, "BC": whole}
         forms.pop("P")

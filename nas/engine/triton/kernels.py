@@ -285,7 +285,7 @@ def norm_statistics(
 @triton.jit
 def pool_forward(
     x, maximum, where, average, moments,
-    images, height, width, out_height, out_width, stride, every, maximum_at, average_at,
+    images, height, width, out_height, out_width, stride,
     C: tl.constexpr, BC: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
     """3×3 poolings: the maximum, by which tap it came in, the average of what is not padding; their moments."""
@@ -317,9 +317,9 @@ def pool_forward(
     tl.store(maximum + at, largest, mask=mask)
     tl.store(where + at, tap_of_best, mask=mask)
     tl.store(average + at, mean, mask=mask)
-    to = moments + tile * 3 * every + c
-    store_moments(to + maximum_at, every, (tl.where(mask, largest.to(tl.float32), 0.0),), (here,), c < C)
-    store_moments(to + average_at, every, (mean.to(tl.float32),), (here,), c < C)
+    to = moments + tile * 6 * C + c
+    store_moments(to, 2 * C, (tl.where(mask, largest.to(tl.float32), 0.0),), (here,), c < C)
+    store_moments(to + C, 2 * C, (mean.to(tl.float32),), (here,), c < C)
 
 
 @triton.jit
@@ -469,16 +469,16 @@ def shared_gradients(
         acc = tl.zeros((P, BC), tl.float32)
         for edge in tl.static_range(len(grads)):
             g = tl.load(grads[edge] + at, mask=mask, other=0.0).to(tl.float32)
-            acc += gradient_before(g, v, affines[index] + edge * 3 * C, c, C)
+            acc += gradient_before(g, v, affines[index] + edge * 3 * C, c, c < C, C)
         tl.store(map_grads[index] + at, acc.to(map_grads[index].dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def gradient_before(g, v, affine, c, C: tl.constexpr):
+def gradient_before(g, v, affine, c, mask, C: tl.constexpr):
     """The gradient before a batch norm; see store_affine."""
-    scale = tl.load(affine + c, mask=c < C, other=0.0)
-    slope = tl.load(affine + C + c, mask=c < C, other=0.0)
-    offset = tl.load(affine + 2 * C + c, mask=c < C, other=0.0)
+    scale = tl.load(affine + c, mask=mask, other=0.0)
+    slope = tl.load(affine + C + c, mask=mask, other=0.0)
+    offset = tl.load(affine + 2 * C + c, mask=mask, other=0.0)
     return g * scale[None, :] + v * slope[None, :] + offset[None, :]
 
 
@@ -492,10 +492,7 @@ def gradient_of_y(y, grads, affine, table, item, p, here, o, total, OUT: tl.cons
     g = tl.load(base + at, mask=mask, other=0.0).to(tl.float32)
     v = tl.load(y + target * total * WIDE + at, mask=mask, other=0.0).to(tl.float32)
     to = affine + target * 3 * WIDE + channel
-    scale = tl.load(to + o, mask=o < OUT, other=0.0)
-    slope = tl.load(to + WIDE + o, mask=o < OUT, other=0.0)
-    offset = tl.load(to + 2 * WIDE + o, mask=o < OUT, other=0.0)
-    return tl.where(mask, g * scale[None, :] + v * slope[None, :] + offset[None, :], 0.0)
+    return tl.where(mask, gradient_before(g, v, to, o, o < OUT, WIDE), 0.0)
 
 
 @triton.jit

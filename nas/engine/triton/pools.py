@@ -30,8 +30,7 @@ class PoolFunction(torch.autograd.Function):
         tiles = blocks(maximum.numel() // channels, tile(size))
         moments = torch.empty(tiles, 3, 2 * channels, dtype=torch.float32, device=x.device)
         tensors = (x, maximum, where, average, moments)
-        numbers = (*ctx.sizes, 2 * channels, 0, channels)
-        launch(kernels.pool_forward, (tiles, blocks(channels, size)), *tensors, *numbers, **ctx.blocks)
+        launch(kernels.pool_forward, (tiles, blocks(channels, size)), *tensors, *ctx.sizes, **ctx.blocks)
         ctx.save_for_backward(where)
         ctx.mark_non_differentiable(moments)
         return maximum.permute(0, 3, 1, 2), average.permute(0, 3, 1, 2), moments
