@@ -215,13 +215,22 @@ def segment_forward(
             V, 1, False, IN, WIDEST, NORM, ACTIVATION,
         )  # fmt: skip
     target, channel = entry(table, item, TARGET), entry(table, item, CHANNEL)
+    to = y + target * total * WIDE + channel
+    moments += tile * 3 * every + target * WIDE + channel
+    store_map(to, moments, out, pixel, column, here, step, out_width, o, every, OUT, WIDE)
+
+
+@triton.jit
+def store_map(
+    to, moments, out, pixel, column, here, step, width, o, every, OUT: tl.constexpr, WIDE: tl.constexpr
+):  # fmt: skip
+    """A tile of a map, lanes' pixels in a tuple, and its moments."""
     values, mine = (), ()
-    for k in tl.static_range(V):
-        value, own = out[k].to(dtype), here & (column + k * step < out_width)
-        at = channel + (pixel + k * step)[:, None] * WIDE + o[None, :]
-        tl.store(y + target * total * WIDE + at, value, mask=within(own, o, OUT))
+    for k in tl.static_range(len(out)):
+        value, own = out[k].to(to.dtype.element_ty), here & (column + k * step < width)
+        tl.store(to + (pixel + k * step)[:, None] * WIDE + o[None, :], value, mask=within(own, o, OUT))
         values, mine = values + (value.to(tl.float32),), mine + (own,)
-    store_moments(moments + tile * 3 * every + target * WIDE + channel + o, every, values, mine, o < OUT)
+    store_moments(moments + o, every, values, mine, o < OUT)
 
 
 @triton.jit
@@ -522,6 +531,28 @@ def point_backward(
 
 
 @triton.jit
+def input_gradients(
+    middle_grad, table, taps, first, items, images, row, column, image, here, out_height, out_width, c,
+    P: tl.constexpr, V: tl.constexpr, STRIDE: tl.constexpr, IN: tl.constexpr, WIDEST: tl.constexpr,
+):  # fmt: skip
+    """What comes back through the depthwise convolutions of items, summed: V of (P, C)."""
+    start, zeros = image * out_height * out_width, tl.zeros((c.shape[0],), tl.float32)
+    acc = (tl.zeros((P, c.shape[0]), tl.float32),) * V
+    for index in range(items):
+        item = first + index
+        kernel, dilation = entry(table, item, KERNEL).to(tl.int32), entry(table, item, DILATION).to(tl.int32)
+        padding = entry(table, item, PADDING).to(tl.int32) - (kernel - 1) * dilation
+        base = middle_grad + item.to(tl.int64) * (images * out_height * out_width) * IN
+        own = convolved(
+            base, start, row + padding, column + padding, here, out_height, out_width, kernel, dilation,
+            taps + entry(table, item, TAPS), c, zeros, zeros, V, STRIDE, True, IN, WIDEST, False, 0,
+        )  # fmt: skip
+        for k in tl.static_range(V):
+            acc = replaced(acc, k, acc[k] + own[k])
+    return acc
+
+
+@triton.jit
 def depth_backward(
     middle_grad, table, taps, x, mean, invstd, x_grad, sums,
     images, height, width, out_height, out_width, items, every,
@@ -534,19 +565,10 @@ def depth_backward(
     step = entry(table, first, DILATION).to(tl.int32) if V > 1 else 1
     image, row, column = lanes(tile * P + tl.arange(0, P), step, height, width, V)
     here, pixel = image < images, (image * height + row) * width + column
-    start, zeros = image * out_height * out_width, tl.zeros((BI,), tl.float32)
-    acc = (tl.zeros((P, BI), tl.float32),) * V
-    for index in range(items):
-        item = first + index
-        kernel, dilation = entry(table, item, KERNEL).to(tl.int32), entry(table, item, DILATION).to(tl.int32)
-        padding = entry(table, item, PADDING).to(tl.int32) - (kernel - 1) * dilation
-        base = middle_grad + item.to(tl.int64) * (images * out_height * out_width) * IN
-        own = convolved(
-            base, start, row + padding, column + padding, here, out_height, out_width, kernel, dilation,
-            taps + entry(table, item, TAPS), c, zeros, zeros, V, STRIDE, True, IN, WIDEST, False, 0,
-        )  # fmt: skip
-        for k in tl.static_range(V):
-            acc = replaced(acc, k, acc[k] + own[k])
+    acc = input_gradients(
+        middle_grad, table, taps, first, items, images, row, column, image, here, out_height, out_width, c,
+        P, V, STRIDE, IN, WIDEST,
+    )  # fmt: skip
     source = entry(table, first, SOURCE)
     scale, shift = affine_of_norm(mean, invstd, source * IN, c, IN, NORM)
     size = images * height * width * IN
