@@ -25,7 +25,7 @@ from nas.space import complete
 
 FORMAT = "nas/architecture/1"
 COMMON = ("format", "kind", "input", "classes", "stem")
-BODY = {"cell": ("genotype", "channels", "cells", "auxiliary"), "macro": ("network", "settings", "rows")}
+BODY = {"cell": ("genotype", "channels", "cells", "auxiliary"), "macro": ("network", "settings", "rows", "norm")}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Architecture:
         input: (channels, height, width) of one image.
         classes: number of logits.
         stem: "cifar" or "imagenet".
-        body: a cell's genotype, channels, cells, auxiliary; a macro network's name, settings and stage rows.
+        body: a cell's genotype, channels, cells, auxiliary; a macro network's name, settings, stage rows
+            and batch norm.
     """
 
     kind: str
@@ -159,6 +160,8 @@ def from_json(document: Any, where: str = "architecture") -> Architecture:
     if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("kind") not in BODY:
         raise UsageError(f'{where}: not an architecture: "format" must be "{FORMAT}" and "kind" cell or macro')
     kind = document["kind"]
+    if kind == "macro":
+        document = {"norm": networks.earlier_norm(document.get("network", "")), **document}
     if wrong := set(document) ^ {*COMMON, *BODY[kind]}:
         key = sorted(wrong)[0]
         raise UsageError(f'{where}: {"unknown" if key in document else "missing"} key "{key}"')

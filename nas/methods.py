@@ -17,7 +17,7 @@ METHODS: Mapping[str, Mapping[str, Value]] = {
     # Xu et al., ICLR 2020, §4.2
     "pc-darts": {"partial": 4, "batch": 256, "lr": 0.1, "lr_min": 0.0, "alpha_lr": 6e-4, "warmup": 0.3},
     # Dong and Yang, CVPR 2019
-    "gdas": {"relaxation": "path", "tau": 10.0, "tau_min": 0.1},
+    "gdas": {"relaxation": "path", "tau": 10.0, "tau_min": 0.1, "select": "gdas"},
     # Xie et al., ICLR 2019: one level
     "snas": {"relaxation": "gumbel", "tau": 1.0, "tau_min": 0.03, "levels": 1},
     # Chen et al., ICLR 2021

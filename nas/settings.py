@@ -100,7 +100,7 @@ class SearchSettings:
     epsilon: float = option(0.3, "Largest perturbation of a mixing weight at the end.", METHOD, ge=0, le=1)
     epsilon_min: float = option(0.03, "The same in the first epoch (linear).", METHOD, ge=0, le=1)
     mutation: float = option(0.125, "Share of the edges mutated in the last epoch; rises from 0.", METHOD, ge=0, le=1)
-    select: Literal["strongest", "threshold", "perturbation", "budget"] = option(
+    select: Literal["strongest", "gdas", "threshold", "perturbation", "budget"] = option(
         "strongest", "How the cell is derived: see nas derive.", METHOD
     )
     threshold: float = option(0.85, "Least strength of an edge that stays (select threshold).", METHOD, gt=0, le=1)
@@ -225,7 +225,8 @@ class DeriveSettings:
 
     select: str | None = option(
         None,
-        "How, several with commas: strongest (DARTS), threshold (FairDARTS), perturbation (DARTS-PT), budget (exact).",
+        "How, several with commas: strongest (DARTS), gdas, threshold (FairDARTS), perturbation (DARTS-PT), "
+        "budget (exact).",
         WHAT,
     )
     max_madds: str | None = option(None, "Limit of the final network's multiply-adds, such as 500M (budget).", WHAT)
@@ -435,7 +436,7 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
     },
     # Li et al., ICCV 2019; 150 epochs in the published command, 300 in the list beside it; momentum not certain
     "imagenet-hbonet": {**IMAGENET, "epochs": 150, "batch": 256, "lr": 0.05, "weight_decay": 4e-5},
-    # Yang et al., CVPRW 2021: the published command and log (8 GPUs × 256 images); Nesterov's form is not certain
+    # Yang et al., CVPRW 2021: the published command, log (8 GPUs × 256 images) and script (optimiser "nag")
     "imagenet-asymmnet": {
         **IMAGENET,
         "epochs": 360,

@@ -40,6 +40,12 @@ def strongest(basis: Basis) -> Genotype:
     return derive(basis.space, basis.strengths)
 
 
+def gdas(basis: Basis) -> Genotype:
+    """Per node the two strongest pairs of edge and operation, which may be two operations of one edge: the published
+    code of Dong and Yang, GDAS, CVPR 2019."""
+    return derive(basis.space, basis.strengths, once=False)
+
+
 def threshold(basis: Basis) -> Genotype:
     """DARTS' own cell without its edges that are weaker than a threshold (Chu et al., FairDARTS, ECCV 2020, §3.3).
 
@@ -85,6 +91,7 @@ def perturbation(basis: Basis) -> Genotype:
 Select = Callable[[Basis], Genotype]
 SELECTIONS: dict[str, Select] = {
     "strongest": strongest,
+    "gdas": gdas,
     "threshold": threshold,
     "perturbation": perturbation,
     "budget": budget,

@@ -183,7 +183,7 @@ class Supernet(nn.Module):
         return derive(self.space, {kind: weights.detach() for kind, weights in self.strengths().items()})
 
 
-def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
+def derive(space: CellSpace, weights: Mapping[str, Tensor], *, once: bool = True) -> Genotype:
     """The discrete cell: per node the two strongest edges, each by its best operation other than ``none`` (§2.4).
 
     Where the skeleton keeps all edges, each by its best operation, in the order of their states. Ties go to the lower
@@ -191,15 +191,17 @@ def derive(space: CellSpace, weights: Mapping[str, Tensor]) -> Genotype:
 
     Args:
         weights: per cell kind the strengths, (edges, operations).
+        once: whether an edge stays with one operation; else the two strongest may be of one edge (GDAS' own code).
     """
     names, kept = list(space.ops), SKELETONS[space.skeleton].inputs_kept
 
     def pairs_of(node: int, kind: str, strengths: list[list[float]]) -> list[Pair]:
-        best = []
+        best: list[tuple[float, str, int]] = []
         for state in range(node + space.inputs):
             edge = space.edge_index(node, state)
-            operation = max(space.candidates(kind, edge), key=strengths[edge].__getitem__)
-            best.append((strengths[edge][operation], names[operation], state))
+            ranked = sorted(space.candidates(kind, edge), key=lambda operation: -strengths[edge][operation])
+            stay = ranked[:1] if once or kept is None else ranked
+            best += [(strengths[edge][operation], names[operation], state) for operation in stay]
         if kept is not None:
             best = sorted(best, key=lambda edge: -edge[0])[:kept]
         return [(name, state) for _, name, state in best]

@@ -1,6 +1,6 @@
 """Networks whose costs are asked for: of a run or a file, or a macro network at given settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from nas.costs.count import Cost, count
 from nas.errors import UsageError
 from nas.files import write_json
 from nas.macro.families import FAMILIES
+from nas.macro.mobilenext import remark
 from nas.macro.networks import document
+from nas.macro.settings import macro_settings
 from nas.macro.space import load
 
 RESOLUTION, CLASSES, STEM = (224, 224), 1000, "imagenet"
@@ -42,6 +44,13 @@ def networks_of_space(
         name = " ".join([space, *(f"{setting}={value}" for setting, value in own.items())])
         networks[name] = from_json(document(network, own, input=(3, *resolution), classes=classes, stem=stem))
     return networks
+
+
+def remarks(networks: Mapping[str, Architecture]) -> Iterator[str]:
+    """Where networks are not what the published code would make of their settings."""
+    for name, network in networks.items():
+        if network.body.get("network") == "mobilenext" and (text := remark(macro_settings(network.body["settings"]))):
+            yield f"{name}: {text}"
 
 
 def cost_of(architecture: Architecture) -> Cost:

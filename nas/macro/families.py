@@ -2,21 +2,33 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
+import pydantic.dataclasses
 from torch import nn
 
-from nas.blocks.layers import Norm
 from nas.errors import UsageError, nearest
 from nas.macro.hbonet import hbonet
 from nas.macro.mobilenet import mobilenet_v1, mobilenet_v2
 from nas.macro.mobilenet_v3 import asymmnet, mobilenet_v3
-from nas.macro.mobilenext import mobilenext
+from nas.macro.mobilenext import mobilenext, squeezes
 from nas.macro.rows import Row
 from nas.macro.settings import MacroSettings, changed, macro_settings
+from nas.settings import STRICT
 
-NORM_V3 = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
+
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class BatchNorm:
+    """A network's batch norm: what is added to variances, and the share of a batch in running statistics."""
+
+    eps: float
+    momentum: float
+
+    def __call__(self, channels: int) -> nn.BatchNorm2d:
+        return nn.BatchNorm2d(channels, self.eps, self.momentum)
+
+
+TORCH, TENSORFLOW = BatchNorm(1e-5, 0.1), BatchNorm(1e-3, 0.01)
 ALWAYS = ("width", "divisor", "steps")
 
 
@@ -29,14 +41,12 @@ class Family:
         rows: resolves settings into rows, at the imagenet stem.
         knobs: the settings it takes beside those that all take.
         sizes: the values of ``size`` it knows.
-        norm: its batch norm.
     """
 
     title: str
     rows: Callable[[MacroSettings], list[Row]]
     knobs: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
-    norm: Norm = nn.BatchNorm2d
 
 
 FAMILIES = {
@@ -47,7 +57,6 @@ FAMILIES = {
         mobilenet_v3,
         ("expansion", "identity", "size", "se", "convention"),
         ("large", "small"),
-        NORM_V3,
     ),
     "mobilenext": Family("MobileNeXt", mobilenext, ("reduction", "identity", "size", "se", "groups"), ("b0", "b1")),
     "hbonet": Family("HBONet", hbonet, ("expansion", "contraction", "upsample")),
@@ -56,7 +65,6 @@ FAMILIES = {
         asymmnet,
         ("expansion", "asymmetry", "identity", "size", "se", "pruned"),
         ("large", "small"),
-        NORM_V3,
     ),
 }
 
@@ -70,6 +78,12 @@ def family(network: str) -> Family:
     if network not in FAMILIES:
         raise UsageError(f'unknown network "{network}": {nearest(network, list(FAMILIES))}')
     return FAMILIES[network]
+
+
+def batch_norm(network: str, settings: MacroSettings) -> BatchNorm:
+    """As in the published code: TensorFlow's in torchvision's MobileNetV3 and MobileNeXt's b0 and b1, else torch's."""
+    torchvisions = network == "mobilenet_v3" and settings.convention == "torchvision"
+    return TENSORFLOW if torchvisions or (network == "mobilenext" and squeezes(settings)) else TORCH
 
 
 def resolve(

@@ -48,7 +48,7 @@ def body(settings: MacroSettings, scale: Widths, by_ratio: bool, block: Block) -
             if ratio == "1":
                 expanded = c_in
             elif by_ratio or settings.expansion:
-                expanded = scale.round(exact(settings.expansion or ratio) * c_in)
+                expanded = scale.round(Fraction(float(settings.expansion or ratio) * c_in))
             else:
                 expanded = scale.scaled(p)
             own, channels = block(c_in, expanded)

@@ -24,11 +24,12 @@ def mobilenext(settings: MacroSettings) -> list[Row]:
     """Four layouts by case (see ``layout``); the 1280 stage is never narrowed.
 
     The bottleneck is ⌊C_in/t⌋ wide; where that is below C_out/max(6, t), as wide as that in multiples of 16. Published:
-    C_out/6; with t above 6 the floor must go along, or the setting would do nothing.
+    C_out/6; with t above 6 the floor must go along, or the setting would do nothing. Width 0.1 was published with
+    divisor 4.
     """
-    if settings.size in ("b0", "b1") or settings.se:
+    if squeezes(settings):
         return i2rnet(settings)
-    scale = widths(settings)
+    scale = widths(settings, small={0.1: 4})
     c_in = scale.scaled(32, 0)
     rows = [conv(0, c_in, 3, 2, "relu6")]
     for stage, (t, c, n, s) in enumerate(MOBILENEXT, 1):
@@ -46,6 +47,27 @@ def mobilenext(settings: MacroSettings) -> list[Row]:
             rows.append({"stage": stage, **row, "depthwise": depthwise, "identity": identity})
             c_in = c_out
     return rows + head(9, 0.2)
+
+
+def remark(settings: MacroSettings) -> str:
+    """Where these settings are not as the published code would have them; empty where they are."""
+    t = settings.reduction
+    if t is not None and t > 6:
+        return (
+            f"reduction {t:g}: no bottleneck of the published code is narrower than a sixth of its output, so above 6 "
+            "nothing would change; here that floor is a t-th"
+        )
+    if t == 2:
+        return (
+            "reduction 2: the published code takes 2 for the first block's layout, two depthwise convolutions and no "
+            "shortcut, in all blocks (6,911,960 parameters at width 1); here each keeps its own"
+        )
+    return ""
+
+
+def squeezes(settings: MacroSettings) -> bool:
+    """Whether it is one of the networks with squeeze-and-excitation (or would be, were that not left out)."""
+    return settings.size in ("b0", "b1") or bool(settings.se)
 
 
 def layout(entry: bool, widens: bool, stride: int) -> str:
@@ -81,7 +103,7 @@ def i2rnet(settings: MacroSettings) -> list[Row]:
     rows = [{**conv(0, c_in, 3, 2, "swish"), "tf_padding": True}]
     for stage, (k, c, n, s) in enumerate(I2RNET, 1):
         t = exact(2 if stage == 1 else settings.reduction or 6)
-        c_out = scale.never_below(c, stage) if c == 1280 else scale.scaled(c, stage)
+        c_out = scale.scaled(c, stage)
         for first, stride in repeated(ceil(n * Fraction(11, 10)) if deep else n, s):
             depthwise = layout(first and stage > 1, c_in != c_out, stride)
             hidden = ceil(Fraction(max(1, floor(c_in / t)), 2)) * 2

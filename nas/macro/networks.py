@@ -1,6 +1,7 @@
 """One builder of macro networks: rows in, module out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
 from itertools import groupby
@@ -15,7 +16,7 @@ from nas.blocks.layers import Activation, Norm, conv_bn
 from nas.blocks.sandglass import Sandglass
 from nas.blocks.squeeze_excite import SqueezeExcite
 from nas.errors import UsageError
-from nas.macro.families import family, resolve
+from nas.macro.families import TENSORFLOW, TORCH, BatchNorm, batch_norm, family, resolve
 from nas.macro.rows import Row
 from nas.macro.settings import MacroSettings, changed, macro_settings
 
@@ -42,10 +43,10 @@ class MacroNetwork(nn.Module):
 
 
 class IdleNorm(nn.BatchNorm2d):
-    """A batch norm that the published network holds but never runs: it counts, does nothing and learns nothing."""
+    """A batch norm that b0 and b1 hold but never run: it counts, does nothing and learns nothing."""
 
-    def __init__(self, *args: Any, **rest: Any) -> None:
-        super().__init__(*args, **rest)
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, TENSORFLOW.eps, TENSORFLOW.momentum)
         self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -154,8 +155,7 @@ def build(
     Raises:
         UsageError: an unknown name, or a value out of range or that this family does not have.
     """
-    rows = resolve(network, settings, stem)
-    return build_rows(rows, channels=input[0], classes=classes, norm=family(network).norm)
+    return from_document(document(network, settings, input=input, classes=classes, stem=stem))
 
 
 def document(
@@ -173,7 +173,13 @@ def document(
     """
     chosen = settings if isinstance(settings, MacroSettings) else macro_settings(settings or {}, network)
     head = {"format": "nas/architecture/1", "kind": "macro", "input": list(input), "classes": classes, "stem": stem}
-    return {**head, "network": network, "settings": changed(chosen), "rows": resolve(network, chosen, stem)}
+    rows, norm = resolve(network, chosen, stem), batch_norm(network, chosen)
+    return {**head, "network": network, "settings": changed(chosen), "rows": rows, "norm": asdict(norm)}
+
+
+def earlier_norm(network: str) -> dict[str, float]:
+    """What networks had whose documents do not say it: AsymmNet and all of MobileNetV3 TensorFlow's."""
+    return asdict(TENSORFLOW if network in ("asymmnet", "mobilenet_v3") else TORCH)
 
 
 def usual_stem(input: tuple[int, int, int]) -> str:
@@ -197,11 +203,12 @@ def from_document(document: Mapping[str, Any]) -> MacroNetwork:
     """The network that a document's rows say; its settings are not consulted.
 
     Raises:
-        UsageError: rows that do not make a network.
+        UsageError: an unknown family, rows that do not make a network.
     """
-    kind = family(document["network"])
+    family(document["network"])
     try:
-        return build_rows(document["rows"], channels=document["input"][0], classes=document["classes"], norm=kind.norm)
+        norm = BatchNorm(**document["norm"])
+        return build_rows(document["rows"], channels=document["input"][0], classes=document["classes"], norm=norm)
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, RuntimeError) as error:
         said = str(error).splitlines() or [""]
         raise UsageError(f'architecture: its "rows" do not make a network: {type(error).__name__}: {said[0]}') from None

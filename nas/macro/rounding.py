@@ -1,4 +1,7 @@
-"""How families turn scaled widths into channel counts. Exact: widths are fractions, so 0.35·160 is 56."""
+"""How families turn scaled widths into channel counts.
+
+A scaled width is a float's product, as in all published code: 0.57·400 is below 228, and so is rounded to 224.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +41,7 @@ class Widths:
         steps: divisors added to single stages.
     """
 
-    width: Fraction
+    width: float
     divisor: int
     rounding: Rounding
     steps: tuple[int, ...] = ()
@@ -49,10 +52,10 @@ class Widths:
 
     def scaled(self, channels: int, stage: int | None = None) -> int:
         """``channels`` of the published network at this width, at least one divisor."""
-        rounded = self.round(channels * self.width)
+        rounded = self.round(Fraction(channels * self.width))
         step = self.steps[stage] if stage is not None and stage < len(self.steps) else 0
         return max(self.divisor, rounded + step * self.divisor)
 
     def never_below(self, channels: int, stage: int) -> int:
         """``scaled``, but a multiplier below 1 does not narrow it: the last layers of several families."""
-        return Widths(max(Fraction(1), self.width), self.divisor, self.rounding, self.steps).scaled(channels, stage)
+        return Widths(max(1.0, self.width), self.divisor, self.rounding, self.steps).scaled(channels, stage)

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 def widths(settings: MacroSettings, rounding: Rounding = to_nearest, small: dict[float, int] | None = None) -> Widths:
     """The widths that settings ask for; ``small``: the divisors published for single width multipliers."""
     divisor = settings.divisor or (small or {}).get(settings.width, 8)
-    return Widths(exact(settings.width), divisor, rounding, settings.steps)
+    return Widths(settings.width, divisor, rounding, settings.steps)
 
 
 def conv(stage: int, c_out: int, kernel: int, stride: int, activation: str | None) -> Row:

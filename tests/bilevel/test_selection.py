@@ -52,6 +52,15 @@ def test_a_low_threshold_is_darts_own_cell() -> None:
         assert SELECTIONS[name](basis(strengths, threshold)) == derive(SPACE, strengths)
 
 
+def test_gdas_may_keep_two_operations_of_one_edge() -> None:
+    strengths = strengths_of([0.5, 0.4, 0.5, 0.4, 0.3, 0.5, 0.4, 0.3, 0.2])
+    strengths["normal"][0, 1], strengths["normal"][1, 1] = 0.45, 0.1
+    normal = SELECTIONS["gdas"](basis(strengths)).normal
+    assert normal.nodes[0] == (("conv_3x3", 0), ("skip_connect", 0))
+    assert normal.nodes[1:] == derive(SPACE, strengths).normal.nodes[1:]
+    assert derive(SPACE, strengths).normal.nodes[0] == (("conv_3x3", 0), ("conv_3x3", 1))
+
+
 def test_a_cell_with_nothing_left() -> None:
     """The strongest edge that reads an input counts: what comes after it cannot stay alone."""
     strengths = strengths_of([0.3, 0.8, 0.1, 0.2, 0.9, 0.1, 0.1, 0.9, 0.95])

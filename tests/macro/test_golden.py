@@ -1,18 +1,25 @@
 """Every published network costs what the official code costs, to the last parameter and multiply-add."""
 
+import csv
 import json
+from math import ceil
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from nas.costs.count import count
 from nas.macro.families import FAMILIES
 from nas.macro.networks import build
 from nas.macro.published import published
-from tests.macro.golden_rows import rows, setting
+from nas.macro.rounding import upwards
+from nas.macro.rows import widths
+from nas.macro.settings import MacroSettings
+from tests.macro.golden_rows import GOLDEN, rows, setting
 
 ROWS = rows()
+NORMS = list(csv.DictReader((GOLDEN.parent / "norms.csv").read_text(encoding="utf-8").splitlines()))
 
 
 def cost_of(network, settings, resolution):
@@ -54,6 +61,50 @@ def test_all_golden_rows_are_there():
 @pytest.mark.parametrize(("width", "divisor"), [(0.1, 4), (0.25, 2), (0.5, 2), (0.35, 8)])
 def test_hbonet_takes_its_published_divisor_by_itself(width, divisor):
     assert cost_of("hbonet", {"width": width}, 96) == cost_of("hbonet", {"width": width, "divisor": divisor}, 96)
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "params", "madds"),
+    [
+        ("mobilenext", {"size": "b0", "width": 0.5}, 1_377_821, 100_022_736),
+        ("mobilenext", {"width": 0.1}, 1_627_316, 28_084_568),
+        ("hbonet", {"width": 1.15}, 5_766_872, 385_894_944),
+    ],
+)
+def test_costs_of_the_official_code_beyond_its_tables(network, settings, params, madds):
+    assert cost_of(network, settings, 224) == (params, madds)
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "published"),
+    [(400, 0.29, 112), (400, 0.57, 224), (200, 0.58, 112), (400, 1.13, 448), (200, 1.14, 224), (400, 1.15, 456)],
+)
+def test_widths_are_floats_as_in_the_published_code(channels, width, published):
+    """HBONet's. In fractions each lies on a half and would be rounded up."""
+    assert max(8, int(channels * width + 4) // 8 * 8) == published
+    assert widths(MacroSettings(width=width)).scaled(channels) == published
+
+
+@pytest.mark.parametrize(("width", "published"), [(0.28, 64), (0.56, 120), (1.12, 232)])
+def test_asymmnets_too(width, published):
+    assert ceil(200 * width / 8) * 8 == published == widths(MacroSettings(width=width), upwards).scaled(200)
+
+
+@pytest.mark.parametrize("row", NORMS, ids=lambda row: f"{row['network']} {row['settings']}")
+def test_every_batch_norm_is_the_official_codes(row):
+    settings = dict(item.split("=") for item in row["settings"].split())
+    settings |= {"pruned": True} if "pruned" in settings else {}
+    with torch.device("meta"):
+        module = build(row["network"], settings)
+    norms = {(m.eps, m.momentum) for m in module.modules() if isinstance(m, nn.BatchNorm2d)}
+    assert norms == {(float(row["eps"]), float(row["momentum"]))}
+    if row["where"].startswith("torchvision"):
+        reference = getattr(torchvision.models, row["where"].split()[-1])()
+        assert norms == {(m.eps, m.momentum) for m in reference.modules() if isinstance(m, nn.BatchNorm2d)}
+
+
+def test_norms_of_all_families_are_there():
+    assert {row["network"] for row in NORMS} == set(FAMILIES)
 
 
 def test_mobilenet_v1_by_its_published_figures():

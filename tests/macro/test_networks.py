@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from nas.architecture import from_json, of_network
 from nas.errors import UsageError
 from nas.macro.families import FAMILIES, resolve
 from nas.macro.networks import build, document, from_document, refit
@@ -151,6 +153,19 @@ def test_bad_rows_are_refused():
     for rows in ([{"stage": 0}], [{"stage": 0, "block": "nothing"}], [{**said["rows"][0], "kernel": "x"}]):
         with pytest.raises(UsageError, match='"rows" do not make a network'):
             from_document({**said, "rows": rows})
+
+
+def test_documents_of_before_keep_their_batch_norm():
+    """AsymmNet and timm's MobileNetV3 had TensorFlow's: what was trained with it is run with it."""
+    said = of_network("asymmnet", {"width": 0.35}, input=(3, 32, 32), classes=10).document()
+    assert norms_of(from_json(said)) == {1e-5}
+    del said["norm"]
+    before = from_json(said)
+    assert norms_of(before) == norms_of(from_json(before.document())) == {1e-3}
+
+
+def norms_of(architecture):
+    return {module.eps for module in architecture.build_meta().modules() if isinstance(module, nn.BatchNorm2d)}
 
 
 def test_settings_survive_json():
