@@ -19,6 +19,7 @@ from nas.methods import METHODS, TERMS, parse_regularizers
 
 NO_LIMIT = "--select budget needs --max-madds or --max-params"
 BUDGET_ALONE = "a limit is kept by --select budget alone"
+DATA = "Data: cifar10, cifar100, digits, or a folder of images in train/CLASS and test/ or val/CLASS, or CLASS alone."
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -36,7 +37,7 @@ class SearchSettings:
     """A cell search. Defaults: Liu et al., DARTS, ICLR 2019, §3.1 and Appendix A.1.1."""
 
     space: str = option("darts", "Search space: a name, names joined by +, or a TOML file.", WHAT)
-    data: str = option("cifar10", "Data: cifar10, cifar100, digits, or a folder with train/CLASS and test/CLASS.", WHAT)
+    data: str = option("cifar10", DATA, WHAT)
     seed: int = option(0, "Seed of everything random.", WHAT, ge=0, lt=2**31)
     method: str = option(
         "darts", f"Published method, which brings its parts and constants: {', '.join(METHODS)}.", WHAT
@@ -253,7 +254,7 @@ class DeriveSettings:
 class TrainSettings:
     """Training of one network. Defaults: DARTS' recipe for CIFAR-10 (ICLR 2019, §3.2 and Appendix A.2.1)."""
 
-    data: str = option("cifar10", "Data: cifar10, cifar100, digits, or a folder with train/CLASS and test/CLASS.", WHAT)
+    data: str = option("cifar10", DATA, WHAT)
     seed: int = option(0, "Seed of everything random.", WHAT, ge=0, lt=2**31)
     epochs: int = option(600, "Passes over the training images.", LONG, ge=1)
     batch: int = option(96, "Images a step.", LONG, ge=2)
@@ -341,7 +342,7 @@ class StudySettings:
     controls: int = option(
         8, "Random cells beside the searches of each space and method, of as many multiply-adds.", WHAT, ge=0, le=1000
     )
-    data: str = option("cifar10", "Data: cifar10, cifar100, digits, or a folder with train/CLASS and test/CLASS.", WHAT)
+    data: str = option("cifar10", DATA, WHAT)
     preset: str = option("paper", "paper or quick: size and length of searches, and recipe of the trainings.", LONG)
     recipe: str = option("", "Another recipe for the trainings, such as fast.", LONG)
     search: dict[str, Any] = option({}, "Changes to the searches' settings.")

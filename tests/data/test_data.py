@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from nas import data
@@ -101,37 +100,9 @@ def test_digits() -> None:
     assert (dataset.padding, dataset.flip) == (2, False)
 
 
-def write_folder(root: Path, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
-    for part in ("train", "test"):
-        for index, name in enumerate(classes):
-            (root / part / name).mkdir(parents=True)
-            for number in range(3):
-                pixels = np.full((20 + number, 30, 3), 100 * index + number, np.uint8)
-                Image.fromarray(pixels).save(root / part / name / f"{number}.png")
-    return root
-
-
-def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    root = write_folder(tmp_path / "pets")
-    dataset = data.load(str(root), image_size=24)
-    assert dataset.shape == (3, 24, 24) and dataset.classes == ("cat", "dog")
-    assert dataset.train.images[3].unique().tolist() == [100]
-    assert data.load(str(root)).shape == (3, 20, 20)
-
-
-def test_folders_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(UsageError, match="at least two"):
-        data.load(str(write_folder(tmp_path / "one", ("cat",))))
-    with pytest.raises(UsageError, match="train/CLASS"):
-        data.load(str(tmp_path))
+def test_an_unknown_name() -> None:
     with pytest.raises(UsageError, match="neither a folder"):
         data.load("cifar11")
-    root = write_folder(tmp_path / "broken")
-    (root / "train" / "cat" / "0.png").write_bytes(b"no image")
-    with pytest.raises(UsageError, match=r"0\.png"):
-        data.load(str(root))
 
 
 def made_up(images: int = 40) -> Dataset:
