@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 Targets = Annotated[list[str] | None, typer.Argument(help="Runs (path, name or last), genotypes or architectures.")]
 Preset = Annotated[str | None, typer.Option(help=f"Recipe: {', '.join(TRAIN_PRESETS)}.", rich_help_panel=LONG)]
-Init = Annotated[str | None, typer.Option(help="Start from the trained weights of this run.", rich_help_panel=RARE)]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        help="Start from the weights of a run, of torchvision:mobilenet_v2, or of a file.", rich_help_panel=RARE
+    ),
+]
 Best = Annotated[
     int | None,
     typer.Option(min=1, help="The K best cells of each search of several seeds.", rich_help_panel=WHAT),
@@ -50,24 +55,29 @@ def retrain(
 ) -> None:
     """Train found cells' networks (or any architectures) and test each once: nas retrain RUN --seeds 0,1,2."""
     from nas.commands import retraining
-    from nas.run.folder import find, runs_root
+    from nas.commands.pretrained import pretrained
     from nas.settings import resolve
 
     runs, url = common.on_cluster(runs, cluster, workers, storage)
     execution = common.execution(device, threads, data_root, cluster, workers, url)
     if resume:
         run = common.resume(context, resume, runs, execution, ops)
-    elif not targets:
-        raise UsageError("nas retrain needs a run, a genotype or an architecture (or --resume RUN)")
     else:
+        start = pretrained(init, runs) if init else None
         preset = preset or "paper"
         settings = resolve(TrainSettings, TRAIN_PRESETS, preset, common.read_settings(settings_file), values)
+        if targets:
+            networks = retraining.targets_of(targets, runs, preset, best, channels=channels, cells=cells, ops=ops)
+        elif start:
+            networks = [retraining.Target(start.architecture, start.where)]
+        else:
+            raise UsageError("nas retrain needs a run, a genotype or an architecture (or --init, or --resume RUN)")
         run = retraining.retrain(
-            retraining.targets_of(targets, runs, preset, best, channels=channels, cells=cells, ops=ops),
+            networks,
             settings,
             preset=preset,
             seeds=common.parse_seeds(seeds),
-            init=find(init, runs_root(runs)) if init else None,
+            init=start,
             ops=ops,
             tensorboard=tensorboard,
             runs=runs,

@@ -1,6 +1,7 @@
 """Trainings of networks from scratch or from trained weights: many cells, many seeds."""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +11,7 @@ from nas import plugins
 from nas.architecture import Architecture, read_architecture
 from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import child_spec, continue_all, continue_any, make_child
+from nas.commands.pretrained import Pretrained, of_run
 from nas.commands.targets import architecture_of
 from nas.errors import UsageError
 from nas.execution import Execution
@@ -23,7 +25,7 @@ from nas.run.spec import Candidate, Init, TrainSpec
 from nas.settings import TrainSettings
 from nas.train.loop import train
 from nas.train.schedule import learning_rate
-from nas.train.start import fitting, freeze, read_weights
+from nas.train.start import fitting, freeze
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def retrain(
     source: str = "",
     preset: str = "paper",
     seeds: Sequence[int] | None = None,
-    init: Run | None = None,
+    init: Run | Pretrained | None = None,
     ops: Path | None = None,
     tensorboard: bool = False,
     runs: Path | None = None,
@@ -53,7 +55,7 @@ def retrain(
         architecture: one network, or several with their sources; they are fitted to the data's image size and classes.
         settings: the recipe.
         source: where the one network came from, for the record.
-        init: a finished training whose weights to start from; on other data with a new classifier.
+        init: a finished training whose weights to start from, or others'; on other data with a new classifier.
 
     Raises:
         UsageError, Interrupted: as :func:`search`.
@@ -77,9 +79,10 @@ def retrain(
         spec = replace(spec, source="", networks=candidates, seeds=spec.seeds or (settings.seed,))
     dataset = check_data(settings, execution)
     networks = [fitted(each.architecture, dataset.shape, len(dataset.classes), settings) for each in targets]
-    weights = initial_weights(init, networks, settings)
-    if init is not None and weights is not None:
-        spec = replace(spec, init=Init(str(init.path), hashlib.sha256(weights).hexdigest()))
+    start = of_run(init) if isinstance(init, Run) else init
+    weights = initial_weights(start, networks, settings)
+    if start is not None and weights is not None:
+        spec = replace(spec, init=Init(start.where, hashlib.sha256(weights).hexdigest()))
     run = begin(runs_root(runs), spec, networks, weights)
     continue_retraining(run, execution)
     return run
@@ -96,26 +99,27 @@ def begin(root: Path, spec: TrainSpec, networks: Sequence[Architecture], weights
     return run
 
 
-def initial_weights(init: Run | None, networks: Sequence[Architecture], settings: TrainSettings) -> bytes | None:
-    """The weights of a finished training that these networks start from, as a safetensors file.
-
-    The classifiers are left out where the data is not the same.
+def initial_weights(
+    start: Pretrained | None, networks: Sequence[Architecture], settings: TrainSettings
+) -> bytes | None:
+    """The weights that these networks start from, as a safetensors file.
 
     Raises:
         UsageError: they do not fit, or ``settings.freeze`` without any.
     """
     from safetensors.torch import save
 
-    if init is None:
+    if start is None:
         if settings.freeze:
             raise UsageError(f"--freeze {settings.freeze} needs --init RUN: there is nothing learnt to keep")
         return None
-    weights = read_weights(init.path / names.WEIGHTS)
-    before = read_architecture(init.path / names.ARCHITECTURE)
-    same_data = init.spec(TrainSpec).settings.data == settings.data
+    classes = networks[0].classes
+    if new_head := start.new_head(classes, settings.data):
+        before = start.architecture.classes
+        said = f"the classifier of {before} classes starts anew, for the {classes} of {settings.data}"
+        print(f"--init {start.where}: {said}", file=sys.stderr, flush=True)
     for network in networks:
-        new_head = not same_data or network.classes != before.classes
-        weights = fitting(weights, network, new_head=new_head, where=str(init.path))
+        weights = fitting(start.weights, network, new_head=new_head, where=start.where)
         freeze(network.build_meta(), settings.freeze)
     return save(weights)
 

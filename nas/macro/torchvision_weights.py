@@ -1,26 +1,26 @@
 """torchvision's weights in our networks: MobileNetV2, and MobileNetV3 large and small.
 
-The mapping: both networks hold the same layers in the same order (stem; per block expansion, depthwise, squeeze,
-projection; head), so the n-th tensor of torchvision's state dict is the n-th of ours. Counts and shapes are checked.
+Both networks hold the same layers in the same order (stem; per block expansion, depthwise, squeeze, projection; head),
+so the n-th tensor of torchvision's network is the n-th of ours, at any width.
 """
 
-from collections.abc import Mapping
+import torch
 
-from torch import Tensor, nn
+from nas.macro.networks import build
+
+MODELS: dict[str, tuple[str, dict[str, str]]] = {
+    "mobilenet_v2": ("mobilenet_v2", {}),
+    "mobilenet_v3_large": ("mobilenet_v3", {"size": "large"}),
+    "mobilenet_v3_small": ("mobilenet_v3", {"size": "small"}),
+}
+"""Our network and settings of each of torchvision's models."""
 
 
-def load_torchvision(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads a torchvision state dict into our network of the same family, width, size and classes.
+def tensor_names(model: str) -> dict[str, str]:
+    """torchvision's name of each tensor of a model, and ours, in their order."""
+    from torchvision.models import get_model
 
-    Raises:
-        ValueError: it is not a state dict of that network.
-    """
-    ours = network.state_dict()
-    if len(ours) != len(state):
-        raise ValueError(f"{len(state)} tensors, but this network has {len(ours)}: not the same network")
-    for (name, own), (theirs, given) in zip(ours.items(), state.items(), strict=True):
-        if own.shape != given.shape:
-            raise ValueError(
-                f"{theirs} is {tuple(given.shape)}, but {name} is {tuple(own.shape)}: not the same network"
-            )
-    network.load_state_dict(dict(zip(ours, state.values(), strict=True)))
+    network, settings = MODELS[model]
+    with torch.device("meta"):
+        theirs, ours = get_model(model).state_dict(), build(network, settings).state_dict()
+    return dict(zip(theirs, ours, strict=True))
