@@ -4,21 +4,22 @@ import inspect
 import json
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from shutil import get_terminal_size
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from nas.errors import UsageError
+from nas.errors import UsageError, nearest
 from nas.settings import LONG, METHOD, RARE, RECIPE, WHAT
 
 if TYPE_CHECKING:
     from nas.execution import Execution
-    from nas.reports.comparison import Comparison
     from nas.run.folder import Run
+    from nas.tables import Table
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -235,17 +236,37 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_comparison(result: "Comparison") -> None:
-    """Prints the table of a retraining of several seeds or networks, and what may be said of it."""
-    from rich.console import Console
+def width() -> int:
+    """Columns to print in: COLUMNS, else the terminal's; where there is neither, any number."""
+    return get_terminal_size((10_000, 24)).columns
 
-    from nas.reports.comparison import notes, table
 
-    terminal = Console().is_terminal
-    console = Console(width=None if terminal else 200, highlight=False)
-    console.print(table(result.networks))
-    for line in notes(result):
-        console.print(line, markup=False, soft_wrap=not terminal)
+def print_tables(tables: "Sequence[Table]", to: str | None = None, about: str = "", notes: Sequence[str] = ()) -> None:
+    """Prints tables for people, with lines about them; or in one of the forms of :data:`nas.tables.FORMS`.
+
+    Raises:
+        UsageError: another form.
+    """
+    from textwrap import fill
+
+    from nas.tables import FORMS
+
+    if to is None:
+        columns = width()
+        print(*([fill(about, columns)] if about else []), *(table.text(columns) for table in tables), sep="\n\n")
+        print(*([""] if notes else []), *(fill(note, columns) for note in notes), sep="\n")
+    elif to in FORMS:
+        print(*(FORMS[to](table) for table in tables), sep="\n\n")
+    else:
+        raise UsageError(f'--to "{to}": {nearest(to, list(FORMS))}')
+
+
+def print_outcome(run: "Run", to: str | None = None) -> None:
+    """Prints what a run came to."""
+    from nas.pages.outcomes import outcome_of
+
+    outcome = outcome_of(run)
+    print_tables(outcome.tables, to, outcome.about, outcome.notes)
 
 
 def print_json(document: Any) -> None:
