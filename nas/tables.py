@@ -9,9 +9,11 @@ from typing import Any
 
 Form = Callable[..., str]
 """Writes a value, or the members of a tuple."""
-TEXT, SHARE, COUNT = str, "{:.2%}".format, "{:,}".format
-RANGE = "{:.2%} to {:.2%}".format
-HOURS = "{:.3g}".format
+TEXT: Form = str
+SHARE: Form = "{:.2%}".format
+RANGE: Form = "{:.2%} to {:.2%}".format
+COUNT: Form = "{:,}".format
+HOURS: Form = "{:.3g}".format
 
 
 def millions(amount: float) -> str:
@@ -39,7 +41,9 @@ class Table:
     def shown(self) -> list[int]:
         """The columns that say something."""
         every = range(len(self.columns))
-        return [column for column in every if not self.values or any(row[column] not in (None, "") for row in self.values)]
+        return [
+            column for column in every if not self.values or any(row[column] not in (None, "") for row in self.values)
+        ]
 
     @property
     def heads(self) -> list[str]:
@@ -52,6 +56,14 @@ class Table:
         forms = list(self.columns.values())
         return [[_written(row[column], forms[column]) for column in self.shown] for row in self.values]
 
+    @property
+    def numeric(self) -> list[bool]:
+        """Of the columns shown, whether they hold numbers, which stand to the right."""
+        return [
+            all(re.match(r"[\d+−-]|$", cell) for cell in column[1:])
+            for column in zip(self.heads, *self.rows, strict=True)
+        ]
+
     def text(self, width: int) -> str:
         """For a terminal of so many columns: what does not fit goes on below, beside what names the rows."""
         from rich.cells import cell_len
@@ -62,13 +74,12 @@ class Table:
         widths = [max(map(cell_len, column)) + 2 for column in zip(*lines, strict=True)]
         for block in self._blocks(widths, width + 2):
             total = sum(widths[column] for column in block)
-            words = [column for column in block if any(" " in row[column] for row in self.rows)]
-            folds = total > width + 2 and block[-1] in words
+            words = not self.numeric[block[-1]] and any(" " in row[block[-1]] for row in self.rows)
+            folds = total > width + 2 and words
             grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=None)
             for column in block:
-                number = all(re.match(r"[\d+−-]|$", row[column]) for row in self.rows)
                 wrap = folds and column == block[-1]
-                grid.add_column(lines[0][column], justify="right" if number else "left", no_wrap=not wrap)
+                grid.add_column(lines[0][column], justify="right" if self.numeric[column] else "left", no_wrap=not wrap)
             for row in lines[1:]:
                 grid.add_row(*(row[column] for column in block))
             Console(file=wide, width=width if folds else total, highlight=False, markup=False).print(grid)
@@ -93,20 +104,18 @@ class Table:
 
     def csv(self) -> str:
         """The values themselves, unrounded; a pair in two columns."""
-        pairs = [column for column in self.shown if any(isinstance(row[column], tuple) for row in self.values)]
+        pairs = {column for column in self.shown if any(isinstance(row[column], tuple) for row in self.values)}
+        ends = [tuple(f"{head}, {end}" for end in ("low", "high")) for head in self.columns]
         out = io.StringIO()
         lines = csv.writer(out, lineterminator="\n")
-        heads = list(self.columns)
-        names = [[f"{heads[each]}, low", f"{heads[each]}, high"] if each in pairs else [heads[each]] for each in self.shown]
-        lines.writerow(sum(names, []))
-        for row in self.values:
-            cells = [row[each] or (None, None) if each in pairs else [row[each]] for each in self.shown]
-            lines.writerow([cell for group in cells for cell in group])
+        for row, both in ((list(self.columns), ends), *((row, row) for row in self.values)):
+            cells = [(both[each] or ("", "")) if each in pairs else (row[each],) for each in self.shown]
+            lines.writerow(cell for group in cells for cell in group)
         return out.getvalue().rstrip("\n")
 
     def latex(self) -> str:
         """As a tabular with the rules of the package booktabs."""
-        sides = "".join("r" if all(re.match(r"[\d+−-]|$", cell) for cell in column) else "l" for column in zip(*self.rows))
+        sides = "".join("r" if number else "l" for number in self.numeric)
         head, *rows = [" & ".join(cell.translate(LATEX) for cell in line) + r" \\" for line in (self.heads, *self.rows)]
         title = [f"% {self.title}"] if self.title else []
         begin = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule"]
@@ -117,7 +126,9 @@ class Table:
         from markupsafe import Markup
 
         def line(cells: Sequence[str], tag: str) -> Markup:
-            return Markup("<tr>{}</tr>").format(Markup("").join(Markup(f"<{tag}>{{}}</{tag}>").format(cell) for cell in cells))
+            return Markup("<tr>{}</tr>").format(
+                Markup("").join(Markup(f"<{tag}>{{}}</{tag}>").format(cell) for cell in cells)
+            )
 
         body = Markup("").join(line(row, "td") for row in self.rows)
         caption = Markup("<caption>{}</caption>").format(self.title) if self.title else ""

@@ -53,6 +53,7 @@ Storage = Annotated[
     str | None, typer.Option(help="Where a cluster keeps runs: a shared folder or a URL.", rich_help_panel=WHERE)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=RARE)]
+To = Annotated[str | None, typer.Option("--to", help="Print tables as markdown, csv or latex.", rich_help_panel=RARE)]
 Ops = Annotated[
     Path | None,
     typer.Option(help="A Python file with operations of your own: OPS = {name: builder}.", rich_help_panel=WHAT),
@@ -242,23 +243,40 @@ def width() -> int:
 
 
 def print_tables(tables: "Sequence[Table]", to: str | None = None, about: str = "", notes: Sequence[str] = ()) -> None:
-    """Prints tables for people, with lines about them; or in one of the forms of :data:`nas.tables.FORMS`.
-
-    Raises:
-        UsageError: another form.
-    """
+    """Prints tables for people, with lines about them; or ``to`` another form, as :func:`written`."""
     from textwrap import fill
 
+    if to is not None:
+        print(written(tables, to))
+        return
+    columns = width()
+    blocks = [fill(about, columns)] * bool(about) + [table.text(columns) for table in tables if table.values]
+    print("\n\n".join([*blocks, *["\n".join(fill(note, columns) for note in notes)] * bool(notes)]))
+
+
+def written(tables: "Sequence[Table]", to: str) -> str:
+    """Tables in one of the forms of :data:`nas.tables.FORMS`.
+
+    Raises:
+        UsageError: another form, or no table.
+    """
     from nas.tables import FORMS
 
-    if to is None:
-        columns = width()
-        print(*([fill(about, columns)] if about else []), *(table.text(columns) for table in tables), sep="\n\n")
-        print(*([""] if notes else []), *(fill(note, columns) for note in notes), sep="\n")
-    elif to in FORMS:
-        print(*(FORMS[to](table) for table in tables), sep="\n\n")
-    else:
+    if to not in FORMS:
         raise UsageError(f'--to "{to}": {nearest(to, list(FORMS))}')
+    return "\n\n".join(FORMS[to](table) for table in tables)
+
+
+def draw_figure(what: str, targets: Sequence[str], runs: Path | None, to: str | None, out: Path | None) -> None:
+    """Draws a figure of runs, in a file whose name is printed; errors as of :func:`nas.pages.figure.draw`."""
+    from nas.files import write
+    from nas.pages.figure import draw
+    from nas.run.folder import find, runs_root
+
+    every = [find(target, runs_root(runs)) for target in targets]
+    path = out or Path(f"{every[0].path.resolve().name}-{what}.{to or 'pdf'}")
+    write(path, draw(what, every, to or path.suffix[1:]))
+    print(path)
 
 
 def print_outcome(run: "Run", to: str | None = None) -> None:

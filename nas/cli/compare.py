@@ -1,5 +1,6 @@
 """nas compare"""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,13 +27,20 @@ def compare(
     ] = False,
     runs: common.Runs = None,
     to: common.To = None,
+    figure: Annotated[
+        str | None, typer.Option(help="Draw curves over one another, or madds: accuracy against them.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With --figure: a .pdf, .svg or .png to write.")] = None,
     json: common.Json = False,
 ) -> None:
     """Put results side by side, and rank them where they were had on equal terms."""
     from nas.commands.comparing import compare as compare_runs
 
-    if not targets and not published:
+    if not targets and (figure or not published):
         raise UsageError("nas compare needs at least one RUN, or --published")
+    if figure:
+        common.draw_figure(figure, targets or [], runs, None if out else "pdf", out)
+        return
     result = compare_runs(targets or [], unlike=unlike, runs=runs)
     if published:
         print_published(result, json, to)

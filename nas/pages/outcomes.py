@@ -34,7 +34,13 @@ def of_search(run: Run) -> Outcome:
         columns = {"seed": TEXT, "held-out accuracy": SHARE, "params": COUNT}
         return Outcome([Table("Cells, ranked by a short training", columns, rows)])
     result = run.result(SearchResult)
-    columns = {"space": TEXT, "supernet, held-out": SHARE, "params": COUNT, "MAdds": millions, "seconds": "{:.0f}".format}
+    columns = {
+        "space": TEXT,
+        "supernet, held-out": SHARE,
+        "params": COUNT,
+        "MAdds": millions,
+        "seconds": "{:.0f}".format,
+    }
     row = (result.space, result.valid_accuracy, result.params, result.madds, result.seconds)
     return Outcome([Table("The search, and its cell's network", columns, [row])], [*map(sentence, result.alarms)])
 

@@ -115,14 +115,10 @@ def test_a_study(tmp_path: Path) -> None:
     ]
     rows.append({**shared, "role": "search", "seed": 1, "accuracy": None})
     run.write("study.json", {"format": "nas/study/1", "about": "small", "rows": rows})
-    run.write(
-        "table.md", "# Study\n\n| cells | n |\n|---|---|\n| darts | 2 |\n\nnot distinguishable from random cells\n"
-    )
     page = page_of(run)
     check(page)
     marks = [path for path in page.of("path") if path.get("class") == "mark series-0 hollow"]
     assert len(marks) == 2 + 1  # two controls, and one in the legend
-    assert "not distinguishable from random cells" in page.words["p"] and "darts" in page.words["th"]
     assert "random cells of the same space" in page.words["span"]
     (run.path / names.RESULT).unlink()
     assert "1 of 5 runs finished" in page_of(run).words["p"]

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from nas.architecture import of_genotype
 from nas.cells.genotype import read
@@ -43,10 +42,7 @@ def trained(accuracies: list[float], name: str = "c1") -> NetworkSummary:
 
 
 def text(networks: list[NetworkSummary]) -> str:
-    console = Console(width=200)
-    with console.capture() as capture:
-        console.print(table(networks))
-    return capture.get()
+    return table(networks).text(300)
 
 
 def test_summary() -> None:
