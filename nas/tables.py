@@ -72,7 +72,8 @@ class Table:
 
         lines, wide = [self.heads, *self.rows], io.StringIO()
         widths = [max(map(cell_len, column)) + 2 for column in zip(*lines, strict=True)]
-        for block in self._blocks(widths, width + 2):
+        blocks = self._blocks(widths, width + 2)
+        for block in blocks:
             total = sum(widths[column] for column in block)
             words = not self.numeric[block[-1]] and any(" " in row[block[-1]] for row in self.rows)
             folds = total > width + 2 and words
@@ -82,6 +83,7 @@ class Table:
                 grid.add_column(lines[0][column], justify="right" if self.numeric[column] else "left", no_wrap=not wrap)
             for row in lines[1:]:
                 grid.add_row(*(row[column] for column in block))
+            wide.write("\n" if block is not blocks[0] else "")
             Console(file=wide, width=width if folds else total, highlight=False, markup=False).print(grid)
         body = "\n".join(line.rstrip() for line in wide.getvalue().splitlines())
         return f"{self.title}\n{body}" if self.title else body

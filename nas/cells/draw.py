@@ -19,6 +19,7 @@ _CONCAT, _SHARED, _INPUT, _NODE, _OUTPUT = "#B4B4B4", "#8A8A8A", "#E9F2DF", "#E6
 _TITLE, _GAP, _ROW = 0.4, 0.22, 0.21  # inches: over a cell; under a cell; a row of the legend
 STYLE: dict[Any, Any] = {
     "font.family": [FAMILY, "sans-serif"],
+    "font.sans-serif": [FAMILY, "Verdana", "Arial"],
     "font.size": FONT,
     "mathtext.fontset": "dejavusans",
     "text.usetex": False,

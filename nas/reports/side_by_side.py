@@ -70,6 +70,12 @@ class SideBySide:
     verdicts: tuple[str, ...]
     ledger: Ledger
 
+    def __str__(self) -> str:
+        return "\n".join([table(self).text(100), *self.unlike, *self.verdicts])
+
+    def _repr_html_(self) -> str:
+        return table(self)._repr_html_()
+
 
 def side_by_side(entries: Sequence[Entry], spent: Ledger, *, unlike: bool = False) -> SideBySide:
     """The results, ranked if they are alike.
