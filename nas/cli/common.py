@@ -244,14 +244,23 @@ def width() -> int:
 
 def print_tables(tables: "Sequence[Table]", to: str | None = None, about: str = "", notes: Sequence[str] = ()) -> None:
     """Prints tables for people, with lines about them; or ``to`` another form, as :func:`written`."""
-    from textwrap import fill
-
     if to is not None:
         print(written(tables, to))
         return
     columns = width()
     blocks = [fill(about, columns)] * bool(about) + [table.text(columns) for table in tables if table.values]
     print("\n\n".join([*blocks, *["\n".join(fill(note, columns) for note in notes)] * bool(notes)]))
+
+
+def fill(text: str, columns: int) -> str:
+    """A text in lines, the last of which is no single word."""
+    from textwrap import wrap
+
+    for narrower in range(20):
+        lines = wrap(text, max(20, columns - narrower))
+        if len(lines) < 2 or " " in lines[-1]:
+            break
+    return "\n".join(lines)
 
 
 def written(tables: "Sequence[Table]", to: str) -> str:

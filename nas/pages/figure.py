@@ -108,8 +108,9 @@ def drawn(charts: Sequence[Chart], format: str) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.4 * across if across < FEW else 11, 2.3 * down + 0.5), layout="constrained")
         legend: dict[str, Artist] = {}
+        alike = len({chart.y.title for chart in charts}) == 1
         for place, chart in enumerate(charts, 1):
-            axes = figure.add_subplot(down, across, place)
+            axes = figure.add_subplot(down, across, place, sharey=figure.axes[0] if alike and figure.axes else None)
             _draw(axes, chart)
             handles, names = axes.get_legend_handles_labels()
             legend |= dict(zip(names, handles, strict=True)) if len(names) > 1 else {}

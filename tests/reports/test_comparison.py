@@ -95,7 +95,7 @@ def test_cells_times_seeds(nas: Nas, tmp_path: Path) -> None:
         assert network["test_accuracies"] == accuracies
         assert network["params"] == Run(run.path / f"{network['name']}-s0").result(TrainResult).params
     assert found["networks"][0]["params"] != found["networks"][1]["params"]
-    assert progress(run.children).row_count == 4
+    assert len(progress(run.children).values) == 4
 
     for words in (("show", str(run.path)), ("retrain", "--resume", str(run.path))):
         status, out, _ = nas(*words)
