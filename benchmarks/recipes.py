@@ -12,9 +12,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import nas
 from nas.architecture import of_genotype
 from nas.cells.genotype import read
+from nas.commands import retraining
 from nas.commands.bench import DARTS_V2
 from nas.commands.resume import resume
 from nas.errors import Interrupted, UsageError
@@ -98,7 +98,7 @@ def train(name: str, settings: TrainSettings, seeds: list[int], options: argpars
     architecture = of_genotype(read(DARTS_V2), channels=options.channels, cells=options.cells)
     before = set(options.runs.glob("*"))
     try:
-        return nas.retrain(architecture, settings, source=f"DARTS_V2, {name}", seeds=seeds, runs=options.runs)
+        return retraining.retrain(architecture, settings, source=f"DARTS_V2, {name}", seeds=seeds, runs=options.runs)
     finally:  # whether it ended or was interrupted
         for path in set(options.runs.glob("*-retrain-*")) - before:
             write_json(index, {**begun, key: str(path)})

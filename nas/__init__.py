@@ -1,31 +1,56 @@
 """Neural architecture search for mobile networks.
 
-``nas.search``, ``nas.derive``, ``nas.retrain``, ``nas.study``, ``nas.compare`` and ``nas.report`` are what the commands
-of that name do; ``nas.load`` gives a trained network, ``nas.features`` its feature maps; see :mod:`nas.commands`.
+``search`` finds a cell, ``derive`` derives others of the same search, ``retrain`` trains networks, ``evaluate`` and
+``export`` use them, ``load`` and ``features`` give them as modules; ``tune`` turns the settings of mobile networks
+under budgets; ``study`` and ``compare`` say what results are worth, ``cost`` what networks cost, ``report`` writes a
+page. ``pack`` keeps images of your own; ``resume`` goes on with what was interrupted. See :mod:`nas.commands.api`.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.commands.api import (
+        compare,
+        cost,
+        derive,
+        evaluate,
+        export,
+        features,
+        load,
+        pack,
+        report,
+        resume,
+        retrain,
+        search,
+        study,
+        tune,
+    )
 
 __version__ = "0.1.0"
-MODULES = {
-    "compare": "comparing",
-    "derive": "deriving",
-    "features": "trained",
-    "load": "trained",
-    "report": "reporting",
-    "retrain": "retraining",
-    "search": "searching",
-    "study": "studying",
-}
-__all__ = ["compare", "derive", "features", "load", "report", "retrain", "search", "study"]
+__all__ = [
+    "compare",
+    "cost",
+    "derive",
+    "evaluate",
+    "export",
+    "features",
+    "load",
+    "pack",
+    "report",
+    "resume",
+    "retrain",
+    "search",
+    "study",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"nas.commands.{MODULES[name]}"), name)
+    return getattr(import_module("nas.commands.api"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return [*__all__, "__version__"]

@@ -29,6 +29,7 @@ SHARED = {
     "settings",
     "skeleton",
     "space",
+    "tables",
 }
 """Modules at the top that any folder but ``blocks`` may import."""
 MAY_IMPORT: dict[str, set[str]] = {

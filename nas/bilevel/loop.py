@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -310,7 +311,7 @@ def open_session(run: Run, step: Step, course: Course, watch: Watch[SearchEpoch]
         SearchEpoch,
         epochs=course.settings.epochs,
         steps=course.steps,
-        title=f"search {course.space.name} s{course.settings.seed}",
+        title=f"search s{course.settings.seed} ({course.space.name}, {Path(course.settings.data).name})",
         watch=watch,
         quiet=not group.first,
         writes=group.first,

@@ -17,17 +17,23 @@ if TYPE_CHECKING:
 
 _CONCAT, _SHARED, _INPUT, _NODE, _OUTPUT = "#B4B4B4", "#8A8A8A", "#E9F2DF", "#E6EEF8", "#FBF1D6"
 _TITLE, _GAP, _ROW = 0.4, 0.22, 0.21  # inches: over a cell; under a cell; a row of the legend
-_STYLE: dict[Any, Any] = {
-    "font.family": FAMILY,
+STYLE: dict[Any, Any] = {
+    "font.family": [FAMILY, "sans-serif"],
+    "font.sans-serif": [FAMILY, "Verdana", "Arial"],
     "font.size": FONT,
     "mathtext.fontset": "dejavusans",
     "text.usetex": False,
     "savefig.bbox": "standard",
     "savefig.facecolor": "white",
     "savefig.transparent": False,
-    "svg.fonttype": "path",  # as text it would be set in whatever font the viewer has
+    "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,  # TrueType, as publishers ask
     "svg.hashsalt": "nas",
 }
+
+
+DATED: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+"""Formats of pictures, and what would differ from one writing to the next."""
 
 
 def figure(genotype: Genotype, other: Genotype | None = None, names: Sequence[str] = ("", "")) -> "Figure":
@@ -51,7 +57,7 @@ def figure(genotype: Genotype, other: Genotype | None = None, names: Sequence[st
     rows = -(-(len(lines) + 1) // ncols)
     y = height = sum(plan.top - plan.bottom + _TITLE + _GAP for plan in plans.values())
     y = height = height + (rows + len(notes)) * _ROW + MARGIN
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         result = Figure(figsize=(width, height), facecolor="white")
         for name, plan in plans.items():
             bounds = (plan.bottom - _GAP, plan.top + _TITLE)
@@ -140,16 +146,27 @@ def draw(
     Args:
         genotype: what to draw.
         target: a path, or a binary file open for writing.
-        format: ``svg`` or ``png``.
+        format: ``svg``, ``pdf`` or ``png``.
         other, names: as of :func:`figure`.
 
     Raises:
         UsageError: another format.
     """
-    if format not in ("svg", "png"):
-        raise UsageError(f'unknown picture format "{format}": {nearest(format, ["svg", "png"])}')
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE):
-        metadata = {"Date": None} if format == "svg" else {}
-        figure(genotype, other, names).savefig(target, format=format, dpi=200, metadata=metadata)
+    with matplotlib.rc_context(STYLE):
+        save(figure(genotype, other, names), target, format)
+
+
+def save(figure: "Figure", target: str | PathLike[str] | IO[bytes], format: str) -> None:
+    """Writes any figure in the same style, without dates.
+
+    Raises:
+        UsageError: an unknown format.
+    """
+    import matplotlib
+
+    if format not in DATED:
+        raise UsageError(f'unknown picture format "{format}": {nearest(format, list(DATED))}')
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(target, format=format, dpi=200, metadata=DATED[format])

@@ -4,21 +4,22 @@ import inspect
 import json
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from shutil import get_terminal_size
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from nas.errors import UsageError
+from nas.errors import UsageError, nearest
 from nas.settings import LONG, METHOD, RARE, RECIPE, WHAT
 
 if TYPE_CHECKING:
     from nas.execution import Execution
-    from nas.reports.comparison import Comparison
     from nas.run.folder import Run
+    from nas.tables import Table
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,6 +53,7 @@ Storage = Annotated[
     str | None, typer.Option(help="Where a cluster keeps runs: a shared folder or a URL.", rich_help_panel=WHERE)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=RARE)]
+To = Annotated[str | None, typer.Option("--to", help="Print tables as markdown, csv or latex.", rich_help_panel=RARE)]
 Ops = Annotated[
     Path | None,
     typer.Option(help="A Python file with operations of your own: OPS = {name: builder}.", rich_help_panel=WHAT),
@@ -235,17 +237,63 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_comparison(result: "Comparison") -> None:
-    """Prints the table of a retraining of several seeds or networks, and what may be said of it."""
-    from rich.console import Console
+def width() -> int:
+    """Columns to print in: COLUMNS, else the terminal's; where there is neither, any number."""
+    return get_terminal_size((10_000, 24)).columns
 
-    from nas.reports.comparison import notes, table
 
-    terminal = Console().is_terminal
-    console = Console(width=None if terminal else 200, highlight=False)
-    console.print(table(result.networks))
-    for line in notes(result):
-        console.print(line, markup=False, soft_wrap=not terminal)
+def print_tables(tables: "Sequence[Table]", to: str | None = None, about: str = "", notes: Sequence[str] = ()) -> None:
+    """Prints tables for people, with lines about them; or ``to`` another form, as :func:`written`."""
+    if to is not None:
+        print(written(tables, to))
+        return
+    columns = width()
+    blocks = [fill(about, columns)] * bool(about) + [table.text(columns) for table in tables if table.values]
+    print("\n\n".join([*blocks, *["\n".join(fill(note, columns) for note in notes)] * bool(notes)]))
+
+
+def fill(text: str, columns: int) -> str:
+    """A text in lines, the last of which is no single word."""
+    from textwrap import wrap
+
+    for narrower in range(20):
+        lines = wrap(text, max(20, columns - narrower))
+        if len(lines) < 2 or " " in lines[-1]:
+            break
+    return "\n".join(lines)
+
+
+def written(tables: "Sequence[Table]", to: str) -> str:
+    """Tables in one of the forms of :data:`nas.tables.FORMS`.
+
+    Raises:
+        UsageError: another form, or no table.
+    """
+    from nas.tables import FORMS
+
+    if to not in FORMS:
+        raise UsageError(f'--to "{to}": {nearest(to, list(FORMS))}')
+    return "\n\n".join(FORMS[to](table) for table in tables)
+
+
+def draw_figure(what: str, targets: Sequence[str], runs: Path | None, to: str | None, out: Path | None) -> None:
+    """Draws a figure of runs, in a file whose name is printed; errors as of :func:`nas.pages.figure.draw`."""
+    from nas.files import write
+    from nas.pages.figure import draw
+    from nas.run.folder import find, runs_root
+
+    every = [find(target, runs_root(runs)) for target in targets]
+    path = out or Path(f"{every[0].path.resolve().name}-{what}.{to or 'pdf'}")
+    write(path, draw(what, every, to or path.suffix[1:]))
+    print(path)
+
+
+def print_outcome(run: "Run", to: str | None = None) -> None:
+    """Prints what a run came to."""
+    from nas.pages.outcomes import outcome_of
+
+    outcome = outcome_of(run)
+    print_tables(outcome.tables, to, outcome.about, outcome.notes)
 
 
 def print_json(document: Any) -> None:

@@ -47,6 +47,7 @@ def cost(
     threads: common.Threads = None,
     save: Save = None,
     runs: common.Runs = None,
+    to: common.To = None,
     json: common.Json = False,
     **settings: Any,
 ) -> None:
@@ -55,7 +56,7 @@ def cost(
     from nas.commands import counting
 
     if list_:
-        output.print_published(json)
+        output.print_published(json, to)
         return
     given = {name: value for name, value in settings.items() if value is not None}
     shape = _shape(resolution)
@@ -72,7 +73,7 @@ def cost(
     if save is not None:
         counting.save(save, networks)
     costs = {name: counting.cost_of(network) for name, network in networks.items()}
-    output.print_costs(networks, costs, output.latencies(networks, batch, threads) if latency else {}, json)
+    output.print_costs(networks, costs, output.latencies(networks, batch, threads) if latency else {}, json, to)
     for remark in counting.remarks(networks):
         common.say(remark)
 

@@ -9,6 +9,8 @@ from nas.architecture import Architecture
 from nas.cli import common
 from nas.costs.count import Cost, count
 from nas.costs.latency import Latency, measure
+from nas.costs.tables import sentences, tables_of
+from nas.tables import COUNT, TEXT, Form, Table
 
 Timed = Mapping[str, Mapping[str, Latency]]
 
@@ -21,14 +23,22 @@ def latencies(networks: Mapping[str, Architecture], batch: int, threads: int | N
     return measure({name: network.build() for name, network in networks.items()}, shape, batch=batch)
 
 
-def print_costs(networks: Mapping[str, Architecture], costs: Mapping[str, Cost], timed: Timed, json: bool) -> None:
+def print_costs(
+    networks: Mapping[str, Architecture], costs: Mapping[str, Cost], timed: Timed, json: bool, to: str | None = None
+) -> None:
     """Prints one network's cost, or several networks' costs."""
-    documents = [_document(name, networks[name], costs[name], timed.get(name)) for name in networks]
     if json:
+        documents = [_document(name, networks[name], costs[name], timed.get(name)) for name in networks]
         common.print_json(documents[0] if len(documents) == 1 else {"networks": documents})
         return
-    for name, cost in costs.items():
-        print_cost(name, networks[name], cost, timed.get(name))
+    tables = tables_of(costs, {name: network.input for name, network in networks.items()})
+    if to:
+        common.print_tables(tables[-1:], to)
+        return
+    for table, (name, cost) in zip(tables, costs.items(), strict=False):
+        classes = f"{networks[name].classes} classes"
+        common.print_tables([table], notes=[classes, *sentences(cost), *latency_lines(timed.get(name))])
+    common.print_tables(tables[len(costs) :])
 
 
 def _document(name: str, network: Architecture, cost: Cost, timed: Mapping[str, Latency] | None) -> dict[str, Any]:
@@ -36,35 +46,16 @@ def _document(name: str, network: Architecture, cost: Cost, timed: Mapping[str, 
     return {**document, "latency": {way: taken.document() for way, taken in timed.items()}} if timed else document
 
 
-def print_cost(name: str, network: Architecture, cost: Cost, timed: Mapping[str, Latency] | None) -> None:
-    """A network's stages and totals."""
-    print(f"{name}, {'×'.join(map(str, network.input))}, {network.classes} classes")
-    print(f"{'stage':12} {'made of':28} {'output':>14} {'params':>11} {'MAdds':>13} {'adds':>10} {'moved, MB':>9}")
-    for stage in cost.stages:
-        output = "×".join(map(str, stage.output))
-        print(
-            f"{stage.name:12} {stage.kind:28} {output:>14} {stage.params:11,} {stage.madds:13,} {stage.adds:10,} "
-            f"{stage.bytes_moved / 1e6:9.2f}"
-        )
-    share = ", ".join(f"{kind} {part:.1%}" for kind, part in cost.share.items())
-    print(f"parameters {cost.params:,}; MAdds {cost.madds:,} ({share}); FLOPs {cost.flops:,}")
-    print(
-        f"activations {cost.activations:,}; additions {cost.adds:,}; moved {cost.bytes_moved / 1e6:.2f} MB in 16 bits"
-    )
-    print(
-        f"memory at once {cost.peak_memory_bytes / 1e6:.2f} MB, with inverted residuals in t parts "
-        f"{cost.peak_memory_split_bytes / 1e6:.2f} MB"
-    )
-    largest = ", ".join(f"{where} {size / 1e3:,.0f}" for where, size in cost.materialised.items())
-    print(f"largest activation by resolution, kB: {largest}")
-    for way, taken in (timed or {}).items():
-        print(
-            f"{way} {taken.median_ms:.2f} ms (quartiles {taken.low_ms:.2f}–{taken.high_ms:.2f}; {taken.repeats} runs "
-            f"after {taken.warmup}, batch {taken.batch}, {taken.threads} threads)"
-        )
+def latency_lines(timed: Mapping[str, Latency] | None) -> list[str]:
+    """What was measured of a network, a line a way."""
+    return [
+        f"{way} {taken.median_ms:.2f} ms (quartiles {taken.low_ms:.2f}–{taken.high_ms:.2f}; {taken.repeats} runs "
+        f"after {taken.warmup}, batch {taken.batch}, {taken.threads} threads)"
+        for way, taken in (timed or {}).items()
+    ]
 
 
-def print_published(json: bool) -> None:
+def print_published(json: bool, to: str | None = None) -> None:
     """The published rows, each beside the cost counted now."""
     from nas.macro.networks import build
     from nas.macro.published import published
@@ -78,17 +69,23 @@ def print_published(json: bool) -> None:
     if json:
         common.print_json({"published": rows})
         return
-    print(
-        f"{'network':50} {'px':>3} {'paper: params, MAdds':>22} {'counted: params, MAdds':>26}  where; why they differ"
-    )
+    columns: dict[str, Form] = {
+        "network": TEXT,
+        "px": TEXT,
+        "paper's params": _printed,
+        "params": COUNT,
+        "paper's MAdds": _printed,
+        "MAdds": COUNT,
+        "where": TEXT,
+        "why they differ": TEXT,
+    }
+    values = []
     for line in rows:
-        settings = " ".join(f"--{name} {value}" for name, value in line["settings"].items())
-        name = f"{line['network']} {settings}"
-        paper = f"{_millions(line['params'])} {_millions(line['madds'])}"
-        ours = f"{line['counted_params']:,} {line['counted_madds']:13,}"
-        why = f"{line['where']}{'; ' if line['remark'] else ''}{line['remark']}"
-        print(f"{name:50} {line['resolution']:3} {paper:>22} {ours:>26}  {why}")
+        name = " ".join([line["network"], *(f"--{name} {value}" for name, value in line["settings"].items())])
+        figures = (line["params"], line["counted_params"], line["madds"], line["counted_madds"])
+        values.append((name, line["resolution"], *figures, line["where"], line["remark"]))
+    common.print_tables([Table("Published figures, and what the networks cost", columns, values)], to)
 
 
-def _millions(value: float | None) -> str:
-    return "–" if value is None else f"{value:g}M"
+def _printed(value: float) -> str:
+    return f"{value:g}M"

@@ -10,10 +10,7 @@ from nas.errors import UsageError
 from nas.settings import DeriveSettings
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from nas.run.folder import Run
-    from nas.run.results import DeriveResult
 
 Target = Annotated[str | None, typer.Argument(metavar="RUN", help="A search: path, name or last.")]
 
@@ -58,39 +55,12 @@ def derive(
 
 def print_run(run: "Run") -> None:
     """Prints the result for people."""
-    from rich.console import Console
-
     from nas.run.names import CURVE
     from nas.run.results import DeriveResult
 
-    result = run.result(DeriveResult)
-    console = Console(width=None if Console().is_terminal else 160, highlight=False)
-    if result.epoch < result.epochs:
-        print(f"the search is not finished: its supernet after epoch {result.epoch} of {result.epochs}")
-    print(f"supernet {result.valid_accuracy:.1%} on {result.images} held-out images, with batch statistics")
-    console.print(table(result))
+    common.print_outcome(run)
     print(f"run      {run.path}")
     if (run.path / CURVE).is_file():
         print(f"curve    {run.path / CURVE}")
-    for cell in result.cells:
+    for cell in run.result(DeriveResult).cells:
         print(f"retrain  nas retrain {run.path}/genotype-{cell.select}.json")
-
-
-def table(result: "DeriveResult") -> "Table":
-    """The selections side by side."""
-    from rich.table import Table
-
-    rows = Table("select", "cell", "edges changed", "MAdds", "params", "skips", "score", "accuracy", box=None)
-    for cell in result.cells:
-        tuned = "" if cell.tuned_accuracy is None else f" (tuned {cell.tuned_accuracy:.1%})"
-        rows.add_row(
-            cell.select,
-            cell.genotype,
-            str(cell.changed),
-            f"{cell.madds / 1e6:.1f}M",
-            f"{cell.params:,}",
-            str(cell.skips),
-            f"{cell.log_strength:.3f}",
-            f"{cell.valid_accuracy:.1%}{tuned}",
-        )
-    return rows

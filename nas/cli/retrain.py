@@ -88,12 +88,11 @@ def retrain(
 
 def print_run(run: "Run") -> None:
     """Prints the result for people."""
-    from nas.reports.comparison import Comparison
     from nas.run.results import TrainResult
     from nas.run.spec import TrainSpec
 
     if run.spec(TrainSpec).seeds:
-        common.print_comparison(run.result(Comparison))
+        common.print_outcome(run)
     else:
         result = run.result(TrainResult)
         accuracy = f"{result.test_accuracy:.2%}"

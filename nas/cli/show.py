@@ -1,5 +1,6 @@
 """nas show"""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,11 +8,12 @@ import typer
 
 from nas.cli import common
 from nas.errors import UsageError, nearest
+from nas.tables import FORMS
 
 if TYPE_CHECKING:
     from nas.cells.genotype import Genotype
 
-PICTURES = ("svg", "png")
+PICTURES = ("svg", "png", "pdf")
 TEXTS = ("dot", "graphml", "json")
 
 
@@ -19,8 +21,17 @@ def show(
     target: Annotated[
         str, typer.Argument(metavar="RUN|GENOTYPE", help="A run (path, name or last) or a genotype file.")
     ],
-    to: Annotated[str | None, typer.Option(help="svg, png, dot, graphml or json (node-link).")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="A cell: svg, pdf, png, dot, graphml, json (node-link); a run's tables: markdown, csv, latex."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
+    figure: Annotated[
+        str | None,
+        typer.Option(help="Draw curves, alphas (over the epochs) or madds (accuracy against them): pdf, svg or png."),
+    ] = None,
     runs: common.Runs = None,
     other: Annotated[str | None, typer.Argument(metavar="[RUN|GENOTYPE]", help="With --diff: a second one.")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show two cells with what differs.")] = False,
@@ -28,12 +39,15 @@ def show(
     """Show a cell as text, picture or graph file; of a tuning, a study, or trainings of seeds or cells the tables."""
     if diff != (other is not None):
         raise UsageError("nas show --diff A B takes two runs or genotypes; without --diff there is one")
-    if not diff and to is None and out is None and print_tables(target, runs):
-        return
     if to is None and out is not None:
         to = out.suffix[1:]
+    if figure:
+        common.draw_figure(figure, [target], runs, to, out)
+        return
+    if not diff and (to is None or to in FORMS) and print_tables(target, runs, to, out):
+        return
     if to is not None and to not in PICTURES + TEXTS:
-        raise UsageError(f'--to "{to}": {nearest(to, [*PICTURES, *TEXTS])}')
+        raise UsageError(f'--to "{to}": {nearest(to, [*PICTURES, *TEXTS, *FORMS])}')
     from nas.commands.targets import genotype_of
 
     genotype, beside = genotype_of(target, runs), genotype_of(other, runs) if other else None
@@ -52,50 +66,59 @@ def show(
         write(out, text) if out else print(text)
 
 
-def print_tables(target: str, runs: Path | None) -> bool:
-    """Whether the target is a tuning or several trainings, whose tables are then printed."""
+def print_tables(target: str, runs: Path | None, to: str | None, out: Path | None) -> bool:
+    """Whether the target is a run with tables, which are then printed; of one search or training only if asked for.
+
+    Raises:
+        UsageError: a study or tuning that goes on; tables of what has none.
+    """
+    from nas.files import write
+    from nas.pages.outcomes import outcome_of
     from nas.run.folder import find, runs_root
     from nas.run.spec import Spec
 
-    if Path(target).is_file():
+    run = None if Path(target).is_file() else find(target, runs_root(runs))
+    if run is None or not run.finished:
+        if run and run.command in ("study", "tune"):
+            raise UsageError(f"run {run.path} is not finished: nas {run.command} --resume {run.path}")
         return False
-    run = find(target, runs_root(runs))
-    spec = run.spec(Spec)
-    if spec.command in ("study", "tune") and not run.finished:
-        raise UsageError(f"run {run.path} is not finished: nas {spec.command} --resume {run.path}")
-    if spec.command == "tune":
-        from nas.cli.tune_output import print_run
+    tables = outcome_of(run).tables
+    if to:
+        text = common.written(tables, to)
+        write(out, text + "\n") if out else print(text)
+    elif run.command in PRINTERS:
+        import_module(f"nas.cli.{PRINTERS[run.command]}").print_run(run)
+    elif run.command == "retrain" and run.spec(Spec).seeds:
+        common.print_outcome(run)
+    else:
+        return False
+    return True
 
-        print_run(run)
-        return True
-    if spec.command == "derive" and run.finished:
-        from nas.cli.derive import print_run as print_derivation
 
-        print_derivation(run)
-        return True
-    if spec.command == "study":
-        from nas.cli.study import print_run as print_study
-
-        print_study(run)
-        return True
-    if spec.command == "retrain" and spec.seeds and run.finished:
-        from nas.reports.comparison import Comparison
-
-        common.print_comparison(run.result(Comparison))
-        return True
-    return False
+PRINTERS = {"tune": "tune_output", "derive": "derive", "study": "study"}
+"""What prints the runs of a command that come to more than one cell."""
 
 
 def print_cells(genotype: "Genotype") -> None:
-    """Prints a line a node, and the text form where the cell has one."""
+    """Prints a line a node, its states by name, and the text form where the cell has one."""
     from nas.cells.genotype import to_text
 
     for kind, cell in genotype.cells.items():
+        states = names_of(genotype, kind)
         for node, pairs in enumerate(cell.nodes):
-            print(f"{kind:6}  {node}  {', '.join(f'{name}({state})' for name, state in pairs)}")
+            sources = " + ".join(f"{name}({states[state]})" for name, state in pairs)
+            print(f"{kind:6}  {states[node + cell.inputs]} = {sources or 'nothing'}")
     in_pairs = all(len(pairs) == 2 for cell in genotype.cells.values() for pairs in cell.nodes)
     if in_pairs or genotype.skeleton == "nasbench201":
         print(to_text(genotype))
+
+
+def names_of(genotype: "Genotype", kind: str) -> list[str]:
+    """The states of a cell as text has them: ``c_k-2``, ``c_k-1``, ``node 0``, …."""
+    from nas.cells.graph import state_names
+
+    plain = [name.replace("{", "").replace("}", "") for name in state_names(genotype.cells[kind])]
+    return [f"node {name}" if name.isdigit() else name for name in plain]
 
 
 def print_difference(genotype: "Genotype", other: "Genotype", pair: tuple[str, str]) -> None:
@@ -114,8 +137,9 @@ def print_difference(genotype: "Genotype", other: "Genotype", pair: tuple[str, s
         ]
         common = sum(first.get(kind, []))
         print(f"{kind}: {common} edge{'s' * (common != 1)} in both")
+        states = names_of(sides[0][0], kind)
         for node, state, operation, settings, sign in sorted(rows, key=lambda row: (row[0], "−+ ".index(row[4]), row)):
-            print(f"{sign}  {node}  {operation}({state})  {settings}".rstrip())
+            print(f"{sign}  node {node}  {operation}({states[state]})  {settings}".rstrip())
 
 
 def draw_cells(

@@ -125,15 +125,5 @@ def settings_of(
 
 def print_run(run: "Run") -> None:
     """Prints the table, and what may be said of it."""
-    from rich.console import Console
-
-    from nas.reports.studies import StudySummary, notes, table
-
-    summary = run.result(StudySummary)
-    terminal = Console().is_terminal
-    console = Console(width=None if terminal else 200, highlight=False)
-    console.print(summary.about, markup=False, soft_wrap=not terminal)
-    console.print(table(summary))
-    for line in notes(summary):
-        console.print(line, markup=False, soft_wrap=not terminal)
+    common.print_outcome(run)
     print(f"run  {run.path}")

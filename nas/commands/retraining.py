@@ -202,6 +202,8 @@ def retrain_seeds(run: Run, spec: TrainSpec, execution: Execution) -> None:
             name = f"{network.name}-s{seed}" if len(networks) > 1 else f"s{seed}"
             own = replace(child_spec(spec, seed), networks=None, source=network.source, title=name)
             children[-1].append(make_child(run, name, own, names.ARCHITECTURE, document))
+    for network in networks if len(networks) > 1 else ():
+        print(f"{network.name} is {network.source}", file=sys.stderr, flush=True)
     every = [child for group in children for child in group]
     with live.watching(every):
         continue_all(every, execution, continue_retraining)

@@ -26,7 +26,7 @@ def load(name: str, *, root: Path | None = None, image_size: int | None = None, 
     Raises:
         UsageError: no such data, or files missing or damaged.
     """
-    if name not in NAMES and not Path(name).is_dir():
+    if name not in NAMES and not Path(name).is_dir() and not is_packed(name):
         raise UsageError(f'data "{name}" is neither a folder nor a known name: {nearest(name, list(NAMES))}')
     return _load(name, place(name, root).resolve(), image_size, device)
 
@@ -36,16 +36,25 @@ def place(name: str, root: Path | None = None) -> Path:
     return root or Path(os.environ.get("NAS_DATA") or cache()) if name.startswith("cifar") else Path(name)
 
 
+def is_packed(name: str) -> bool:
+    """Whether a name is that of a file of images, as ``nas.pack`` writes it."""
+    return name.endswith(".safetensors") and Path(name).is_file()
+
+
 @lru_cache(maxsize=4)
 def _load(name: str, place: Path, image_size: int | None, device: str) -> Dataset:
     if device != "cpu":
         dataset = _load(name, place, image_size, "cpu")
         return replace(dataset, train=_moved(dataset.train, device), test=_moved(dataset.test, device))
-    if name not in NAMES:
+    if name not in NAMES and not is_packed(name):
         from nas.data import folder
 
         return folder.load(Path(name), image_size, cache())
-    if name == "digits":
+    if is_packed(name):
+        from nas.data import packed
+
+        dataset = packed.load(Path(name))
+    elif name == "digits":
         from nas.data import digits
 
         dataset = digits.load()

@@ -13,7 +13,6 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nas.amounts import short
 from nas.architecture import read_architecture
 from nas.bilevel.sentinel import sentence
 from nas.cells.genotype import Genotype
@@ -22,31 +21,23 @@ from nas.files import write
 from nas.pages.charts import Chart
 from nas.pages.checklist import checklist
 from nas.pages.curves import curves
+from nas.pages.outcomes import Outcome, outcome_of
 from nas.pages.records import Record, record_of, walk
 from nas.pages.repetition import repetition
 from nas.pages.replay import Replay, drawings_of, families_of, replay_of
 from nas.pages.stages import Progress, Stage, duration, progress, stages
-from nas.pages.trainings import Block, cloud, rows_of, table_of
-from nas.pages.trials import budgets_of, charts_of_tuning, importances
-from nas.reports.claims import HEADS, other_terms, rows
-from nas.reports.comparison import Comparison, notes
+from nas.pages.trainings import cloud, rows_of
+from nas.pages.trials import charts_of_tuning
+from nas.reports import claims
 from nas.reports.side_by_side import Entry
 from nas.run import names
 from nas.run.folder import Run
-from nas.run.results import SearchRanking, SearchResult
-from nas.tuning.results import TuneResult
+from nas.run.results import Alarm, SearchResult
+from nas.tables import TEXT, Table
 
+PUBLISHED = "Test errors on CIFAR-10 as published, and as repeated"
 MOST_CURVES = 12
 """So many searches, and trainings, are drawn over one another; a study may have more."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under heads; the first column names the row."""
-
-    title: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -59,9 +50,7 @@ class Subject:
     progress: Progress
     figures: Sequence[tuple[str, str]]
     stages: Sequence[Stage]
-    tables: Sequence[Table]
-    notes: Sequence[str]
-    blocks: Sequence[Block]
+    outcome: Outcome
     charts: Sequence[Chart]
     replays: Sequence[Replay]
     families: Sequence[str]
@@ -97,8 +86,9 @@ def render(records: Sequence[Record], entries: Sequence[Entry] = ()) -> str:
         subjects=subjects,
         groups=overlay(records),
         items=checklist(records),
-        published=published(entries),
-        elsewhere=[reason for entry in entries if (reason := other_terms(entry))],
+        published=claims.table([entry for entry in entries if not claims.other_terms(entry)], PUBLISHED),
+        elsewhere=[reason for entry in entries if (reason := claims.other_terms(entry))],
+        claimed=bool(entries),
         families=FAMILIES,
         places={name: place for place, name in enumerate(FAMILIES)},
         style=Markup(own_text("page.css")),
@@ -124,12 +114,6 @@ class Group:
     title: str
     charts: Sequence[Chart]
     left_out: int
-
-
-def published(entries: Sequence[Entry]) -> Table:
-    """Published errors and what came of repeating them, with those entries among them that stand on equal terms."""
-    equal = [entry for entry in entries if not other_terms(entry)]
-    return Table("Test errors on CIFAR-10 as published, and as repeated", HEADS, rows(equal) if entries else [])
 
 
 def overlay(records: Sequence[Record]) -> list[Group]:
@@ -159,9 +143,7 @@ def subject(record: Record, ident: str) -> Subject:
         progress=progress(record),
         figures=figures(record),
         stages=stages(record),
-        tables=tables(record),
-        notes=remarks(record),
-        blocks=table_of(record),
+        outcome=outcome(record),
         charts=charts(record),
         replays=[replay for replay in replays if replay],
         families=families_of(genotype.operations) if genotype else [],
@@ -186,13 +168,17 @@ def figures(record: Record) -> list[tuple[str, str]]:
     return [*result, ("time in epochs", duration(sum(leaf.seconds for leaf in record.leaves)))]
 
 
-def remarks(record: Record) -> list[str]:
-    """What is to be said of the figures: what trainings allow, and what a search's sentinel has seen."""
-    if compares(record):
-        return notes(record.run.result(Comparison))
-    return [
-        f"{leaf.name}: {sentence(alarm)}" for leaf in searches(record) for alarm in leaf.run.result(SearchResult).alarms
-    ]
+def outcome(record: Record) -> Outcome:
+    """What the run came to, as its command prints it; of one search or training its figures say all but the notes."""
+    whole = outcome_of(record.run)
+    several = bool(record.spec.seeds) or record.spec.command not in ("search", "retrain")
+    said = [f"{leaf.name}: {sentence(alarm)}" for leaf in searches(record) for alarm in alarms_of(leaf)]
+    return Outcome([*(whole.tables if several else ()), chances(record)], said or whole.notes, whole.about)
+
+
+def alarms_of(search: Record) -> tuple[Alarm, ...]:
+    """What a search's sentinel has seen."""
+    return search.run.result(SearchResult).alarms
 
 
 def searches(record: Record) -> list[Record]:
@@ -206,69 +192,10 @@ def chances(record: Record) -> Table:
     for leaf in searches(record):
         if chance := leaf.run.result(SearchResult).chance:
             marks = chance.percentiles
-            percentiles = (marks.params, marks.madds, marks.naswot, marks.synflow)
-            rows.append((leaf.name, str(chance.cells), *(f"{value:.0f}" for value in percentiles)))
-    heads = ("search", "random cells", "parameters", "multiply-adds", "NASWOT", "SynFlow")
-    return Table("Percentiles of the untrained cell among random ones: signs of a collapse, no rank", heads, rows)
-
-
-def compares(record: Record) -> bool:
-    """Whether it is a finished retraining of several seeds or networks."""
-    return record.spec.command == "retrain" and bool(record.spec.seeds) and record.run.finished
-
-
-def tables(record: Record) -> list[Table]:
-    """What the run came to, as its command prints it, and its cells among random ones."""
-    return [*outcomes(record), chances(record)]
-
-
-def outcomes(record: Record) -> list[Table]:
-    """What the run came to."""
-    if not record.run.finished:
-        return []
-    if compares(record):
-        return [networks(record.run.result(Comparison))]
-    if record.spec.command == "search" and record.spec.seeds:
-        ranking = record.run.result(SearchRanking).ranking
-        rows = [(str(rank.seed), f"{rank.valid_accuracy:.2%}", f"{rank.params:,}") for rank in ranking]
-        return [Table("Cells, ranked by a short training", ("seed", "held-out accuracy", "parameters"), rows)]
-    if record.spec.command == "tune":
-        return tables_of_tuning(record.run.result(TuneResult))
-    return []
-
-
-def networks(result: Comparison) -> Table:
-    """The networks of a retraining."""
-    heads = ("network", "test accuracy", "deviation", "95 % interval", "n", "parameters", "multiply-adds", "from")
-    rows = []
-    for one in result.networks:
-        spread, bounds = one.test_accuracy_deviation, one.test_accuracy_interval
-        between = "" if bounds is None else f"{bounds[0]:.2%} to {bounds[1]:.2%}"
-        shown = (f"{one.test_accuracy:.2%}", "" if spread is None else f"{spread:.2%}", between, str(one.n))
-        rows.append((one.name, *shown, f"{one.params:,}", f"{one.madds / 1e6:.1f}M", one.source))
-    return Table("Test accuracy", heads, rows)
-
-
-def tables_of_tuning(result: TuneResult) -> list[Table]:
-    """The best trials, the winners' last trainings, and what each knob explains."""
-    best = Table(
-        "Best trials", ("budget", "space", "by", "held-out accuracy", "multiply-adds", "values"), budgets_of(result)
-    )
-    finals = []
-    for one in result.finals:
-        between = f"{one.interval[0]:.2%} to {one.interval[1]:.2%}" if one.interval else ""
-        p = "" if one.p_against_first is None else f"{one.p_against_first:.3f}"
-        finals.append((short(one.budget), one.space, f"{one.test_accuracy:.2%}", between, str(one.n), p))
-    shares = [(study, knob, f"{share:.0%}") for study, knob, share in importances(result)]
-    return [
-        best,
-        Table(
-            "Winners, trained anew",
-            ("budget", "space", "test accuracy", "95 % interval", "n", "p against the first"),
-            finals,
-        ),
-        Table("Share of the accuracy's variance that a knob explains", ("study", "knob", "share"), shares),
-    ]
+            rows.append((leaf.name, chance.cells, marks.params, marks.madds, marks.naswot, marks.synflow))
+    percentiles = dict.fromkeys(("parameters", "multiply-adds", "NASWOT", "SynFlow"), "{:.0f}".format)
+    columns = {"search": TEXT, "random cells": TEXT, **percentiles}
+    return Table("Percentiles of the untrained cell among random ones: signs of a collapse, no rank", columns, rows)
 
 
 def charts(record: Record) -> list[Chart]:

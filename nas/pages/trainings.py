@@ -1,9 +1,7 @@
 """A study on the page: its rows, and every network's accuracy against its cost, random cells as a cloud."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from nas.files import read_text
 from nas.pages.charts import Axis, Chart, Series
 from nas.pages.records import Record
 from nas.pages.trials import MADDS
@@ -16,29 +14,6 @@ def rows_of(record: Record) -> list[StudyRow]:
     """A study's rows so far; none of other runs."""
     path = record.run.path / names.STUDY
     return list(read(path, StudyDocument).rows) if path.is_file() else []
-
-
-@dataclass(frozen=True)
-class Block:
-    """A part of a Markdown text: rows of a table, or a paragraph."""
-
-    rows: list[list[str]]
-    text: str
-
-
-def table_of(record: Record) -> list[Block]:
-    """The study's own table with its verdict, if it is there yet."""
-    path = record.run.path / names.TABLE
-    blocks: list[Block] = []
-    for line in read_text(path).splitlines() if path.is_file() else []:
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if not line.startswith("|"):
-            blocks += [Block([], line.lstrip("#- "))] if line.strip() else []
-        elif not blocks or not blocks[-1].rows:
-            blocks.append(Block([cells], ""))
-        elif any(cell.strip(":-") for cell in cells):
-            blocks[-1].rows.append(cells)
-    return blocks
 
 
 def cloud(rows: Sequence[StudyRow]) -> list[Chart]:

@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import TypeAdapter, field_validator
 from pydantic.dataclasses import dataclass
 
-from nas.amounts import short
 from nas.files import read_text
 from nas.knobs import Value
 from nas.pages.charts import Axis, Chart, Series, best_so_far
@@ -120,23 +119,3 @@ def number(value: Value) -> float | None:
         over, _, under = value.partition("/")
         return int(over) / int(under or 1) if over.isdigit() and (under or "1").isdigit() else None
     return None if isinstance(value, list) else float(value)
-
-
-def importances(result: TuneResult) -> list[tuple[str, str, float]]:
-    """(Study, knob, share of the accuracy's variance that it explains), as far as the studies tell."""
-    return [(study.study, knob, share) for study in result.studies for knob, share in study.importances.items()]
-
-
-def budgets_of(result: TuneResult) -> list[tuple[str, str, str, str, str, str]]:
-    """(Budget, space, by, accuracy, multiply-adds, values) of the best trials."""
-    return [
-        (
-            short(trial.budget),
-            trial.space,
-            trial.sampler,
-            f"{trial.accuracy:.2%}",
-            f"{trial.madds / 1e6:.2f}M",
-            ", ".join(f"{name} {value}" for name, value in trial.values.items() if name != "steps"),
-        )
-        for trial in result.best
-    ]

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -13,9 +12,7 @@ from nas.errors import UsageError
 from nas.reports.side_by_side import Entry
 from nas.reports.statistics import deviation
 from nas.settings import TrainSettings
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from nas.tables import TEXT, Table
 
 DARTS = "darts"
 """The terms of DARTS' retraining: the recipe ``paper``, 36 channels and 20 cells, all of CIFAR-10."""
@@ -90,26 +87,17 @@ def other_terms(entry: Entry) -> str:
     return f"{entry.name} cannot stand among the claims, as it has other terms: {', '.join(unequal)}" if unequal else ""
 
 
-HEADS = ("error %", "n", "rerun %", "n", "method", "terms", "where", "remark")
 Row = tuple[str, ...]
+HEADS = ("method", "error %", "n", "rerun %", "n of reruns", "terms", "where", "remark")
 
 
-def rows(entries: Sequence[Entry]) -> list[Row]:
+def table(entries: Sequence[Entry], title: str = "") -> Table:
     """Claims in the order of what was last measured, the entries among them; below, those on other terms."""
     placed = [(claim.last, row_of(claim)) for claim in claims() if claim.terms == DARTS]
     placed += [(100 * (1 - entry.mean), own_row(entry)) for entry in entries]
-    other = [row_of(claim) for claim in claims() if claim.terms != DARTS]
-    return [row for _, row in sorted(placed, key=lambda pair: pair[0])] + other
-
-
-def table(entries: Sequence[Entry]) -> "Table":
-    """:func:`rows` as a table, the entries' in bold."""
-    from rich.table import Table
-
-    shown = Table(*HEADS, box=None)
-    for row in rows(entries):
-        shown.add_row(*row, style="bold" if row[-1] == OWN else None)
-    return shown
+    rows = [row for _, row in sorted(placed, key=lambda pair: pair[0])]
+    rows += [row_of(claim) for claim in claims() if claim.terms != DARTS]
+    return Table(title, dict.fromkeys(HEADS, TEXT), rows)
 
 
 OWN = "here"
@@ -121,15 +109,15 @@ def row_of(claim: Claim) -> Row:
     rerun = number(claim.rerun, claim.rerun_deviation)
     rerun += f" to {claim.rerun_to:g}" if claim.rerun_to else ""
     counts = ["" if n is None else str(n) for n in (claim.n, claim.rerun_n)]
-    head = (number(claim.error, claim.deviation), counts[0], rerun, counts[1])
-    return (*head, claim.method, claim.terms, claim.where, claim.remark)
+    figures = (number(claim.error, claim.deviation), counts[0], rerun, counts[1])
+    return (claim.method, *figures, claim.terms, claim.where, claim.remark)
 
 
 def own_row(entry: Entry) -> Row:
     """One's own result's row."""
     spread = deviation(entry.accuracies)
     error = number(100 * (1 - entry.mean), None if spread is None else 100 * spread)
-    return ("", "", error, str(len(entry.accuracies)), entry.name, DARTS, entry.over, OWN)
+    return (entry.name, "", "", error, str(len(entry.accuracies)), DARTS, entry.over, OWN)
 
 
 def number(value: float | None, spread: float | None) -> str:

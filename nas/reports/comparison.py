@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 from pydantic.dataclasses import dataclass
 
@@ -12,9 +11,7 @@ from nas.run.documents import DOCUMENT
 from nas.run.fingerprint import Fingerprint, common
 from nas.run.results import TrainResult
 from nas.run.spec import Candidate
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from nas.tables import COUNT, HOURS, RANGE, SHARE, TEXT, Table, millions
 
 OVER = "retraining seeds of one cell"
 
@@ -158,26 +155,34 @@ def verdict(better: str, other: str, test: Difference) -> str:
     return line
 
 
-def table(networks: Sequence[NetworkSummary]) -> "Table":
+def table(networks: Sequence[NetworkSummary]) -> Table:
     """A table with a row a network; one seed has neither deviation nor interval."""
-    from rich.table import Table
-
-    columns = ("cell", "test accuracy", "deviation", "95 % interval", "n", "params", "MAdds", "device hours", "from")
-    rows = Table(*columns, box=None)
-    for network in networks:
-        spread, bounds = network.test_accuracy_deviation, network.test_accuracy_interval
-        rows.add_row(
+    columns = {
+        "cell": TEXT,
+        "test accuracy": SHARE,
+        "deviation": SHARE,
+        "95 % interval": RANGE,
+        "n": TEXT,
+        "params": COUNT,
+        "MAdds": millions,
+        "device hours": HOURS,
+        "from": TEXT,
+    }
+    rows = [
+        (
             network.name,
-            f"{network.test_accuracy:.2%}",
-            "" if spread is None else f"{spread:.2%}",
-            "" if bounds is None else f"{bounds[0]:.2%} to {bounds[1]:.2%}",
-            str(network.n),
-            f"{network.params:,}",
-            f"{network.madds / 1e6:.1f}M",
-            f"{network.device_hours:.3g}",
+            network.test_accuracy,
+            network.test_accuracy_deviation,
+            network.test_accuracy_interval,
+            network.n,
+            network.params,
+            network.madds,
+            network.device_hours,
             network.source,
         )
-    return rows
+        for network in networks
+    ]
+    return Table("Test accuracy", columns, rows)
 
 
 def notes(result: Comparison) -> list[str]:

@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 from pydantic.dataclasses import dataclass
 
@@ -14,9 +13,7 @@ from nas.reports.statistics import compare, deviation, holm, interval
 from nas.run.documents import DOCUMENT
 from nas.run.fingerprint import TERMS, Fingerprint
 from nas.settings import SearchSettings, TrainSettings
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from nas.tables import COUNT, HOURS, RANGE, SHARE, TEXT, Form, Table, millions
 
 NAMED_APART = {"data": "data", "precision": "precision", "image_size": "resolution"}
 """Settings that a term of their own names where they differ."""
@@ -72,6 +69,12 @@ class SideBySide:
     unlike: tuple[str, ...]
     verdicts: tuple[str, ...]
     ledger: Ledger
+
+    def __str__(self) -> str:
+        return "\n".join([table(self).text(100), *self.unlike, *self.verdicts])
+
+    def _repr_html_(self) -> str:
+        return table(self)._repr_html_()
 
 
 def side_by_side(entries: Sequence[Entry], spent: Ledger, *, unlike: bool = False) -> SideBySide:
@@ -134,31 +137,44 @@ def verdicts_of(entries: Sequence[Entry]) -> list[str]:
     return [*lines, f"{len(known)} comparisons: p is Holm's"] if len(known) > 1 else lines
 
 
-def table(result: SideBySide) -> "Table":
-    """A row a result, accuracies in per cent; of the fingerprints what is not the same for all."""
-    from rich.table import Table
+COLUMNS: dict[str, Form] = {
+    "#": TEXT,
+    "result": TEXT,
+    "accuracy": SHARE,
+    "of": TEXT,
+    "deviation": SHARE,
+    "95 % interval": RANGE,
+    "n": TEXT,
+    "over": TEXT,
+    "network": TEXT,
+    "params": COUNT,
+    "MAdds": millions,
+    "hours": HOURS,
+}
 
-    columns = ("", "result", "accuracy", "of", "deviation", "95 % interval", "n", "over", "network", "params", "MAdds")
+
+def table(result: SideBySide) -> Table:
+    """A row a result, the numbers their ranks if they are ranked; of the fingerprints what is not the same for all."""
     own = [name for name in SHOWN if len({term(entry, name) for entry in result.entries}) > 1]
-    rows = Table(*columns, "hours", *own, box=None)
-    for number, entry in enumerate(result.entries, 1):
-        spread, bounds = deviation(entry.accuracies), interval(entry.accuracies)
-        rows.add_row(
-            str(number) if result.ranked else "",
+    rows = [
+        (
+            number,
             entry.name,
-            f"{entry.mean:.2%}",
+            entry.mean,
             entry.score,
-            "" if spread is None else f"{spread:.2%}",
-            "" if bounds is None else f"{bounds[0]:.2%} to {bounds[1]:.2%}",
-            str(len(entry.accuracies)),
+            deviation(entry.accuracies),
+            interval(entry.accuracies),
+            len(entry.accuracies),
             entry.over,
             entry.network,
-            f"{entry.params:,}" if entry.params else "",
-            f"{entry.madds / 1e6:.1f}M" if entry.madds else "",
-            f"{entry.seconds / 3600:.3g}",
+            entry.params,
+            entry.madds,
+            entry.seconds / 3600,
             *(term(entry, name) for name in own),
         )
-    return rows
+        for number, entry in enumerate(result.entries, 1)
+    ]
+    return Table("", {**COLUMNS, **dict.fromkeys(own, TEXT)}, rows)
 
 
 def common_terms(entries: Sequence[Entry]) -> str:

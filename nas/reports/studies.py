@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
@@ -20,23 +20,21 @@ from nas.reports.statistics import (
     signed_rank_floor,
 )
 from nas.run.documents import DOCUMENT
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from nas.tables import COUNT, HOURS, RANGE, SHARE, TEXT, Form, Table, millions
 
 Role = Literal["search", "retrain", "control"]
-COLUMNS = (
-    "cells",
-    "test error",
-    "95 % interval",
-    "n",
-    "deviation",
-    "trainings",
-    "their deviation",
-    "params",
-    "MAdds",
-    "device hours",
-)
+COLUMNS: dict[str, Form] = {
+    "cells": TEXT,
+    "test error": SHARE,
+    "95 % interval": RANGE,
+    "n": TEXT,
+    "deviation": SHARE,
+    "trainings": TEXT,
+    "their deviation": SHARE,
+    "params": COUNT,
+    "MAdds": millions,
+    "device hours": HOURS,
+}
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
@@ -297,37 +295,27 @@ def notes(summary: StudySummary) -> list[str]:
     return lines
 
 
-def lines(groups: Sequence[CellsSummary]) -> list[tuple[str, ...]]:
-    """The table's rows, in the order of :data:`COLUMNS`; one cell has neither deviation nor interval."""
-    return [
+def table(summary: StudySummary) -> Table:
+    """A row for each arm's found cells and its random ones; one cell has neither deviation nor interval."""
+    rows = [
         (
             group.name,
-            f"{group.error:.2%}",
-            f"{group.interval[0]:.2%} to {group.interval[1]:.2%}" if group.interval else "",
-            str(group.n),
-            "" if group.deviation is None else f"{group.deviation:.2%}",
-            str(group.trainings),
-            "" if group.training_deviation is None else f"{group.training_deviation:.2%}",
-            f"{group.params:,}",
-            f"{group.madds / 1e6:.1f}M",
-            f"{group.device_hours:.3g}",
+            group.error,
+            group.interval,
+            group.n,
+            group.deviation,
+            group.trainings,
+            group.training_deviation,
+            group.params,
+            group.madds,
+            group.device_hours,
         )
-        for group in groups
+        for group in summary.groups
     ]
-
-
-def table(summary: StudySummary) -> "Table":
-    """The table for a terminal."""
-    from rich.table import Table
-
-    rows = Table(*COLUMNS, box=None)
-    for line in lines(summary.groups):
-        rows.add_row(*line)
-    return rows
+    return Table("", COLUMNS, rows)
 
 
 def markdown(summary: StudySummary) -> str:
     """Table and notes as Markdown; the first line says of what size everything is."""
-    rows = [COLUMNS, ("---",) * len(COLUMNS), *lines(summary.groups)]
-    body = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-    return "\n".join([summary.about, "", *body, "", *(f"- {note}" for note in notes(summary)), ""])
+    said = [f"- {note}" for note in notes(summary)]
+    return "\n".join([summary.about, "", table(summary).markdown(), "", *said, ""])

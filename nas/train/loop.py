@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -58,7 +59,7 @@ def train(
     optimizer, average = make_optimizer(network, settings), make_average(network, settings)
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
     parts |= {"average": average} if average else {}
-    session = open_session(run, parts, settings, stream.steps, group, watch, quiet)
+    session = open_session(run, architecture, parts, settings, stream.steps, group, watch, quiet)
     step = TrainStep(network, optimizer, average, stream, settings, device, group)
     train_mode(network, frozen)
     if session.epoch < settings.epochs and not session.quiet:
@@ -86,8 +87,17 @@ def augmentation_of(dataset: Dataset, settings: TrainSettings, device: str) -> A
     return Augmentation.of(dataset, cutout=settings.cutout, device=device, resized=resized, jitter=settings.jitter)
 
 
+def title_of(run: Run, architecture: Architecture, settings: TrainSettings) -> str:
+    """What a training is called beside its progress: train c2-s0 (36 × 20 cells, cifar10)."""
+    body = architecture.body
+    network = f"{body['channels']} × {body['cells']} cells" if architecture.kind == "cell" else body["network"]
+    name = run.spec(TrainSpec).title or f"s{settings.seed}"
+    return f"train {name} ({network}, {Path(settings.data).name})"
+
+
 def open_session(
     run: Run,
+    architecture: Architecture,
     parts: dict[str, Stateful],
     settings: TrainSettings,
     steps: int,
@@ -102,7 +112,7 @@ def open_session(
         Epoch,
         epochs=settings.epochs,
         steps=steps,
-        title=f"train {run.spec(TrainSpec).title or f's{settings.seed}'}",
+        title=title_of(run, architecture, settings),
         watch=watch,
         quiet=quiet or not group.first,
         writes=group.first,

@@ -78,8 +78,9 @@ def _timed(step: Callable[[], object], device: str) -> float:
 
 
 class Plan(Protocol):
-    """How long a session is: its epochs, and the steps of each."""
+    """What a session is called and how long it is: its epochs, and the steps of each."""
 
+    title: str
     total: int
     per_epoch: int
 
@@ -89,7 +90,7 @@ def announce(estimate: Estimate, plan: Plan, device: str, preset: str) -> None:
     epochs, steps = plan.total, plan.per_epoch
     total = estimate.seconds * epochs * steps
     line = (
-        f"about {estimate.seconds:.2g} s a step, {steps} steps an epoch: "
+        f"{plan.title}: about {estimate.seconds:.2g} s a step, {steps} steps an epoch: "
         f"{epochs} {'epochs take' if epochs > 1 else 'epoch takes'} about {span(total)}; "
         f"peak memory about {estimate.peak_bytes / 2**30:.1f} GiB"
     )

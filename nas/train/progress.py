@@ -2,6 +2,7 @@
 
 import sys
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -42,4 +43,5 @@ class Bar:
         if self._progress.disable:
             print(line, file=sys.stderr, flush=True)
         else:
-            self._progress.print(line, markup=False)
+            fits = cell_len(line) <= self._progress.console.width
+            self._progress.print(line if fits else line.replace("  ", "\n  ", 1), markup=False)

@@ -30,6 +30,7 @@ from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import Epoch
 from nas.train import checkpoint
+from nas.train.preflight import span
 from nas.train.progress import Bar
 from nas.train.stopping import StopSignal
 
@@ -160,7 +161,9 @@ class Session(Generic[AnyEpoch]):
         entry = self.kind(epoch=self.epoch, seconds=round(self._seconds + now - self._started, 3), **values)
         if self.writes:
             self.run.append_log(entry)
-        self._bar.say(f"{self.title} epoch {self.epoch + 1}/{self.total}  {line}  {entry.seconds:.0f} s")
+        rest = (self.total - self.epoch - 1) * entry.seconds
+        took = f"{span(entry.seconds)}, {span(rest)} left" if rest else span(entry.seconds)
+        self._bar.say(f"{self.title} epoch {self.epoch + 1}/{self.total}  loss {entry.train_loss:.4g}  {line}  {took}")
         lost = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
         if lost:
             self._bar.say(f"warning: {self.title}: {lost[0]} is no finite number any more; a smaller --lr may help")

@@ -7,8 +7,9 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
+from nas.tables import SHARE, TEXT, Table
 from nas.train.preflight import span
 from nas.tuning.results import Outcome
 from nas.tuning.study import Study
@@ -21,6 +22,7 @@ class Progress:
         self.studies = studies
         console = Console(stderr=True)
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._width = console.width
         self._started, self._done = monotonic(), 0
 
     def __enter__(self) -> Self:
@@ -46,19 +48,16 @@ class Progress:
         left = sum(study.size - len(study.trained) for study in self.studies if not study.exhausted)
         return f"{span(left * (monotonic() - self._started) / self._done)} left" if left else ""
 
-    def _table(self) -> Table:
-        table = Table("study", "trials", "stopped", "rejected", "best", "of", box=None, caption=self._time_left())
+    def _table(self) -> Text:
+        columns = {"study": TEXT, "trials": TEXT, "stopped": TEXT, "rejected": TEXT, "best": SHARE, "of": TEXT}
+        rows = []
         for study in self.studies:
             best = max(study.of_state("COMPLETE"), key=lambda trial: trial.values[0], default=None)
-            table.add_row(
-                study.name,
-                f"{len(study.trained)}/{study.size}",
-                str(len(study.of_state("PRUNED"))),
-                str(sum(study.rejections.values())),
-                f"{best.values[0]:.2%}" if best else "",
-                " ".join(f"{name} {value}" for name, value in best.params.items()) if best else "",
-            )
-        return table
+            trained, stopped = f"{len(study.trained)}/{study.size}", len(study.of_state("PRUNED"))
+            values = " ".join(f"{name} {value}" for name, value in best.params.items()) if best else None
+            rejected = sum(study.rejections.values())
+            rows.append((study.name, trained, stopped, rejected, best and best.values[0], values))
+        return Text(f"{Table('', columns, rows).text(self._width)}\n{self._time_left()}")
 
 
 def describe(outcome: Outcome) -> str:

@@ -169,7 +169,7 @@ def test_size_grows_with_the_cell() -> None:
     assert sizes == sorted(sizes)
 
 
-@pytest.mark.parametrize("format", ["svg", "png"])
+@pytest.mark.parametrize("format", ["svg", "png", "pdf"])
 def test_the_same_bytes_each_time_whatever_the_user_has_set(format: str) -> None:
     first, second = BytesIO(), BytesIO()
     draw(PUBLISHED["PC_DARTS_cifar"], first, format)
@@ -184,7 +184,7 @@ def test_svg_is_sound(tmp_path: pathlib.Path) -> None:
     text = (tmp_path / "cells.svg").read_text()
     ids = [element.get("id") for element in ElementTree.fromstring(text).iter() if element.get("id")]
     assert len(ids) == len(set(ids)) and {"normal/0", "reduce/edge-3"} <= set(ids)
-    assert "<dc:date>" not in text and "<text" not in text
+    assert "<dc:date>" not in text and ">sep conv 3×3</text>" in text and "sans-serif" in text
 
 
 def test_png_is_one(tmp_path: pathlib.Path) -> None:

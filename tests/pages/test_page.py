@@ -116,14 +116,10 @@ def test_a_study(tmp_path: Path) -> None:
     ]
     rows.append({**shared, "role": "search", "seed": 1, "accuracy": None})
     run.write("study.json", {"format": "nas/study/1", "about": "small", "rows": rows})
-    run.write(
-        "table.md", "# Study\n\n| cells | n |\n|---|---|\n| darts | 2 |\n\nnot distinguishable from random cells\n"
-    )
     page = page_of(run)
     check(page)
     marks = [path for path in page.of("path") if path.get("class") == "mark series-0 hollow"]
     assert len(marks) == 2 + 1  # two controls, and one in the legend
-    assert "not distinguishable from random cells" in page.words["p"] and "darts" in page.words["th"]
     assert "random cells of the same space" in page.words["span"]
     (run.path / names.RESULT).unlink()
     assert "1 of 5 runs finished" in page_of(run).words["p"]
@@ -163,9 +159,9 @@ def test_published_figures_with_ones_own_on_equal_terms_alone(tmp_path: Path) ->
     other = replace(OWN, name="short", settings=replace(OWN.settings, epochs=4))
     page = Page(render([record], [OWN, other]))
     check(page)
-    assert "mine" in page.words["td"] and "PR-DARTS" in page.words["td"] and "short" not in page.words["td"]
+    assert "mine" in page.words["th"] and "PR-DARTS" in page.words["th"] and "short" not in page.words["th"]
     assert "short cannot stand among the claims, as it has other terms: --epochs 4 (not 600)." in page.words["p"]
-    assert "PR-DARTS" not in page_of(made.search(tmp_path)).words["td"]
+    assert "PR-DARTS" not in page_of(made.search(tmp_path)).words["th"]
 
 
 def test_a_damaged_run_is_one_line(nas: Nas, tmp_path: Path) -> None:

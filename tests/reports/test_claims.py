@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from nas.errors import UsageError
 from nas.reports.claims import DARTS, check_terms, claims, table
@@ -38,10 +37,7 @@ OWN = Entry(
 
 
 def lines(*entries: Entry) -> list[str]:
-    console = Console(width=300)
-    with console.capture() as capture:
-        console.print(table(entries))
-    return capture.get().splitlines()
+    return table(entries).text(300).splitlines()
 
 
 def test_every_row_has_a_source_and_a_figure() -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from nas.architecture import of_genotype
 from nas.cells.genotype import read
@@ -43,10 +42,7 @@ def trained(accuracies: list[float], name: str = "c1") -> NetworkSummary:
 
 
 def text(networks: list[NetworkSummary]) -> str:
-    console = Console(width=200)
-    with console.capture() as capture:
-        console.print(table(networks))
-    return capture.get()
+    return table(networks).text(300)
 
 
 def test_summary() -> None:
@@ -99,7 +95,7 @@ def test_cells_times_seeds(nas: Nas, tmp_path: Path) -> None:
         assert network["test_accuracies"] == accuracies
         assert network["params"] == Run(run.path / f"{network['name']}-s0").result(TrainResult).params
     assert found["networks"][0]["params"] != found["networks"][1]["params"]
-    assert progress(run.children).row_count == 4
+    assert len(progress(run.children).values) == 4
 
     for words in (("show", str(run.path)), ("retrain", "--resume", str(run.path))):
         status, out, _ = nas(*words)

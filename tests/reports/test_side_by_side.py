@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from nas.reports.ledger import Ledger
 from nas.reports.side_by_side import Entry, SideBySide, common_terms, differences, side_by_side, table
@@ -41,10 +40,7 @@ def entry(name: str, *accuracies: float, terms: Fingerprint | None = TERMS, **se
 
 
 def text(result: SideBySide) -> str:
-    console = Console(width=300)
-    with console.capture() as capture:
-        console.print(table(result))
-    return capture.get()
+    return table(result).text(300)
 
 
 def test_alike_results_are_ranked_and_tested() -> None:

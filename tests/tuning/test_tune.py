@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from nas.cli.tune_output import budget_table
 from nas.run.folder import find
 from nas.settings import TrainSettings, recipe_hash
 from nas.space import shipped
@@ -74,7 +73,7 @@ def test_a_study_and_its_files(nas: Nas, tmp_path: Path) -> None:
         assert database.execute("select count(*) from studies").fetchone() == (4,)
 
     status, out, err = nas("show", str(run))
-    assert status == 0 and "budget 1.5M MAdds" in out and "draws rejected" in out, err
+    assert status == 0 and "1.5M" in out and "Best trials" in out and "draws rejected" in out, err
     winner = run / "winners" / "mobilenet_v2-1M" / "architecture.json"
     best = next(entry for entry in result["best"] if entry["budget"] == 1_000_000)
     status, out, err = nas("retrain", str(winner), *RECIPE, "--image-size", str(best["image_size"]), "--json")
@@ -82,10 +81,6 @@ def test_a_study_and_its_files(nas: Nas, tmp_path: Path) -> None:
 
     status, _, err = nas("tune", "--resume", str(run))
     assert status == 0 and "is finished" in err
-
-
-def test_a_budget_under_which_nothing_was_trained() -> None:
-    assert budget_table(10**6, (), (), (10**6,)).row_count == 0
 
 
 def test_points_that_exist_only_once_are_trained_once(nas: Nas) -> None:

@@ -1,0 +1,105 @@
+"""What a finished run came to, whatever command it is of: its tables, and what may be said of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nas.bilevel.sentinel import sentence
+from nas.reports import comparison, studies
+from nas.run.folder import Run
+from nas.run.results import Derivation, DeriveResult, SearchRanking, SearchResult, TrainResult
+from nas.run.spec import Spec
+from nas.tables import COUNT, SHARE, TEXT, Table, millions
+from nas.tuning import tables as tunings
+from nas.tuning.results import TuneResult
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Tables and the sentences under them; ``about`` stands above."""
+
+    tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
+    about: str = ""
+
+
+def outcome_of(run: Run) -> Outcome:
+    """A run's outcome; an empty one of a run that goes on, or of a command that has none."""
+    return READERS[run.command](run) if run.finished and run.command in READERS else Outcome()
+
+
+def of_search(run: Run) -> Outcome:
+    """One search, or the ranking of several."""
+    if run.spec(Spec).seeds:
+        rows = [(rank.seed, rank.valid_accuracy, rank.params) for rank in run.result(SearchRanking).ranking]
+        columns = {"seed": TEXT, "held-out accuracy": SHARE, "params": COUNT}
+        return Outcome([Table("Cells, ranked by a short training", columns, rows)])
+    result = run.result(SearchResult)
+    columns = {
+        "space": TEXT,
+        "supernet, held-out": SHARE,
+        "params": COUNT,
+        "MAdds": millions,
+        "seconds": "{:.0f}".format,
+    }
+    row = (result.space, result.valid_accuracy, result.params, result.madds, result.seconds)
+    return Outcome([Table("The search, and its cell's network", columns, [row])], [*map(sentence, result.alarms)])
+
+
+def of_retraining(run: Run) -> Outcome:
+    """One training, or several networks over their seeds."""
+    if run.spec(Spec).seeds:
+        several = run.result(comparison.Comparison)
+        return Outcome([comparison.table(several.networks)], comparison.notes(several))
+    result = run.result(TrainResult)
+    columns = {"seed": TEXT, "test accuracy": SHARE, "held-out accuracy": SHARE, "params": COUNT, "MAdds": millions}
+    row = (result.seed, result.test_accuracy, result.valid_accuracy, result.params, result.madds)
+    return Outcome([Table("The training", columns, [row])])
+
+
+def of_derivation(run: Run) -> Outcome:
+    """The selections side by side."""
+    result = run.result(DeriveResult)
+    columns = {
+        "select": TEXT,
+        "cell": TEXT,
+        "edges changed": TEXT,
+        "MAdds": millions,
+        "params": COUNT,
+        "skips": TEXT,
+        "score": "{:.3f}".format,
+        "accuracy": "{:.1%}".format,
+        "tuned": "{:.1%}".format,
+    }
+    unfinished = f"the search is not finished: its supernet after epoch {result.epoch} of {result.epochs}; "
+    before = f"supernet {result.valid_accuracy:.1%} on {result.images} held-out images, with batch statistics"
+    about = f"{unfinished * (result.epoch < result.epochs)}{before}"
+    return Outcome([Table("Selections", columns, list(map(_selection, result.cells)))], about=about)
+
+
+def _selection(cell: Derivation) -> tuple[object, ...]:
+    figures = (cell.changed, cell.madds, cell.params, cell.skips, cell.log_strength)
+    return (cell.select, cell.genotype, *figures, cell.valid_accuracy, cell.tuned_accuracy)
+
+
+def of_study(run: Run) -> Outcome:
+    """Its searched cells among random ones."""
+    summary = run.result(studies.StudySummary)
+    return Outcome([studies.table(summary)], studies.notes(summary), summary.about)
+
+
+def of_tuning(run: Run) -> Outcome:
+    """Its best trials, and what else it has."""
+    result = run.result(TuneResult)
+    return Outcome(tunings.tables_of(result), tunings.notes_of(result))
+
+
+READERS: dict[str, Callable[[Run], Outcome]] = {
+    "search": of_search,
+    "retrain": of_retraining,
+    "rank": of_retraining,
+    "trial": of_retraining,
+    "derive": of_derivation,
+    "study": of_study,
+    "tune": of_tuning,
+}
+"""What reads the result of a command's run."""
