@@ -86,7 +86,7 @@ def run(arguments: list[str]) -> int:
     except UsageError as error:
         return _fail(" ".join(str(error).split()))
     except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
+        print("interrupted" if str(stopped) == Interrupted.SAVED else stopped, file=sys.stderr)
         return 128 + stopped.signal
     except KeyboardInterrupt:
         return _interrupted()
@@ -96,11 +96,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number, "stopped outside of the epochs; an unfinished run goes on with --resume")
+    raise Interrupted(number)
 
 
 def _interrupted() -> int:
-    print("interrupted outside of the epochs; an unfinished run goes on with --resume", file=sys.stderr)
+    print("interrupted", file=sys.stderr)
     return 130
 
 

@@ -64,6 +64,9 @@ SettingsFile = Annotated[
     typer.Option("--settings", help="A TOML file of settings; options win over it.", rich_help_panel=RARE),
 ]
 Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2.", rich_help_panel=WHAT)]
+Name = Annotated[
+    str | None, typer.Option(help="Name of the run's folder (usual: made of date and time).", rich_help_panel=RARE)
+]
 Resume = Annotated[str | None, typer.Option(help="Go on with an interrupted run.", rich_help_panel=WHAT)]
 
 

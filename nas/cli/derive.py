@@ -26,6 +26,7 @@ def derive(
     final_cells: FinalCells = None,
     resume: common.Resume = None,
     ops: common.Ops = None,
+    name: common.Name = None,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
@@ -50,6 +51,7 @@ def derive(
             final_channels=final_channels,
             final_cells=final_cells,
             ops=ops,
+            name=name,
             runs=runs,
             execution=execution,
         )
@@ -60,6 +62,7 @@ def print_run(run: "Run") -> None:
     """Prints the result for people."""
     from rich.console import Console
 
+    from nas.run.hints import on
     from nas.run.names import CURVE
     from nas.run.results import DeriveResult
 
@@ -73,7 +76,7 @@ def print_run(run: "Run") -> None:
     if (run.path / CURVE).is_file():
         print(f"curve    {run.path / CURVE}")
     for cell in result.cells:
-        print(f"retrain  nas retrain {run.path}/genotype-{cell.select}.json")
+        print(f"retrain  {on(run, 'retrain', run.path / f'genotype-{cell.select}.json')}")
 
 
 def table(result: "DeriveResult") -> "Table":

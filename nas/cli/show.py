@@ -21,6 +21,7 @@ def show(
     ],
     to: Annotated[str | None, typer.Option(help="svg, png, dot, graphml or json (node-link).")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
+    ops: common.Ops = None,
     runs: common.Runs = None,
     other: Annotated[str | None, typer.Argument(metavar="[RUN|GENOTYPE]", help="With --diff: a second one.")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show two cells with what differs.")] = False,
@@ -36,7 +37,7 @@ def show(
         raise UsageError(f'--to "{to}": {nearest(to, [*PICTURES, *TEXTS])}')
     from nas.commands.targets import genotype_of
 
-    genotype, beside = genotype_of(target, runs), genotype_of(other, runs) if other else None
+    genotype, beside = genotype_of(target, runs, ops), genotype_of(other, runs, ops) if other else None
     pair = (Path(target).stem, Path(other).stem) if other else ("", "")
     if to is None:
         print_difference(genotype, beside, pair) if beside else print_cells(genotype)
@@ -55,6 +56,7 @@ def show(
 def print_tables(target: str, runs: Path | None) -> bool:
     """Whether the target is a tuning or several trainings, whose tables are then printed."""
     from nas.run.folder import find, runs_root
+    from nas.run.hints import unfinished
     from nas.run.spec import Spec
 
     if Path(target).is_file():
@@ -62,7 +64,7 @@ def print_tables(target: str, runs: Path | None) -> bool:
     run = find(target, runs_root(runs))
     spec = run.spec(Spec)
     if spec.command in ("study", "tune") and not run.finished:
-        raise UsageError(f"run {run.path} is not finished: nas {spec.command} --resume {run.path}")
+        raise UsageError(unfinished(run))
     if spec.command == "tune":
         from nas.cli.tune_output import print_run
 

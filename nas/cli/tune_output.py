@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.amounts import short
+from nas.run.hints import on
 from nas.run.names import ARCHITECTURE, FRONT
 from nas.tuning.front import label, winners
 from nas.tuning.results import Final, PublishedResult, StudySummary, TrialResult, TuneResult
@@ -30,9 +31,8 @@ def print_run(run: "Run") -> None:
     console.print(f"accuracies of trials: {images}, seed {result.seed}, n = 1 each; {result.hardware}")
     console.print(f"run      {run.path}\npicture  {run.path / FRONT}", soft_wrap=True)
     for winner in winners(result.best):
-        smaller = f" --image-size {winner.image_size}" if winner.image_size != result.image[1] else ""
         file = run.path / "winners" / label(winner) / ARCHITECTURE
-        console.print(f"retrain  nas retrain {file}{smaller}", soft_wrap=True)
+        console.print(f"retrain  {on(run, 'retrain', file)}", soft_wrap=True, markup=False)
 
 
 def budget_table(

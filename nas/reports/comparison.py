@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from nas.reports.statistics import FEWEST, Difference, compare, deviation, interval
 from nas.run.documents import DOCUMENT
 from nas.run.fingerprint import Fingerprint, common
+from nas.run.hints import near
 from nas.run.results import TrainResult
 from nas.run.spec import Candidate
 
@@ -25,6 +26,7 @@ class NetworkSummary:
 
     Args:
         fingerprint: of all of them; None: not known, or not the same.
+        source, sha256: as of :class:`nas.run.spec.TrainSpec`.
     """
 
     name: str
@@ -44,6 +46,7 @@ class NetworkSummary:
     seconds: float
     device_hours: float
     fingerprint: Fingerprint | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
@@ -92,6 +95,7 @@ def summarise(network: Candidate, results: Sequence[TrainResult]) -> NetworkSumm
     return NetworkSummary(
         name=network.name,
         source=network.source,
+        sha256=network.sha256,
         params=first.params,
         madds=first.madds,
         recipe=first.recipe,
@@ -175,7 +179,7 @@ def table(networks: Sequence[NetworkSummary]) -> "Table":
             f"{network.params:,}",
             f"{network.madds / 1e6:.1f}M",
             f"{network.device_hours:.3g}",
-            network.source,
+            near(network.source),
         )
     return rows
 

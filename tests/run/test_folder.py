@@ -25,7 +25,7 @@ def test_found_by_path_name_and_last(tmp_path: Path) -> None:
     made = run.create(tmp_path, "search-darts-s0", SPEC)
     for name in (str(made.path), made.path.name, "last"):
         assert run.find(name, tmp_path).path == made.path
-    with pytest.raises(UsageError, match="did you mean"):
+    with pytest.raises(UsageError, match="the nearest: "):
         run.find(made.path.name + "x", tmp_path)
     with pytest.raises(UsageError, match="no runs"):
         run.find("last", tmp_path / "empty")
