@@ -72,7 +72,7 @@ def allow(recorded: OpsFile | None, given: Path | None) -> OpsFile | None:
         if not same and recorded.sha256 not in trusted():
             raise UsageError(
                 f"this run uses operations of its user's: name their file, --ops {given}, "
-                f"or trust it: sha256sum {given} >> {trust_list()}"
+                f"or trust it: put its SHA-256, {recorded.sha256}, on a line of {trust_list()}"
             )
     if given is None:
         return None

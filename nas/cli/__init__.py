@@ -16,6 +16,7 @@ def app() -> typer.Typer:
     """All commands."""
     from nas.cli import (
         bench,
+        clean,
         compare,
         cost,
         derive,
@@ -51,6 +52,7 @@ def app() -> typer.Typer:
         export.export,
         report.report,
         runs.runs,
+        clean.clean,
         compare.compare,
     )
     for command in (*flow, cost.cost, lookup.lookup, bench.bench, doctor.doctor):

@@ -5,6 +5,7 @@ import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Literal
 
 from nas.errors import UsageError
@@ -40,9 +41,9 @@ def state_of(run: Run) -> State:
     return "running" if any(map(_locked, around(run.path))) else "interrupted"
 
 
-def size_of(run: Run) -> int:
-    """Bytes of all its files."""
-    return sum(path.lstat().st_size for path in run.path.rglob("*") if not path.is_dir())
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all in a folder."""
+    return sum(each.lstat().st_size for each in (path, *path.rglob("*")) if not each.is_dir())
 
 
 def _locked(run: Run) -> bool:
