@@ -1,5 +1,6 @@
 """nas clean"""
 
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -20,14 +21,13 @@ def clean(
     """Remove what finished runs need no more: checkpoints, and what killed processes left half written."""
     from nas.commands.housekeeping import leftovers, remove
     from nas.run.folder import runs_root
+    from nas.run.state import size_of
 
-    every = list(leftovers(runs_root(runs), searches=searches, caches=caches))
-    sizes: dict[str, list[int]] = {}
-    for one in every:
-        sizes.setdefault(one.what, []).append(one.bytes)
-    for what, bytes in sizes.items():
-        print(f"{common.megabytes(sum(bytes)):>12}  {what} ({len(bytes)})")
+    every = leftovers(runs_root(runs), searches=searches, caches=caches)
+    for what, paths in every.items():
+        print(f"{common.megabytes(sum(map(size_of, paths))):>12}  {what} ({len(paths)})")
     if not every:
         print("nothing to remove")
     elif yes or typer.confirm("remove them?"):
-        remove(every)
+        for path in chain.from_iterable(every.values()):
+            remove(path)

@@ -96,7 +96,8 @@ def carry_out(run: Run, execution: Execution, continue_one: Continue) -> Run:
     Raises:
         UsageError, Interrupted: another process works on it; as of ``continue_one``.
     """
-    with advice(run, execution), nullcontext() if elsewhere(execution) else working(run):
+    free = run.finished or elsewhere(execution)
+    with advice(run, execution), nullcontext() if free else working(run):
         continue_one(run, execution)
     return run
 

@@ -2,33 +2,18 @@
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import UsageError
 from nas.files import cache
 from nas.run import names
 from nas.run.folder import Run, check_name, every
-from nas.run.state import size_of, state_of
+from nas.run.state import state_of
 
 CACHES = ("kernels-*.so", "chance-*.json", "compiling-*", "folders/*")
 """Compiled kernels, random cells' marks, what a killed compiler left, decoded image folders; no downloaded data."""
 LONG_AGO = 3600.0
 """Seconds after which something half written is nobody's."""
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """A file or folder that may go."""
-
-    path: Path
-    what: str
-
-    @property
-    def bytes(self) -> int:
-        """Of all its files."""
-        return size_of(self.path)
 
 
 def rename(run: Run, name: str) -> Run:
@@ -37,7 +22,7 @@ def rename(run: Run, name: str) -> Run:
     Raises:
         UsageError: a process works on it; the name cannot be a run's, or is taken.
     """
-    at_rest(run)
+    check_at_rest(run)
     check_name(name, run.path.parent)
     return Run(run.path.rename(run.path.with_name(name)))
 
@@ -48,46 +33,50 @@ def delete(run: Run) -> None:
     Raises:
         UsageError: a process works on it; the folder cannot be changed.
     """
-    at_rest(run)
-    remove([Leftover(run.path.rename(run.path.with_name(f".{run.path.name}.part")), "run")])
+    check_at_rest(run)
+    remove(run.path.rename(run.path.with_name(f".{run.path.name}.part")))
 
 
-def at_rest(run: Run) -> None:
+def check_at_rest(run: Run) -> None:
     """Raises UsageError where a process works on the run."""
     if state_of(run) == "running":
         raise UsageError(f"a process works on run {run.path}: stop it first")
 
 
-def leftovers(root: Path, *, searches: bool = False, caches: bool = False) -> Iterator[Leftover]:
-    """What finished runs need no more, and what killed processes left.
+def leftovers(root: Path, *, searches: bool = False, caches: bool = False) -> dict[str, list[Path]]:
+    """What finished runs need no more and what killed processes left, by what it is called.
 
     Args:
         searches: checkpoints of searches too, from which ``nas derive`` takes other cells.
         caches: what is made again when it is wanted.
     """
-    for path in root.glob(".*.part"):
-        if time.time() - path.stat().st_mtime > LONG_AGO:
-            yield Leftover(path, "half-written runs")
-    for run in every(root):
-        for path in run.path.rglob(".*.part") if state_of(run) != "running" else ():
-            yield Leftover(path, "half-written files")
-        for folder in (names.CHECKPOINT, names.KEPT) if run.finished else ():
-            for path in run.path.rglob(folder):
-                search = Run(path.parent).command == "search"
-                if searches or not search:
-                    yield Leftover(path, f"checkpoints of finished {'searches' if search else 'trainings'}")
-    for pattern in CACHES if caches else ():
-        yield from (Leftover(path, "caches") for path in cache().glob(pattern))
+    youngest = time.time() - LONG_AGO
+    resting = [run for run in every(root) if state_of(run) != "running"]
+    checkpoints = [
+        path
+        for run in resting
+        if run.finished
+        for name in (names.CHECKPOINT, names.KEPT)
+        for path in run.path.rglob(name)
+    ]
+    supernets = [path for path in checkpoints if Run(path.parent).command == "search"]
+    paths = {
+        "checkpoints of finished trainings": [path for path in checkpoints if path not in supernets],
+        "checkpoints of finished searches": supernets if searches else [],
+        "half-written runs": [path for path in root.glob(".*.part") if path.stat().st_mtime < youngest],
+        "half-written files": [path for run in resting for path in run.path.rglob(".*.part")],
+        "caches": [path for pattern in CACHES for path in cache().glob(pattern)] if caches else [],
+    }
+    return {what: some for what, some in paths.items() if some}
 
 
-def remove(every: Iterable[Leftover]) -> None:
-    """Removes them.
+def remove(path: Path) -> None:
+    """Removes a file or folder.
 
     Raises:
-        UsageError: one cannot be removed.
+        UsageError: it cannot be removed.
     """
-    for one in every:
-        try:
-            shutil.rmtree(one.path) if one.path.is_dir() else one.path.unlink()
-        except OSError as error:
-            raise UsageError(f"cannot remove {one.path}: {error.strerror or error}") from None
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot remove {path}: {error.strerror or error}") from None

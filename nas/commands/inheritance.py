@@ -9,8 +9,11 @@ from nas.commands.retraining import Target
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.run.hints import near
-from nas.run.spec import Origin
+from nas.run.spec import Origin, absolute
 from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
+
+OF_DATA = ("data", "image_size", "limit")
+"""Settings that mean nothing on other data."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,14 @@ def training_of(
     """
     given = {name: value for name, value in given.items() if value is not None}
     origin = common_origin(targets, "data" in given, preset is not None)
-    same_data = origin is not None and near(given.get("data", origin.data)) == near(origin.data)
-    inherited: dict[str, Any] = {}
-    if origin and origin.settings and preset is None:
-        inherited = {name: value for name, value in asdict(origin.settings).items() if name != "seed"}
+    same_data = origin is not None and absolute(given.get("data", origin.data)) == origin.data
+    recipe = asdict(origin.settings) if origin and origin.settings and preset is None else {}
+    inherited = {name: value for name, value in recipe.items() if name != "seed" and (same_data or name not in OF_DATA)}
     inherited |= {"data": near(origin.data), "image_size": origin.image_size} if origin and same_data else {}
-    if not same_data:
-        inherited = {name: value for name, value in inherited.items() if name not in ("data", "image_size", "limit")}
     preset = preset or (origin.preset if origin else "") or "paper"
     settings = resolve(TrainSettings, TRAIN_PRESETS, preset, inherited, given)
-    root = execution.data_root or (targets[0].data_root if same_data else None)
-    execution = replace(execution, data_root=root)
+    if same_data and (spec := targets[0].spec):
+        execution = replace(execution, data_root=execution.data_root or spec.execution.data_root)
     if "image_size" not in given and same_data:
         settings = at_input(targets, settings, execution)
     notes = [f"as {near(targets[0].source)}: {described(settings, preset)}"] if inherited else []

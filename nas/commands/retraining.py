@@ -20,7 +20,7 @@ from nas.run import live, names
 from nas.run.folder import Run, create, find, runs_root
 from nas.run.log import Epoch
 from nas.run.results import SearchRanking, TrainResult
-from nas.run.spec import Candidate, Init, OpsFile, TrainSpec
+from nas.run.spec import Candidate, Init, OpsFile, Spec, TrainSpec
 from nas.settings import TrainSettings
 from nas.train.loop import train
 from nas.train.schedule import learning_rate
@@ -33,16 +33,16 @@ class Target:
 
     Args:
         source, sha256: as of :class:`nas.run.spec.TrainSpec`.
-        ops: the file of the user's own operations that its run was begun with.
-        data_root: where its run had its data.
+        spec: of the run it comes from, if it is known.
+        ops: the file of the user's own operations, if it has any.
         sized: whether its input was chosen; a genotype alone says nothing of images.
     """
 
     architecture: Architecture
     source: str = ""
     sha256: str = ""
+    spec: Spec | None = None
     ops: OpsFile | None = None
-    data_root: Path | None = None
     sized: bool = True
 
 
@@ -175,13 +175,13 @@ def targets_of(
 def target_of(name: str, runs: Path | None, preset: str | None, ops: Path | None) -> Target:
     """The network a user names, with what is known of it."""
     architecture, path = architecture_of(name, runs, preset, ops), file_of(name, runs)
-    spec, content = spec_around(path), path.read_bytes()
+    content = path.read_bytes()
     return Target(
         architecture,
         source=str((path if Path(name).is_file() else path.parent).resolve()),
         sha256=hashlib.sha256(content).hexdigest(),
+        spec=spec_around(path),
         ops=allow_ops(path, ops),
-        data_root=spec.execution.data_root if spec else None,
         sized=b'"nas/architecture/' in content,
     )
 

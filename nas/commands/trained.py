@@ -20,6 +20,7 @@ from nas.extras import need
 from nas.files import read_json
 from nas.run import names
 from nas.run.folder import Run
+from nas.run.hints import unfinished
 from nas.run.results import TrainResult
 from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings
@@ -39,7 +40,7 @@ class Evaluation:
     test_openings: int
 
 
-def load(path: str | Path, ops: Path | None = None) -> nn.Module:
+def load(path: str | Path, ops: str | Path | None = None) -> nn.Module:
     """The trained network of a run or exported folder, in evaluation mode: images (N, 3, H, W), normalised → logits.
 
     Args:
@@ -55,7 +56,7 @@ def features(
     path: str | Path,
     levels: Sequence[str] | Mapping[str, str] | None = None,
     output_stride: int | None = None,
-    ops: Path | None = None,
+    ops: str | Path | None = None,
 ) -> Backbone:
     """The trained network of a run or exported folder as a backbone: images, normalised → {level: feature map}.
 
@@ -72,10 +73,10 @@ def features(
     return backbone(*load_both(path, ops), levels, output_stride)
 
 
-def load_both(path: str | Path, ops: Path | None = None) -> tuple[Architecture, nn.Module]:
+def load_both(path: str | Path, ops: str | Path | None = None) -> tuple[Architecture, nn.Module]:
     """The architecture and the trained network of a folder; see :func:`load`."""
     folder = Path(path)
-    allow_ops(folder, ops)
+    allow_ops(folder, Path(ops) if ops else None)
     document, weights = folder / names.ARCHITECTURE, folder / names.WEIGHTS
     architecture = from_json(read_json(document), str(document))
     network = architecture.build()
@@ -141,9 +142,13 @@ def trained_on(run: Run, execution: Execution, device: str) -> tuple[TrainSettin
     Raises:
         UsageError: the run is none.
     """
-    if not run.finished or run.command != "retrain" or run.spec(TrainSpec).seeds:
-        raise UsageError(f"run {run.path} is not one finished training, as nas retrain makes (several seeds: name one)")
+    if run.command != "retrain":
+        raise UsageError(f"run {run.path} is no training, as nas retrain makes")
+    if not run.finished:
+        raise UsageError(unfinished(run))
     spec = run.spec(TrainSpec)
+    if spec.seeds:
+        raise UsageError(f"run {run.path} is several trainings: name one, such as {run.children[0].path}")
     root, size = execution.data_root or spec.execution.data_root, spec.settings.image_size
     return spec.settings, data.load(spec.settings.data, root=root, image_size=size, device=device)
 

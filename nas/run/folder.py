@@ -165,10 +165,9 @@ def create(
 
 def check_name(name: str, root: Path) -> None:
     """Raises UsageError where a run cannot have this name, or another has it."""
-    if not name or name[0] in ".-" or name.partition(":")[0] == "last" or not name.isprintable() or {*name} & {*"/\\"}:
-        raise UsageError(f'"{name}" cannot be a run\'s name: no slash, no . or - at its start, and not last')
-    if len(name.encode()) > 200:
-        raise UsageError(f'"{name}" cannot be a run\'s name: it is longer than 200 bytes')
+    odd = not name or name[0] in ".-" or not name.isprintable() or {*name} & {*"/\\"} or len(name.encode()) > 200
+    if odd or name.partition(":")[0] == "last":
+        raise UsageError(f'"{name}" cannot be a run\'s name: no slash, no . or - at its start, not last, 200 bytes')
     if (root / name).exists():
         raise UsageError(f'there is a "{name}" in {root} already: choose another name')
 

@@ -8,15 +8,10 @@ from nas.run.folder import Run, around
 from nas.run.spec import Spec
 
 
-def command(*words: str | Path) -> str:
-    """``nas`` and these words."""
-    return shlex.join(["nas", *map(str, words)])
-
-
 def on(run: Run, *words: str | Path) -> str:
-    """A command about a run, with the file of its user's own operations, if it has one."""
+    """``nas`` and these words, with the file of the operations that the run's user has of his own, if any."""
     ops = run.spec(Spec).ops
-    return command(*words, *(["--ops", ops.path] if ops else []))
+    return shlex.join(["nas", *map(str, words), *(["--ops", ops.path] if ops else [])])
 
 
 def resumption(run: Run, execution: Execution = Execution()) -> str:  # noqa: B008 - frozen

@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, get_args
 
 from nas.errors import UsageError
 from nas.run import names
 from nas.run.folder import Run, around
 
 State = Literal["finished", "running", "interrupted"]
-STATES: tuple[State, ...] = ("finished", "running", "interrupted")
+STATES: tuple[State, ...] = get_args(State)
 GLANCE = 0.5
 """Seconds for which a lock is tried: whoever asks for a run's state holds it for an instant."""
 

@@ -22,7 +22,8 @@ COMMAND = re.compile(r"nas (?:search|derive|retrain|tune|study|show|evaluate|exp
 OWN = """
 from torch import nn
 def plain(channels, stride, affine):
-    return nn.Sequential(nn.Conv2d(channels, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels, affine=affine))
+    convolution = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels, affine=affine))
 OPS = {"printed_plain": plain}
 """
 
@@ -48,7 +49,9 @@ def test_after_a_search_with_own_operations_and_a_derivation(nas: Nas, tmp_path:
     )
     (line,) = printed(done(nas, (*SEARCH, *FINAL, "--space", "own.toml", "--ops", "my ops.py", "--name", "my run")))
     assert line == ["retrain", str(Path("runs") / "my run"), "--ops", str(tmp_path / "my ops.py")]
-    lines = printed(done(nas, ("derive", "my run", "--select", "strongest,threshold", "--ops", "my ops.py")))
+    lines = printed(
+        done(nas, ("derive", "my run", "--select", "strongest,threshold", "--threshold", "0.1", "--ops", "my ops.py"))
+    )
     assert len(lines) == 2
     for words in (line, *lines):
         done(nas, [*words, "--limit", "96"])

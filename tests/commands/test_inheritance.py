@@ -95,7 +95,7 @@ def test_a_file_carries_its_origin_wherever_it_goes(tmp_path: Path) -> None:
     run.write("architecture.json", document)
     for name in (str(run.path), str(run.path / "architecture.json")):
         found = target_of(name, None, None, None)
-        assert found.architecture.origin == network.origin and found.data_root == tmp_path
+        assert found.architecture.origin == network.origin and found.spec.execution.data_root == tmp_path
     assert found.source == str(run.path / "architecture.json") and len(found.sha256) == 64
     document["origin"] = {"data": 3}
     with pytest.raises(UsageError, match="data: "):
