@@ -3,6 +3,7 @@
 It is all that retraining, evaluation, cost counting and export read.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from nas.errors import UsageError
 from nas.files import read_json, read_text
 from nas.macro import networks
 from nas.macro.madds import madds
+from nas.run.documents import as_json, parse
+from nas.run.spec import Origin
 from nas.settings import final_size
 from nas.skeleton import SKELETONS
 from nas.space import complete
@@ -39,6 +42,7 @@ class Architecture:
         stem: "cifar" or "imagenet".
         body: a cell's genotype, channels, cells, auxiliary; a macro network's name, settings, stage rows
             and batch norm.
+        origin: what its next training goes on with; None: not known.
     """
 
     kind: str
@@ -46,6 +50,7 @@ class Architecture:
     classes: int
     stem: str
     body: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.kind == "cell":
@@ -54,7 +59,8 @@ class Architecture:
     def document(self) -> dict[str, Any]:
         """The JSON document ``nas/architecture/1``."""
         head = {"format": FORMAT, "kind": self.kind, "input": list(self.input), "classes": self.classes}
-        return {**head, "stem": self.stem, **self.body}
+        origin = {"origin": as_json(self.origin)} if self.origin else {}
+        return {**head, "stem": self.stem, **self.body, **origin}
 
     @property
     def genotype(self) -> Genotype | None:
@@ -75,7 +81,8 @@ class Architecture:
     def fitted(self, input: tuple[int, int, int], classes: int) -> "Architecture":
         """The same network for other data, with the stem that goes with the size of the images (cifar up to 64)."""
         if self.kind == "macro":
-            return from_json(networks.refit(self.document(), input=input, classes=classes))
+            fitted = from_json(networks.refit(self.document(), input=input, classes=classes))
+            return replace(fitted, origin=self.origin)
         return replace(self, input=input, classes=classes, stem=networks.usual_stem(input))
 
     def madds(self) -> int:
@@ -151,8 +158,11 @@ def check_operations(genotype: Genotype, where: str = "genotype") -> Genotype:
     return replace(genotype, ops={name: settings for name, settings in ops.items() if settings})
 
 
-def from_json(document: Any, where: str = "architecture") -> Architecture:
+def from_json(document: Any, where: str = "architecture", known: bool = True) -> Architecture:
     """Reads a JSON document.
+
+    Args:
+        known: whether its operations must be; one that is only looked at may have a user's own.
 
     Raises:
         UsageError: wrong format, a missing or unknown key, a value of the wrong type or out of range.
@@ -162,7 +172,7 @@ def from_json(document: Any, where: str = "architecture") -> Architecture:
     kind = document["kind"]
     if kind == "macro":
         document = {"norm": networks.earlier_norm(document.get("network", "")), **document}
-    if wrong := set(document) ^ {*COMMON, *BODY[kind]}:
+    if wrong := (set(document) - {"origin"}) ^ {*COMMON, *BODY[kind]}:
         key = sorted(wrong)[0]
         raise UsageError(f'{where}: {"unknown" if key in document else "missing"} key "{key}"')
     shape = document["input"]
@@ -174,17 +184,19 @@ def from_json(document: Any, where: str = "architecture") -> Architecture:
         raise UsageError(f'{where}: "stem" = {document["stem"]!r}: it must be cifar or imagenet')
     body = {key: document[key] for key in BODY[kind]}
     if kind == "cell":
-        body = _cell_body(body, where)
-    return Architecture(kind, (shape[0], shape[1], shape[2]), document["classes"], document["stem"], body)
+        body = _cell_body(body, where, known)
+    origin = parse(json.dumps(document["origin"]), Origin, where) if "origin" in document else None
+    return Architecture(kind, (shape[0], shape[1], shape[2]), document["classes"], document["stem"], body, origin)
 
 
-def _cell_body(body: dict[str, Any], where: str) -> dict[str, Any]:
+def _cell_body(body: dict[str, Any], where: str, known: bool) -> dict[str, Any]:
     for key in ("channels", "cells"):
         if not _count(body[key]):
             raise UsageError(f'{where}: "{key}" = {body[key]!r}: it must be a positive whole number')
     if not isinstance(body["auxiliary"], bool):
         raise UsageError(f'{where}: "auxiliary" = {body["auxiliary"]!r}: it must be true or false')
-    genotype = check_operations(from_document(body["genotype"], where), where)
+    genotype = from_document(body["genotype"], where)
+    genotype = check_operations(genotype, where) if known else genotype
     return {**body, "genotype": genotype.document()}
 
 
@@ -192,13 +204,16 @@ def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def read_architecture(path: Path) -> Architecture:
+def read_architecture(path: Path, known: bool = True) -> Architecture:
     """The architecture in a file: architecture.json itself, or a genotype (as its CIFAR-10 paper network).
+
+    Args:
+        known: as of :func:`from_json`.
 
     Raises:
         UsageError: neither.
     """
     text = read_text(path)
     if f'"{FORMAT}"' in text:
-        return from_json(read_json(path), str(path))
+        return from_json(read_json(path), str(path), known)
     return of_genotype(read(text, str(path)))

@@ -10,10 +10,12 @@ class Interrupted(Exception):
 
     Args:
         signal: number of the signal (2 for Ctrl-C, 15 for a polite kill).
-        advice: what the user can type to go on.
+        advice: what the user can type to go on; ``SAVED`` where nobody has said it yet.
     """
 
-    def __init__(self, signal: int, advice: str) -> None:
+    SAVED = "saved"
+
+    def __init__(self, signal: int, advice: str = SAVED) -> None:
         super().__init__(advice)
         self.signal = signal
 

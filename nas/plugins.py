@@ -1,6 +1,7 @@
-"""Users' own operations: the only code that is ever loaded, and only from a file named by ``--ops``."""
+"""Users' own operations: the only code that is ever loaded, and only from a file named by ``--ops`` or trusted."""
 
 import hashlib
+import os
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from nas.blocks import OPS
 from nas.errors import UsageError
+from nas.files import read_text
 from nas.run.spec import OpsFile
 
 Operations = dict[str, Callable[..., Any]]
@@ -28,10 +30,7 @@ def register(path: Path) -> OpsFile:
     Raises:
         UsageError: it cannot be read, fails, or has no such table.
     """
-    try:
-        place, digest = path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UsageError(f"--ops {path}: {error.strerror or error}") from None
+    place, digest = path.resolve(), digest_of(path)
     file, operations = _registered.get(place, (None, {}))
     if file is None or file.sha256 != digest:
         file, operations = OpsFile(str(place), digest), _run(path)
@@ -54,13 +53,53 @@ def _run(path: Path) -> Operations:
     return operations
 
 
-def check(recorded: OpsFile | None, given: OpsFile | None) -> None:
-    """A run that used a file of operations goes on only with the same file.
+def allow(recorded: OpsFile | None, given: Path | None) -> OpsFile | None:
+    """Registers the operations that a run was begun with: of the file named, or of the recorded one, if it is trusted.
+
+    Args:
+        recorded: None: the run has none, or there is no run.
+        given: ``--ops``; None: not given.
+
+    Returns:
+        the file, if there is one.
 
     Raises:
-        UsageError: it is not named, or has changed.
+        UsageError: the run's file is neither named nor trusted, or has changed.
     """
     if recorded and not given:
-        raise UsageError(f"this run uses operations of its user's: name the file again, --ops {recorded.path}")
-    if recorded and given and recorded.sha256 != given.sha256:
-        raise UsageError(f"--ops {given.path}: it is not the file this run was begun with")
+        same = [place for place, (file, _) in _registered.items() if file.sha256 == recorded.sha256]
+        given = same[0] if same else Path(recorded.path)
+        if not same and recorded.sha256 not in trusted():
+            raise UsageError(
+                f"this run uses operations of its user's: name their file, --ops {given}, "
+                f"or trust it: put its SHA-256, {recorded.sha256}, on a line of {trust_list()}"
+            )
+    if given is None:
+        return None
+    if recorded and digest_of(given) != recorded.sha256:
+        raise UsageError(f"--ops {given}: it is not the file this run was begun with")
+    return register(given)
+
+
+def trust_list() -> Path:
+    """The user's own list of trusted files: ``NAS_TRUSTED``, else ``nas/trusted`` among the user's settings."""
+    settings = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(os.environ.get("NAS_TRUSTED") or f"{settings}/nas/trusted").expanduser()
+
+
+def trusted() -> set[str]:
+    """The SHA-256 of files that run unasked: the first words of the list's lines, as ``sha256sum`` writes them."""
+    path = trust_list()
+    return {line.split()[0] for line in read_text(path).splitlines() if line.strip()} if path.is_file() else set()
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file of operations.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(f"--ops {path}: {error.strerror or error}") from None

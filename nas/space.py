@@ -267,7 +267,9 @@ def complete(name: str, settings: Mapping[str, Any], where: str) -> dict[str, An
         UsageError: an unknown operation or setting, a value of the wrong type or out of range.
     """
     if name not in OPS:
-        raise UsageError(f'{where}: unknown operation "{name}": {nearest(name, list(OPS))}')
+        raise UsageError(
+            f'{where}: unknown operation "{name}": {nearest(name, list(OPS))} (of your own: --ops FILE.py)'
+        )
     defaults = default_settings(name)
     if unknown := sorted(set(settings) - set(defaults)):
         raise UsageError(f'{where}: {name} has no setting "{unknown[0]}": {nearest(unknown[0], list(defaults))}')

@@ -141,8 +141,12 @@ def test_a_published_genotype_is_retrained(nas: Nas, tmp_path: Path) -> None:
 def test_a_macro_network_is_retrained(nas: Nas, tmp_path: Path) -> None:
     status, _, err = nas("cost", "--space", "mobilenext", "--width", "0.1", "--save", "small.json")
     assert status == 0, err
-    status, out, err = nas("retrain", "small.json", "--preset", "quick", "--epochs", "1", "--batch", "16", "--json")
-    assert status == 0, err
+    words = ("retrain", "small.json", "--preset", "quick", "--epochs", "1", "--batch", "16", "--json")
+    status, _, err = nas(*words)
+    assert status == 2 and "counted at 224×224, 30.96M MAdds; at 32×32 of cifar10, 9.79M" in err, "nobody has chosen"
+    assert not (tmp_path / "runs").exists()
+    status, out, err = nas(*words, "--data", "cifar10")
+    assert status == 0 and "30.96M MAdds; trained at 32×32 of cifar10, 9.79M" in err, err
     document = json.loads((tmp_path / json.loads(out)["run"] / "architecture.json").read_text())
     assert (document["kind"], document["stem"]) == ("macro", "cifar")
     assert (document["input"], document["classes"]) == ([3, 32, 32], 10)

@@ -16,6 +16,7 @@ def app() -> typer.Typer:
     """All commands."""
     from nas.cli import (
         bench,
+        clean,
         compare,
         cost,
         derive,
@@ -51,6 +52,7 @@ def app() -> typer.Typer:
         export.export,
         report.report,
         runs.runs,
+        clean.clean,
         compare.compare,
     )
     for command in (*flow, cost.cost, lookup.lookup, bench.bench, doctor.doctor):
@@ -86,7 +88,7 @@ def run(arguments: list[str]) -> int:
     except UsageError as error:
         return _fail(" ".join(str(error).split()))
     except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
+        print("interrupted" if str(stopped) == Interrupted.SAVED else stopped, file=sys.stderr)
         return 128 + stopped.signal
     except KeyboardInterrupt:
         return _interrupted()
@@ -96,11 +98,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number, "stopped outside of the epochs; an unfinished run goes on with --resume")
+    raise Interrupted(number)
 
 
 def _interrupted() -> int:
-    print("interrupted outside of the epochs; an unfinished run goes on with --resume", file=sys.stderr)
+    print("interrupted", file=sys.stderr)
     return 130
 
 

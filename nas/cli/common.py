@@ -66,6 +66,10 @@ SettingsFile = Annotated[
     typer.Option("--settings", help="A TOML file of settings; options win over it.", rich_help_panel=RARE),
 ]
 Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2.", rich_help_panel=WHAT)]
+Yes = Annotated[bool, typer.Option("--yes", help="Ask nothing.")]
+Name = Annotated[
+    str | None, typer.Option(help="Name of the run's folder (usual: made of date and time).", rich_help_panel=RARE)
+]
 Resume = Annotated[str | None, typer.Option(help="Go on with an interrupted run.", rich_help_panel=WHAT)]
 
 
@@ -230,6 +234,11 @@ def resume(context: typer.Context, name: str, runs: Path | None, execution: "Exe
         say(f"{run.path} is finished")
     resume(run, execution, ops)
     return run
+
+
+def megabytes(bytes: int) -> str:
+    """A size for people."""
+    return f"{bytes / 1e6:,.1f} MB"
 
 
 def say(text: str) -> None:

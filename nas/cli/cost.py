@@ -46,6 +46,7 @@ def cost(
     batch: Batch = 1,
     threads: common.Threads = None,
     save: Save = None,
+    ops: common.Ops = None,
     runs: common.Runs = None,
     to: common.To = None,
     json: common.Json = False,
@@ -66,7 +67,7 @@ def cost(
         if given or stem or classes:
             name = next(iter(given), "stem" if stem else "classes")
             raise UsageError(f"--{name}: it belongs to --space; {target} has its own")
-        networks = {target: counting.network_of(target, runs, shape)}
+        networks = {target: counting.network_of(target, runs, shape, ops)}
     else:
         where = (shape or counting.RESOLUTION, classes or counting.CLASSES, stem or counting.STEM)
         networks = counting.networks_of_space(space or "", given, *where)

@@ -23,6 +23,7 @@ def derive(
     final_cells: FinalCells = None,
     resume: common.Resume = None,
     ops: common.Ops = None,
+    name: common.Name = None,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
@@ -47,6 +48,7 @@ def derive(
             final_channels=final_channels,
             final_cells=final_cells,
             ops=ops,
+            name=name,
             runs=runs,
             execution=execution,
         )
@@ -55,6 +57,7 @@ def derive(
 
 def print_run(run: "Run") -> None:
     """Prints the result for people."""
+    from nas.run.hints import on
     from nas.run.names import CURVE
     from nas.run.results import DeriveResult
 
@@ -63,4 +66,4 @@ def print_run(run: "Run") -> None:
     if (run.path / CURVE).is_file():
         print(f"curve    {run.path / CURVE}")
     for cell in run.result(DeriveResult).cells:
-        print(f"retrain  nas retrain {run.path}/genotype-{cell.select}.json")
+        print(f"retrain  {on(run, 'retrain', run.path / f'genotype-{cell.select}.json')}")

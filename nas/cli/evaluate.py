@@ -9,6 +9,7 @@ from nas.cli import common
 
 def evaluate(
     target: Annotated[str, typer.Argument(metavar="RUN", help="A finished retraining: path, name or last.")],
+    ops: common.Ops = None,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
@@ -21,7 +22,7 @@ def evaluate(
     from nas.commands import trained
     from nas.run.folder import find, runs_root
 
-    result = trained.evaluate(find(target, runs_root(runs)), common.execution(device, threads, data_root))
+    result = trained.evaluate(find(target, runs_root(runs)), common.execution(device, threads, data_root), ops)
     if json:
         common.print_json(asdict(result))
     else:

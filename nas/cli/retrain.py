@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from nas.run.folder import Run
 
 Targets = Annotated[list[str] | None, typer.Argument(help="Runs (path, name or last), genotypes or architectures.")]
-Preset = Annotated[str | None, typer.Option(help=f"Recipe: {', '.join(TRAIN_PRESETS)}.", rich_help_panel=LONG)]
+Preset = Annotated[
+    str | None, typer.Option(help=f"Recipe (usual: the run's): {', '.join(TRAIN_PRESETS)}.", rich_help_panel=LONG)
+]
 Init = Annotated[
     str | None,
     typer.Option(
@@ -43,6 +45,7 @@ def retrain(
     resume: common.Resume = None,
     ops: common.Ops = None,
     tensorboard: common.TensorBoard = False,
+    name: common.Name = None,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
@@ -55,8 +58,8 @@ def retrain(
 ) -> None:
     """Train found cells' networks (or any architectures) and test each once: nas retrain RUN --seeds 0,1,2."""
     from nas.commands import retraining
+    from nas.commands.inheritance import training_of
     from nas.commands.pretrained import pretrained
-    from nas.settings import resolve
 
     runs, url = common.on_cluster(runs, cluster, workers, storage)
     execution = common.execution(device, threads, data_root, cluster, workers, url)
@@ -64,24 +67,27 @@ def retrain(
         run = common.resume(context, resume, runs, execution, ops)
     else:
         start = pretrained(init, runs) if init else None
-        preset = preset or "paper"
-        settings = resolve(TrainSettings, TRAIN_PRESETS, preset, common.read_settings(settings_file), values)
         if targets:
             networks = retraining.targets_of(targets, runs, preset, best, channels=channels, cells=cells, ops=ops)
         elif start:
             networks = [retraining.Target(start.architecture, start.where)]
         else:
             raise UsageError("nas retrain needs a run, a genotype or an architecture (or --init, or --resume RUN)")
+        given = common.read_settings(settings_file) | {name: one for name, one in values.items() if one is not None}
+        training = training_of(networks, given, preset, execution)
+        for note in training.notes:
+            common.say(note)
         run = retraining.retrain(
             networks,
-            settings,
-            preset=preset,
+            training.settings,
+            preset=training.preset,
             seeds=common.parse_seeds(seeds),
             init=start,
             ops=ops,
             tensorboard=tensorboard,
+            name=name,
             runs=runs,
-            execution=execution,
+            execution=training.execution,
         )
     common.print_result(run) if json else print_run(run)
 

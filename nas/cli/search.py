@@ -28,6 +28,7 @@ def search(
     resume: common.Resume = None,
     ops: common.Ops = None,
     tensorboard: common.TensorBoard = False,
+    name: common.Name = None,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
@@ -57,6 +58,7 @@ def search(
             final_cells=final_cells,
             ops=ops,
             tensorboard=tensorboard,
+            name=name,
             runs=runs,
             execution=execution,
         )
@@ -67,6 +69,7 @@ def print_run(run: "Run") -> None:
     """Prints the result for people."""
     from nas.bilevel import sentinel
     from nas.commands import chance
+    from nas.run.hints import on
     from nas.run.names import PICTURE
     from nas.run.results import SearchRanking, SearchResult
     from nas.run.spec import SearchSpec
@@ -85,4 +88,4 @@ def print_run(run: "Run") -> None:
             print(sentinel.sentence(alarm))
         if result.chance:
             print(chance.sentence(result.chance))
-    print(f"run      {run.path}\npicture  {run.path / PICTURE}\nretrain  nas retrain {run.path}")
+    print(f"run      {run.path}\npicture  {run.path / PICTURE}\nretrain  {on(run, 'retrain', run.path)}")

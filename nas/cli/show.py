@@ -32,6 +32,7 @@ def show(
         str | None,
         typer.Option(help="Draw curves, alphas (over the epochs) or madds (accuracy against them): pdf, svg or png."),
     ] = None,
+    ops: common.Ops = None,
     runs: common.Runs = None,
     other: Annotated[str | None, typer.Argument(metavar="[RUN|GENOTYPE]", help="With --diff: a second one.")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show two cells with what differs.")] = False,
@@ -50,7 +51,7 @@ def show(
         raise UsageError(f'--to "{to}": {nearest(to, [*PICTURES, *TEXTS, *FORMS])}')
     from nas.commands.targets import genotype_of
 
-    genotype, beside = genotype_of(target, runs), genotype_of(other, runs) if other else None
+    genotype, beside = genotype_of(target, runs, ops), genotype_of(other, runs, ops) if other else None
     pair = (Path(target).stem, Path(other).stem) if other else ("", "")
     if to is None:
         print_difference(genotype, beside, pair) if beside else print_cells(genotype)
@@ -75,12 +76,13 @@ def print_tables(target: str, runs: Path | None, to: str | None, out: Path | Non
     from nas.files import write
     from nas.pages.outcomes import outcome_of
     from nas.run.folder import find, runs_root
+    from nas.run.hints import unfinished
     from nas.run.spec import Spec
 
     run = None if Path(target).is_file() else find(target, runs_root(runs))
     if run is None or not run.finished:
         if run and run.command in ("study", "tune"):
-            raise UsageError(f"run {run.path} is not finished: nas {run.command} --resume {run.path}")
+            raise UsageError(unfinished(run))
         return False
     tables = outcome_of(run).tables
     if to:

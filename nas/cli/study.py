@@ -62,6 +62,7 @@ def study(
     deviation: Deviation = SCATTER,
     resume: common.Resume = None,
     ops: common.Ops = None,
+    name: common.Name = None,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
@@ -84,7 +85,7 @@ def study(
         if dry_run:
             print_plan(planning.plan(settings, deviation=deviation / 100, ops=ops, execution=execution), json)
             return
-        run = studying.study(settings, ops=ops, runs=runs, execution=execution)
+        run = studying.study(settings, ops=ops, name=name, runs=runs, execution=execution)
     common.print_result(run) if json else print_run(run)
 
 

@@ -56,6 +56,7 @@ def tune(
     preset: Preset = None,
     settings_file: common.SettingsFile = None,
     resume: common.Resume = None,
+    name: common.Name = None,
     runs: common.Runs = None,
     data_root: common.DataRoot = None,
     device: common.Device = None,
@@ -89,6 +90,7 @@ def tune(
             seeds=common.parse_seeds(seeds),
             parallel=parallel,
             gpus=gpus,
+            name=name,
             runs=runs,
             execution=execution,
         )

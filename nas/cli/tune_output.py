@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from nas.cli import common
+from nas.run.hints import on
 from nas.run.names import ARCHITECTURE, FRONT
 from nas.tuning.front import label, winners
 from nas.tuning.results import TuneResult
@@ -17,6 +18,5 @@ def print_run(run: "Run") -> None:
     common.print_outcome(run)
     print(f"run      {run.path}\npicture  {run.path / FRONT}")
     for winner in winners(result.best):
-        smaller = f" --image-size {winner.image_size}" if winner.image_size != result.image[1] else ""
         file = run.path / "winners" / label(winner) / ARCHITECTURE
-        print(f"retrain  nas retrain {file}{smaller}")
+        print(f"retrain  {on(run, 'retrain', file)}")

@@ -12,6 +12,7 @@ from nas.cluster.storage import is_url
 from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.run.folder import Run
+from nas.run.hints import resumption
 from nas.run.spec import Spec
 
 if TYPE_CHECKING:
@@ -43,13 +44,13 @@ def carry_out(run: Run, execution: Execution) -> bool:
     if client is None:
         print(
             f"{execution.cluster} takes no jobs (it has no dashboard): this terminal must stay open; "
-            f"if it closes, go on with --resume {run.path}",
+            f"if it closes, go on with: {resumption(run, execution)}",
             file=sys.stderr,
         )
         return False
     number = present(client, run) or submit(client, run, execution)
     print(f"job {number}: goes on if this terminal closes", file=sys.stderr)
-    again = f"see it again with --resume {run.path} --cluster {execution.cluster}"
+    again = f"see it again with: {resumption(run, execution)}"
     try:
         asyncio.run(show_log(client, number))
         status = str(client.get_job_status(number).value)
@@ -59,7 +60,7 @@ def carry_out(run: Run, execution: Execution) -> bool:
     except (OSError, RuntimeError) as error:
         raise UsageError(f"the log of job {number} broke off ({str(error).splitlines()[0]}); {again}") from None
     if status != "SUCCEEDED" or not run.finished:
-        raise UsageError(f"job {number} ended as {status}, see above; go on with --resume {run.path}")
+        raise UsageError(f"job {number} ended as {status}, see above; go on with: {resumption(run, execution)}")
     return True
 
 

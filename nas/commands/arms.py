@@ -94,10 +94,9 @@ class ArmRuns:
             source=str(self.run.path / cell.search),
             title=name,
         )
-        child = self.run.child(name, spec)
-        if not (child.path / names.ARCHITECTURE).is_file():
-            child.write(names.ARCHITECTURE, self._network(cell).document())
-        return child
+        if (self.run.path / name / names.SETTINGS).is_file():
+            return Run(self.run.path / name)
+        return self.run.child(name, spec, {names.ARCHITECTURE: self._network(cell).document()})
 
     def _network(self, cell: StudyCell) -> Architecture:
         """What is trained of a cell, fitted to the trainings' images."""

@@ -1,7 +1,8 @@
-"""Runs inside of a run: one a seed, one a network. Whoever makes them hands in the function that does one."""
+"""Doing a run, and the runs inside of it, one a seed or network; whoever makes them hands in what does one."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TypeVar
 
@@ -9,8 +10,10 @@ from nas.errors import Interrupted
 from nas.execution import Execution
 from nas.files import read_text
 from nas.run.folder import Run
+from nas.run.hints import resumption
 from nas.run.names import INIT
 from nas.run.spec import SearchSpec, TrainSpec
+from nas.run.state import working
 
 Continue = Callable[[Run, Execution], None]
 """Does what is left of a run, new or interrupted; a finished one is left as it is."""
@@ -30,11 +33,8 @@ def make_child(run: Run, name: str, spec: SearchSpec | TrainSpec, document: str,
     Args:
         document: the name of its copy of the parent's file ``original``.
     """
-    child = run.child(name, spec)
-    child.write(document, read_text(run.path / original))
-    if (run.path / INIT).is_file():
-        child.write(INIT, (run.path / INIT).read_bytes())
-    return child
+    start = {INIT: (run.path / INIT).read_bytes()} if (run.path / INIT).is_file() else {}
+    return run.child(name, spec, {document: read_text(run.path / original), **start})
 
 
 def continue_all(children: Sequence[Run], execution: Execution, continue_one: Continue) -> None:
@@ -61,18 +61,17 @@ def continue_any(
     if run.finished or as_job(run, execution):
         return
     spec = run.spec(kind)
-    with advice(run):
-        if spec.seeds:
-            several(run, spec, execution)
-        elif execution.cluster:
-            continue_all([run], execution, again)
-        else:
-            one(run, spec, execution)
+    if spec.seeds:
+        several(run, spec, execution)
+    elif execution.cluster:
+        continue_all([run], execution, again)
+    else:
+        one(run, spec, execution)
 
 
 def as_job(run: Run, execution: Execution) -> bool:
     """Whether a job on a cluster has done what was left of a run: none does where it is done from here."""
-    if not execution.cluster:
+    if not elsewhere(execution):
         return False
     from nas.cluster import job
 
@@ -80,9 +79,33 @@ def as_job(run: Run, execution: Execution) -> bool:
 
 
 @contextmanager
-def advice(run: Run) -> Iterator[None]:
-    """A context whose interruptions name this run as the one to go on with, rather than a child."""
+def advice(run: Run, execution: Execution) -> Iterator[None]:
+    """A context whose interruptions say how to go on."""
     try:
         yield
-    except Interrupted as stopped:
-        raise Interrupted(stopped.signal, f"saved; go on with --resume {run.path}") from None
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        if str(stopped) not in ("", Interrupted.SAVED):
+            raise
+        number = stopped.signal if isinstance(stopped, Interrupted) else signal.SIGINT
+        raise Interrupted(number, f"saved; go on with: {resumption(run, execution)}") from None
+
+
+def carry_out(run: Run, execution: Execution, continue_one: Continue) -> Run:
+    """The run, once what was left of it is done, here and by no other process.
+
+    Raises:
+        UsageError, Interrupted: another process works on it; as of ``continue_one``.
+    """
+    free = run.finished or elsewhere(execution)
+    with advice(run, execution), nullcontext() if free else working(run):
+        continue_one(run, execution)
+    return run
+
+
+def elsewhere(execution: Execution) -> bool:
+    """Whether a job on a cluster does the work."""
+    if not execution.cluster:
+        return False
+    from nas.cluster import job
+
+    return job.possible(execution)

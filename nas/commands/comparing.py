@@ -13,6 +13,7 @@ from nas.run import names
 from nas.run.documents import read
 from nas.run.fingerprint import common
 from nas.run.folder import Run, find, runs_root
+from nas.run.hints import unfinished
 from nas.run.results import SearchRanking, SearchResult, TrainResult
 from nas.run.spec import Candidate, SearchSpec, StudySpec, TrainSpec
 from nas.tuning.front import final, label, winners
@@ -50,7 +51,7 @@ def entries_of(run: Run) -> list[Entry]:
     if run.command not in READERS:
         raise UsageError(f"run {run.path}: a {run.command} has no trained network to compare: retrain its cells")
     if not run.finished:
-        raise UsageError(f"run {run.path} is not finished: nas {run.command} --resume {run.path}")
+        raise UsageError(unfinished(run))
     return READERS[run.command](run)
 
 
@@ -171,7 +172,7 @@ def alike(values: Sequence[int]) -> int | None:
 
 def network_of(run: Run) -> str:
     """The size of a run's cell network, or a macro network's family."""
-    architecture = read_architecture(run.path / names.ARCHITECTURE)
+    architecture = read_architecture(run.path / names.ARCHITECTURE, known=False)
     body = architecture.body
     return f"{body['channels']} × {body['cells']}" if architecture.kind == "cell" else str(body["network"])
 

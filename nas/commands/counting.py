@@ -20,9 +20,11 @@ RESOLUTION, CLASSES, STEM = (224, 224), 1000, "imagenet"
 """What a macro network is counted at where nothing else is said."""
 
 
-def network_of(target: str, runs: Path | None, resolution: tuple[int, int] | None) -> Architecture:
+def network_of(
+    target: str, runs: Path | None, resolution: tuple[int, int] | None, ops: Path | None = None
+) -> Architecture:
     """The network of a run or a file; ``resolution`` is (height, width) instead of its own."""
-    architecture = architecture_of(target, runs)
+    architecture = architecture_of(target, runs, ops=ops)
     return replace(architecture, input=(architecture.input[0], *resolution)) if resolution else architecture
 
 

@@ -1,5 +1,6 @@
 """Cells derived of a search's supernet: one selection, or several side by side."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
@@ -22,6 +23,7 @@ from nas.cells.draw import draw
 from nas.cells.genotype import Genotype
 from nas.cells.supernet import Supernet
 from nas.commands.begin import check_data, label
+from nas.commands.children import carry_out
 from nas.commands.edge_costs import edge_costs
 from nas.commands.found_cell import cost_of_cell, read_genotype, write_cell
 from nas.data.dataset import Dataset
@@ -31,7 +33,7 @@ from nas.macro.networks import usual_stem
 from nas.reports.curve import Mark, write_curve
 from nas.run import names
 from nas.run.environment import hardware
-from nas.run.folder import Run, create, runs_root
+from nas.run.folder import Documents, Run, create, runs_root
 from nas.run.log import ProjectionRound, SearchEpoch
 from nas.run.results import Derivation, DeriveResult
 from nas.run.spec import DeriveSpec, SearchSpec, Size
@@ -50,6 +52,7 @@ def derive(
     final_channels: int | None = None,
     final_cells: int | None = None,
     ops: Path | None = None,
+    name: str | None = None,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -60,6 +63,7 @@ def derive(
         settings: the selections and their settings; what is None there is as in the search.
         final_channels, final_cells: size of the network that costs are of; None: the search's.
         ops: the file of the user's own operations, if the search has any.
+        name: of the run's folder.
 
     Returns:
         the run, with genotype-<select>.json and cells-<select>.svg each, and result.json.
@@ -69,7 +73,7 @@ def derive(
         Interrupted: on a signal, saved.
     """
     spec = spec_of(source)
-    plugins.check(spec.ops, plugins.register(ops) if ops else None)
+    plugins.allow(spec.ops, ops)
     state = checkpoint.load(source.path / names.CHECKPOINT)
     if state is None:
         raise UsageError(f"run {source.path} has no checkpoint yet: there is nothing to derive from")
@@ -81,18 +85,18 @@ def derive(
     own = DeriveSpec(
         settings=resolve_derive(settings, spec.settings),
         execution=execution.resolved(),
+        preset=spec.preset,
         ops=spec.ops,
         search=stage.settings,
-        source=str(source.path),
+        source=str(source.path.resolve()),
         epoch=state["epoch"],
         final=Size(final_channels or spec.final.channels, final_cells or spec.final.cells),
     )
     if limits := own.settings.limits:
         check_limits(costs_of(whole, own.final, check_data(spec.settings, execution)), limits)
-    run = create(runs_root(runs), label("derive", spec.settings.space, [spec.settings.seed]), own)
-    fill(run, whole, left, state["parts"]["supernet"])
-    continue_deriving(run, execution)
-    return run
+    called = label("derive", spec.settings.space, [spec.settings.seed])
+    run = create(runs_root(runs), called, own, copies(whole, left, state["parts"]["supernet"]), name)
+    return carry_out(run, execution, continue_deriving)
 
 
 def spec_of(source: Run) -> SearchSpec:
@@ -150,11 +154,10 @@ def costs_of(space: CellSpace, final: Size, dataset: Dataset) -> EdgeCosts:
     return edge_costs(space, final, dataset.shape, len(dataset.classes), usual_stem(dataset.shape))
 
 
-def fill(run: Run, space: CellSpace, left: CellSpace, supernet: Mapping[str, Tensor]) -> None:
-    """Gives a derivation its own copies of the search's space, of what its last stage left, and of its supernet."""
-    run.write(names.SPACE, space.to_toml())
-    run.write(names.STAGE, left.to_toml())
-    run.write(names.INIT, save({name: tensor.contiguous() for name, tensor in supernet.items()}))
+def copies(space: CellSpace, left: CellSpace, supernet: Mapping[str, Tensor]) -> Documents:
+    """A derivation's own copies of the search's space, of what its last stage left, and of its supernet."""
+    weights = save({name: tensor.contiguous() for name, tensor in supernet.items()})
+    return {names.SPACE: space.to_toml(), names.STAGE: left.to_toml(), names.INIT: weights}
 
 
 def select(run: Run, spec: SearchSpec, supernet: Supernet, execution: Execution) -> Genotype:
@@ -168,14 +171,14 @@ def select(run: Run, spec: SearchSpec, supernet: Supernet, execution: Execution)
         own = DeriveSpec(
             settings=resolve_derive(DeriveSettings(), settings),
             execution=spec.execution,
+            preset=spec.preset,
             ops=spec.ops,
             search=stages(settings)[-1].settings,
-            source=str(run.path),
+            source=str(run.path.resolve()),
             epoch=len(run.log(SearchEpoch)),
             final=spec.final,
         )
-        child = run.child("perturbation", own)
-        fill(child, space, supernet.space, supernet.state_dict())
+        child = run.child("perturbation", own, copies(space, supernet.space, supernet.state_dict()))
         continue_deriving(child, execution)
         return read_genotype(child)
 
@@ -212,9 +215,10 @@ def continue_deriving(run: Run, execution: Execution) -> None:
         write_frontier(run, basis, cells)
     only = cells[0] if len(cells) == 1 else None
     if only:
-        write_cell(run, genotypes[only.select], spec.final, halves.dataset)
+        write_cell(run, genotypes[only.select], spec, halves.dataset)
     result = DeriveResult(
         source=spec.source,
+        sha256=hashlib.sha256((run.path / names.INIT).read_bytes()).hexdigest(),
         epoch=spec.epoch,
         epochs=search.epochs,
         images=len(judges),

@@ -1,5 +1,7 @@
 """A found cell as a network: of which size, on which images, and its documents in a run folder."""
 
+from dataclasses import replace
+
 from nas.amounts import Cost
 from nas.architecture import Architecture, of_genotype
 from nas.cells.draw import draw
@@ -10,7 +12,7 @@ from nas.files import read_text
 from nas.macro.networks import usual_stem
 from nas.run import names
 from nas.run.folder import Run
-from nas.run.spec import Size
+from nas.run.spec import DeriveSpec, SearchSpec, Size
 
 
 def network_of_cell(genotype: Genotype, final: Size, dataset: Dataset) -> Architecture:
@@ -32,10 +34,11 @@ def cost_of_cell(genotype: Genotype, final: Size, dataset: Dataset) -> Cost:
     return Cost(cost.madds, cost.params)
 
 
-def write_cell(run: Run, genotype: Genotype, final: Size, dataset: Dataset) -> None:
+def write_cell(run: Run, genotype: Genotype, spec: SearchSpec | DeriveSpec, dataset: Dataset) -> None:
     """Writes genotype.json, cells.svg and architecture.json."""
     run.write(names.GENOTYPE, genotype.document())
-    run.write(names.ARCHITECTURE, network_of_cell(genotype, final, dataset).document())
+    network = network_of_cell(genotype, spec.final, dataset)
+    run.write(names.ARCHITECTURE, replace(network, origin=spec.origin).document())
     draw(genotype, run.path / names.PICTURE, "svg")
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nas import plugins
-from nas.commands.children import Continue
+from nas.commands.children import Continue, carry_out
 from nas.commands.deriving import continue_deriving
 from nas.commands.retraining import continue_retraining
 from nas.commands.searching import continue_search
@@ -37,5 +37,5 @@ def resume(run: Run, execution: Execution = Execution(), ops: Path | None = None
     spec = run.spec(Spec)
     if spec.command not in COMMANDS:
         raise UsageError(f"run {run.path}: a {spec.command} cannot be resumed")
-    plugins.check(spec.ops, plugins.register(ops) if ops else None)
-    COMMANDS[spec.command](run, execution.going_on(spec.execution))
+    plugins.allow(spec.ops, ops)
+    carry_out(run, execution.going_on(spec.execution), COMMANDS[spec.command])

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nas import plugins
 from nas.architecture import Architecture, read_architecture
 from nas.commands.begin import check_data, check_seeds, label
-from nas.commands.children import child_spec, continue_all, continue_any, make_child
+from nas.commands.children import carry_out, child_spec, continue_all, continue_any, make_child
 from nas.commands.pretrained import Pretrained, of_run
-from nas.commands.targets import architecture_of
+from nas.commands.targets import allow_ops, architecture_of, file_of, spec_around
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.reports import tensorboard as board
@@ -21,7 +22,7 @@ from nas.run import live, names
 from nas.run.folder import Run, create, find, runs_root
 from nas.run.log import Epoch
 from nas.run.results import SearchRanking, TrainResult
-from nas.run.spec import Candidate, Init, TrainSpec
+from nas.run.spec import Candidate, Init, OpsFile, Spec, TrainSpec
 from nas.settings import TrainSettings
 from nas.train.loop import train
 from nas.train.schedule import learning_rate
@@ -30,10 +31,21 @@ from nas.train.start import fitting, freeze
 
 @dataclass(frozen=True)
 class Target:
-    """A network to train, and where it came from, for the record."""
+    """A network to train, and where it came from, for the record.
+
+    Args:
+        source, sha256: as of :class:`nas.run.spec.TrainSpec`.
+        spec: of the run it comes from, if it is known.
+        ops: the file of the user's own operations, if it has any.
+        sized: whether its input was chosen; a genotype alone says nothing of images.
+    """
 
     architecture: Architecture
     source: str = ""
+    sha256: str = ""
+    spec: Spec | None = None
+    ops: OpsFile | None = None
+    sized: bool = True
 
 
 def retrain(
@@ -46,6 +58,7 @@ def retrain(
     init: Run | Pretrained | None = None,
     ops: Path | None = None,
     tensorboard: bool = False,
+    name: str | None = None,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -56,6 +69,7 @@ def retrain(
         settings: the recipe.
         source: where the one network came from, for the record.
         init: a finished training whose weights to start from, or others'; on other data with a new classifier.
+        name: of the run's folder.
 
     Raises:
         UsageError, Interrupted: as :func:`search`.
@@ -69,34 +83,31 @@ def retrain(
         settings=settings,
         execution=execution.resolved(),
         preset=preset,
-        ops=plugins.register(ops) if ops else None,
+        ops=plugins.register(ops) if ops else next((target.ops for target in targets if target.ops), None),
         seeds=check_seeds(seeds),
         tensorboard=tensorboard,
         source=targets[0].source,
+        sha256=targets[0].sha256,
     )
     if len(targets) > 1:
-        candidates = tuple(Candidate(f"c{number}", target.source) for number, target in enumerate(targets, 1))
-        spec = replace(spec, source="", networks=candidates, seeds=spec.seeds or (settings.seed,))
+        candidates = tuple(Candidate(f"c{number}", one.source, one.sha256) for number, one in enumerate(targets, 1))
+        spec = replace(spec, source="", sha256="", networks=candidates, seeds=spec.seeds or (settings.seed,))
     dataset = check_data(settings, execution)
     networks = [fitted(each.architecture, dataset.shape, len(dataset.classes), settings) for each in targets]
     start = of_run(init) if isinstance(init, Run) else init
     weights = initial_weights(start, networks, settings)
     if start is not None and weights is not None:
         spec = replace(spec, init=Init(start.where, hashlib.sha256(weights).hexdigest()))
-    run = begin(runs_root(runs), spec, networks, weights)
-    continue_retraining(run, execution)
-    return run
+    called = label("retrain", settings.data, spec.seeds or [settings.seed])
+    run = create(runs_root(runs), called, spec, documents_of(spec, networks, weights), name)
+    return carry_out(run, execution, continue_retraining)
 
 
-def begin(root: Path, spec: TrainSpec, networks: Sequence[Architecture], weights: bytes | None) -> Run:
-    """A new run folder with the networks to train and the weights they start from."""
-    settings = spec.settings
-    run = create(root, label("retrain", settings.data, spec.seeds or [settings.seed]), spec)
-    for name, network in zip(document_names(spec), networks, strict=True):
-        run.write(name, network.document())
-    if weights is not None:
-        run.write(names.INIT, weights)
-    return run
+def documents_of(spec: TrainSpec, networks: Sequence[Architecture], weights: bytes | None) -> dict[str, Any]:
+    """The networks to train, and the weights they start from."""
+    documents = [replace(network, origin=spec.origin).document() for network in networks]
+    start = {} if weights is None else {names.INIT: weights}
+    return {**dict(zip(document_names(spec), documents, strict=True)), **start}
 
 
 def initial_weights(
@@ -140,7 +151,7 @@ def document_names(spec: TrainSpec) -> list[str]:
 def targets_of(
     sources: Sequence[str],
     runs: Path | None = None,
-    preset: str = "paper",
+    preset: str | None = None,
     best: int | None = None,
     *,
     channels: int | None = None,
@@ -157,12 +168,26 @@ def targets_of(
     Raises:
         UsageError: a source that is no network, that is named twice, or that has no ranking, or one that is too short.
     """
-    if ops:
-        plugins.register(ops)
     if twice := [source for source in sources if sources.count(source) > 1]:
         raise UsageError(f"{twice[0]} is named twice")
     paths = [path for source in sources for path in ([source] if best is None else best_of(source, best, runs))]
-    return [Target(architecture_of(path, runs, preset).changed(channels=channels, cells=cells), path) for path in paths]
+    targets = [target_of(path, runs, preset, ops) for path in paths]
+    changes = {"channels": channels, "cells": cells}
+    return [replace(target, architecture=target.architecture.changed(**changes)) for target in targets]
+
+
+def target_of(name: str, runs: Path | None, preset: str | None, ops: Path | None) -> Target:
+    """The network a user names, with what is known of it."""
+    architecture, path = architecture_of(name, runs, preset, ops), file_of(name, runs)
+    content = path.read_bytes()
+    return Target(
+        architecture,
+        source=str((path if Path(name).is_file() else path.parent).resolve()),
+        sha256=hashlib.sha256(content).hexdigest(),
+        spec=spec_around(path),
+        ops=allow_ops(path, ops),
+        sized=b'"nas/architecture/' in content,
+    )
 
 
 def best_of(source: str, best: int, runs: Path | None) -> list[str]:
@@ -194,13 +219,15 @@ def retrain_one(run: Run, spec: TrainSpec, execution: Execution) -> None:
 
 def retrain_seeds(run: Run, spec: TrainSpec, execution: Execution) -> None:
     """One training a network and seed; means, intervals and differences over them."""
-    networks, seeds = spec.networks or (Candidate("c1", spec.source),), spec.seeds or ()
+    networks, seeds = spec.networks or (Candidate("c1", spec.source, spec.sha256),), spec.seeds or ()
     children: list[list[Run]] = []
     for network, document in zip(networks, document_names(spec), strict=True):
         children.append([])
         for seed in seeds:
             name = f"{network.name}-s{seed}" if len(networks) > 1 else f"s{seed}"
-            own = replace(child_spec(spec, seed), networks=None, source=network.source, title=name)
+            own = replace(
+                child_spec(spec, seed), networks=None, source=network.source, sha256=network.sha256, title=name
+            )
             children[-1].append(make_child(run, name, own, names.ARCHITECTURE, document))
     for network in networks if len(networks) > 1 else ():
         print(f"{network.name} is {network.source}", file=sys.stderr, flush=True)

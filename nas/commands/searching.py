@@ -14,7 +14,7 @@ from nas.bilevel.stages import stages
 from nas.cells.genotype import Genotype
 from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.chance import against_chance
-from nas.commands.children import child_spec, continue_all, continue_any, make_child
+from nas.commands.children import carry_out, child_spec, continue_all, continue_any, make_child
 from nas.commands.deriving import costs_of, select, space_of
 from nas.commands.found_cell import cost_of_cell, read_genotype, write_cell
 from nas.data.dataset import Dataset
@@ -25,6 +25,7 @@ from nas.reports import tensorboard as board
 from nas.run import names
 from nas.run.environment import hardware
 from nas.run.folder import Run, create, runs_root
+from nas.run.hints import on
 from nas.run.log import SearchEpoch
 from nas.run.results import Chance, Rank, SearchRanking, SearchResult, TrainResult
 from nas.run.spec import SearchSpec, Size, TrainSpec
@@ -46,6 +47,7 @@ def search(
     final_cells: int | None = None,
     ops: Path | None = None,
     tensorboard: bool = False,
+    name: str | None = None,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -57,6 +59,7 @@ def search(
         seeds: several seeds; None: the settings' one.
         ops: a file of the user's own operations.
         tensorboard: write RUN/tensorboard too.
+        name: of the run's folder, instead of one made of date, time, space and seed.
         runs: folder of run folders.
 
     Returns:
@@ -82,10 +85,9 @@ def search(
         final=final,
     )
     check_search(settings, space, final, execution)
-    run = create(runs_root(runs), label("search", space.name, spec.seeds or [settings.seed]), spec)
-    run.write(names.SPACE, space.to_toml())
-    continue_search(run, execution)
-    return run
+    called = label("search", space.name, spec.seeds or [settings.seed])
+    run = create(runs_root(runs), called, spec, {names.SPACE: space.to_toml()}, name)
+    return carry_out(run, execution, continue_search)
 
 
 def check_search(settings: SearchSettings, space: CellSpace, final: Size, execution: Execution) -> None:
@@ -131,8 +133,8 @@ def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
     try:
         genotype = select(run, spec, supernet, execution)
     except UsageError as error:
-        raise UsageError(f"{error}; for another cell: nas derive {run.path} --select strongest") from None
-    write_cell(run, genotype, spec.final, dataset)
+        raise UsageError(f"{error}; for another cell: {on(run, 'derive', run.path, '--select', 'strongest')}") from None
+    write_cell(run, genotype, spec, dataset)
     cost = cost_of_cell(genotype, spec.final, dataset)
     log = run.log(SearchEpoch)
     result = SearchResult(
@@ -172,7 +174,7 @@ def search_seeds(run: Run, spec: SearchSpec, execution: Execution) -> None:
     ranking = [rank(*each) for each in zip(seeds, children, trainings, strict=True)]
     ranking.sort(key=lambda entry: -entry.valid_accuracy)
     best = f"s{ranking[0].seed}"
-    write_cell(run, read_genotype(Run(run.path / best)), spec.final, check_data(spec.settings, execution))
+    write_cell(run, read_genotype(Run(run.path / best)), spec, check_data(spec.settings, execution))
     run.write(names.RESULT, SearchRanking(ranking=tuple(ranking), best=best, space=spec.settings.space))
 
 
@@ -184,11 +186,9 @@ def ranking_of(run: Run, child: Run, execution: Execution) -> Run:
     changes = {"epochs": max(2, searched.epochs // 2), "validation": images // 5, "drop_path": 0.0}
     settings = resolve(TrainSettings, TRAIN_PRESETS, "quick", {**shared, **changes})
     spec = TrainSpec(command="rank", settings=settings, execution=execution.resolved(), preset="quick")
-    training = run.child(f"rank-{child.path.name}", spec)
     architecture = read_architecture(child.path / names.ARCHITECTURE)
     small = architecture.changed(channels=searched.channels, cells=searched.cells, auxiliary=False)
-    training.write(names.ARCHITECTURE, small.document())
-    return training
+    return run.child(f"rank-{child.path.name}", spec, {names.ARCHITECTURE: small.document()})
 
 
 def continue_ranking(run: Run, execution: Execution) -> None:

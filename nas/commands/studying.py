@@ -9,7 +9,7 @@ from pathlib import Path
 from nas import plugins
 from nas.commands.arms import ArmRuns, space_file
 from nas.commands.begin import check_data, check_seeds, label
-from nas.commands.children import advice, as_job, continue_all
+from nas.commands.children import as_job, carry_out, continue_all
 from nas.commands.retraining import continue_retraining
 from nas.commands.searching import check_search, continue_search
 from nas.errors import UsageError
@@ -36,6 +36,7 @@ def study(
     settings: StudySettings,
     *,
     ops: Path | None = None,
+    name: str | None = None,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -45,18 +46,17 @@ def study(
 
     Args:
         ops: a file of the user's own operations.
+        name: of the run's folder.
 
     Raises:
         UsageError, Interrupted: as :func:`nas.search`.
     """
     spec = spec_of(settings, execution, ops)
     check(spec, execution)
-    run = create(runs_root(runs), label("study", "_".join(map(_plain, settings.space)), spec.seeds), spec)
-    for arm in spec.arms:
-        run.write(space_file(arm), load_space(arm.search.space).to_toml())
-    run.write(names.STUDY_SETTINGS, to_toml(settings))
-    continue_study(run, execution)
-    return run
+    spaces = {space_file(arm): load_space(arm.search.space).to_toml() for arm in spec.arms}
+    called = label("study", "_".join(map(_plain, settings.space)), spec.seeds)
+    run = create(runs_root(runs), called, spec, {**spaces, names.STUDY_SETTINGS: to_toml(settings)}, name)
+    return carry_out(run, execution, continue_study)
 
 
 def spec_of(settings: StudySettings, execution: Execution, ops: Path | None = None) -> StudySpec:
@@ -130,16 +130,15 @@ def continue_study(run: Run, execution: Execution) -> None:
     spec = run.spec(StudySpec)
     execution = replace(execution, threads=spec.execution.threads)
     arms = [ArmRuns(run, spec, arm, execution) for arm in spec.arms]
-    with advice(run):
-        try:
-            write_rows(run, spec, arms, execution)
-            continue_all([child for arm in arms for child in arm.searches()], execution, continue_search)
-            write_rows(run, spec, arms, execution)
-            trainings = [child for arm in arms for child in arm.trainings()]
-            with live.watching(trainings):
-                continue_all(trainings, execution, continue_retraining)
-        finally:
-            document = write_rows(run, spec, arms, execution)
+    try:
+        write_rows(run, spec, arms, execution)
+        continue_all([child for arm in arms for child in arm.searches()], execution, continue_search)
+        write_rows(run, spec, arms, execution)
+        trainings = [child for arm in arms for child in arm.trainings()]
+        with live.watching(trainings):
+            continue_all(trainings, execution, continue_retraining)
+    finally:
+        document = write_rows(run, spec, arms, execution)
     summary = summary_of(spec, document)
     run.write(names.TABLE, markdown(summary))
     run.write(names.RESULT, summary)

@@ -11,6 +11,7 @@ from torch import nn
 from nas import data, plugins
 from nas.architecture import Architecture, from_json
 from nas.backbone import Backbone, backbone
+from nas.commands.targets import allow_ops
 from nas.data.batches import Augmentation
 from nas.data.dataset import Dataset
 from nas.errors import UsageError, nearest
@@ -19,6 +20,7 @@ from nas.extras import need
 from nas.files import read_json
 from nas.run import names
 from nas.run.folder import Run
+from nas.run.hints import unfinished
 from nas.run.results import TrainResult
 from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings
@@ -38,19 +40,23 @@ class Evaluation:
     test_openings: int
 
 
-def load(path: str | Path) -> nn.Module:
+def load(path: str | Path, ops: str | Path | None = None) -> nn.Module:
     """The trained network of a run or exported folder, in evaluation mode: images (N, 3, H, W), normalised → logits.
 
+    Args:
+        ops: the file of the user's own operations, if it has any.
+
     Raises:
-        UsageError: no weights there, or they do not fit.
+        UsageError: no weights there, or they do not fit; operations whose file is neither named nor trusted.
     """
-    return load_both(path)[1]
+    return load_both(path, ops)[1]
 
 
 def features(
     path: str | Path,
     levels: Sequence[str] | Mapping[str, str] | None = None,
     output_stride: int | None = None,
+    ops: str | Path | None = None,
 ) -> Backbone:
     """The trained network of a run or exported folder as a backbone: images, normalised → {level: feature map}.
 
@@ -59,16 +65,18 @@ def features(
     Args:
         levels: names such as ``["C4.expansion", "C5"]``, or {name: what to call it}; None: all but expansions.
         output_stride: largest stride, by dilation.
+        ops: the file of the user's own operations, if it has any.
 
     Raises:
         UsageError: as :func:`load`; an unknown level; a stride that dilation cannot take out.
     """
-    return backbone(*load_both(path), levels, output_stride)
+    return backbone(*load_both(path, ops), levels, output_stride)
 
 
-def load_both(path: str | Path) -> tuple[Architecture, nn.Module]:
+def load_both(path: str | Path, ops: str | Path | None = None) -> tuple[Architecture, nn.Module]:
     """The architecture and the trained network of a folder; see :func:`load`."""
     folder = Path(path)
+    allow_ops(folder, Path(ops) if ops else None)
     document, weights = folder / names.ARCHITECTURE, folder / names.WEIGHTS
     architecture = from_json(read_json(document), str(document))
     network = architecture.build()
@@ -79,15 +87,18 @@ def load_both(path: str | Path) -> tuple[Architecture, nn.Module]:
     return architecture, network.eval()
 
 
-def evaluate(run: Run, execution: Execution) -> Evaluation:
+def evaluate(run: Run, execution: Execution, ops: Path | None = None) -> Evaluation:
     """The test accuracy of a trained network, measured again; the opening of the test set is counted.
+
+    Args:
+        ops: the file of the user's own operations, if it has any.
 
     Raises:
         UsageError: the run is not a finished training.
     """
     device = execution.start()
     settings, dataset = trained_on(run, execution, device)
-    network = load(run.path).to(device).to(memory_format=torch.channels_last)
+    network = load(run.path, ops).to(device).to(memory_format=torch.channels_last)
     augmentation = Augmentation.of(dataset, cutout=False, device=device)
     stored, openings = run.result(TrainResult).test_accuracy, count_opening(run)  # whatever comes of it
     _, accuracy = evaluate_network(network, dataset.test, augmentation, settings.precision)
@@ -117,10 +128,10 @@ def export(run: Run, to: str, execution: Execution, *, out: Path | None = None, 
         raise UsageError(f"--out {out}: there is no folder {out.parent}")
     execution.start()
     settings, dataset = trained_on(run, execution, "cpu")
-    plugins.check(run.spec(TrainSpec).ops, plugins.register(ops) if ops else None)
-    if ops and to == "torch":
-        raise UsageError(f"--to torch: a folder cannot hold the operations of {ops}, only their names")
-    trained = Trained(run.path, load(run.path), dataset, settings.seed)
+    file = plugins.allow(run.spec(TrainSpec).ops, ops)
+    if file and to == "torch":
+        raise UsageError(f"--to torch: a folder cannot hold the operations of {file.path}, only their names")
+    trained = Trained(run.path, load(run.path, ops), dataset, settings.seed)
     openings = count_opening(run) if form.reads_test else None  # whatever comes of it
     return replace(form.write(trained, out), test_openings=openings)
 
@@ -131,9 +142,13 @@ def trained_on(run: Run, execution: Execution, device: str) -> tuple[TrainSettin
     Raises:
         UsageError: the run is none.
     """
-    if not run.finished or run.command != "retrain" or run.spec(TrainSpec).seeds:
-        raise UsageError(f"run {run.path} is not one finished training, as nas retrain makes (several seeds: name one)")
+    if run.command != "retrain":
+        raise UsageError(f"run {run.path} is no training, as nas retrain makes")
+    if not run.finished:
+        raise UsageError(unfinished(run))
     spec = run.spec(TrainSpec)
+    if spec.seeds:
+        raise UsageError(f"run {run.path} is several trainings: name one, such as {run.children[0].path}")
     root, size = execution.data_root or spec.execution.data_root, spec.settings.image_size
     return spec.settings, data.load(spec.settings.data, root=root, image_size=size, device=device)
 

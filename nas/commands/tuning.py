@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nas.amounts import parse
 from nas.commands.begin import check_data, check_seeds, label
-from nas.commands.children import advice
+from nas.commands.children import carry_out
 from nas.commands.targets import architecture_of
 from nas.data.dataset import Dataset
 from nas.errors import UsageError
@@ -36,6 +36,7 @@ def tune(
     seeds: Sequence[int] | None = None,
     parallel: int | None = None,
     gpus: float | None = None,
+    name: str | None = None,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -47,6 +48,7 @@ def tune(
         budgets, spaces, genotype: such as "20M"; what is tuned.
         fixed, only: knobs that stay at a value; the only ones that stay free.
         seeds: the winners' last trainings; None: none for spaces, the settings' seed for a cell.
+        name: of the run's folder.
         parallel, gpus: as of :class:`TuneSpec`; on the cluster of ``execution``, if it has one.
 
     Raises:
@@ -72,15 +74,9 @@ def tune(
         cluster=execution.cluster or None,
         gpus=gpus,
     )
-    continue_tuning(run := begin(spec, runs), execution)
-    return run
-
-
-def begin(spec: TuneSpec, runs: Path | None) -> Run:
-    """A new run folder of a tuning whose budgets can be reached."""
     plan.check(spec)
-    name = "+".join(space.name for space in spec.spaces)
-    return create(runs_root(runs), label("tune", name, [spec.settings.seed]), spec)
+    called = label("tune", "+".join(space.name for space in every), [settings.seed])
+    return carry_out(create(runs_root(runs), called, spec, name=name), execution, continue_tuning)
 
 
 def with_held_out(settings: TrainSettings, execution: Execution) -> TrainSettings:
@@ -128,5 +124,4 @@ def continue_tuning(run: Run, execution: Execution) -> None:
     if run.finished:
         return
     need("nas tune", "tune", "optuna")
-    with advice(run):
-        Tuner(run, execution, [(row.network, row.settings) for row in published()]).tune()
+    Tuner(run, execution, [(row.network, row.settings) for row in published()]).tune()

@@ -208,7 +208,7 @@ def charts(record: Record) -> list[Chart]:
 def cell_of(record: Record) -> Genotype | None:
     """The cell of a run's network; None: it has none yet, or it is a macro network."""
     path = record.run.path / names.ARCHITECTURE
-    return read_architecture(path).genotype if path.is_file() else None
+    return read_architecture(path, known=False).genotype if path.is_file() else None
 
 
 def summary(record: Record) -> str:

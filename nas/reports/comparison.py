@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from nas.reports.statistics import FEWEST, Difference, compare, deviation, interval
 from nas.run.documents import DOCUMENT
 from nas.run.fingerprint import Fingerprint, common
+from nas.run.hints import near
 from nas.run.results import TrainResult
 from nas.run.spec import Candidate
 from nas.tables import COUNT, HOURS, RANGE, SHARE, TEXT, Table, millions
@@ -22,6 +23,7 @@ class NetworkSummary:
 
     Args:
         fingerprint: of all of them; None: not known, or not the same.
+        source, sha256: as of :class:`nas.run.spec.TrainSpec`.
     """
 
     name: str
@@ -41,6 +43,7 @@ class NetworkSummary:
     seconds: float
     device_hours: float
     fingerprint: Fingerprint | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
@@ -89,6 +92,7 @@ def summarise(network: Candidate, results: Sequence[TrainResult]) -> NetworkSumm
     return NetworkSummary(
         name=network.name,
         source=network.source,
+        sha256=network.sha256,
         params=first.params,
         madds=first.madds,
         recipe=first.recipe,
@@ -178,7 +182,7 @@ def table(networks: Sequence[NetworkSummary]) -> Table:
             network.params,
             network.madds,
             network.device_hours,
-            network.source,
+            near(network.source),
         )
         for network in networks
     ]

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from nas.errors import UsageError
 from nas.run import names
 from nas.run.documents import DOCUMENT
-from nas.run.folder import Run
+from nas.run.folder import Run, around
 from nas.run.log import Epoch
 from nas.run.results import TrainResult
 from nas.run.spec import Spec
@@ -77,6 +77,8 @@ def state_of(run: Run) -> str:
     """How far a run is, or how it ended: see :class:`Count`."""
     if run.finished:
         return "finished"
+    if any(one.finished for one in around(run.path)):
+        return "stopped early"
     path = run.path / names.EVENTS
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     try:

@@ -22,6 +22,7 @@ class Fingerprint:
         init: digest of trained weights that it began with; empty: the seed's own.
         official: whether the data's files are those that were published; None: there are none to hold them against.
         code: version and commit of this package, and torch's version.
+        folder: where the data lay; empty: inside of an installed package.
         device: "cpu" or "cuda".
         threads: of the CPU.
     """
@@ -35,6 +36,7 @@ class Fingerprint:
     init: str = ""
     official: bool | None = None
     code: str
+    folder: str = ""
     device: str
     threads: int
 

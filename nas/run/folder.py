@@ -2,13 +2,15 @@
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nas.errors import UsageError, nearest
+from nas.errors import UsageError
 from nas.files import write, write_json
 from nas.run import names
 from nas.run.documents import as_json, parse, read
@@ -19,6 +21,8 @@ from nas.run.spec import Spec
 AnySpec = TypeVar("AnySpec", bound=Spec)
 AnyEpoch = TypeVar("AnyEpoch", bound=Epoch)
 Result = TypeVar("Result")
+Documents = Mapping[str, Any]
+"""Files of a run, as :meth:`Run.write` takes them, by name."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,12 @@ class Run:
         """Runs inside this one (one a seed), by name."""
         return every(self.path)
 
-    def child(self, name: str, spec: Spec) -> "Run":
-        """The child of that name, made if it is not there."""
-        path = self.path / name
-        if not (path / names.SETTINGS).is_file():
-            _fill(path, spec)
-        return Run(path)
+    def child(self, name: str, spec: Spec, documents: Documents = {}) -> "Run":  # noqa: B006 - not changed
+        """The child of that name, made with these documents if it is not there."""
+        child = Run(self.path / name)
+        if not (child.path / names.SETTINGS).is_file():
+            _fill(child, spec, documents) if child.path.exists() else _make(child.path, spec, documents)
+        return child
 
     def write(self, name: str, content: Any) -> Path:
         """Writes a file of the run: text or bytes as they are, dicts, lists and dataclasses as JSON."""
@@ -130,58 +134,115 @@ def runs_root(given: Path | None = None) -> Path:
     return given or Path(os.environ.get("NAS_RUNS") or "runs")
 
 
-def create(root: Path, label: str, spec: Spec) -> Run:
-    """A new run folder ``<date>-<time>-<label>``; a colliding name gets -2, -3, …
+def create(
+    root: Path,
+    label: str,
+    spec: Spec,
+    documents: Documents = {},  # noqa: B006 - not changed
+    name: str | None = None,
+) -> Run:
+    """A new run folder ``<date>-<time>-<label>``, which appears whole; a colliding name gets -2, -3, …
 
     Args:
         label: ``<command>-<space>-s<seed>``.
+        documents: its first files, beside settings.json and environment.json.
+        name: of the folder, if it is to have another.
 
     Raises:
-        UsageError: the folder cannot be made.
+        UsageError: the folder cannot be made, or one of that ``name`` exists.
     """
+    if name is not None:
+        check_name(name, root)
+        return _make(root / name, spec, documents)
     safe = "".join(char if char.isalnum() or char in "+=.:,_-" else "_" for char in label)
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{safe}"[:150]
     for attempt in range(1, 1000):
         path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UsageError(f"cannot make run folder {path}: {error.strerror or error}") from None
-        _fill(path, spec)
-        return Run(path)
+        if not path.exists():
+            return _make(path, spec, documents)
     raise UsageError(f"cannot make run folder {root / stem}: a thousand of that name exist")
 
 
-def _fill(path: Path, spec: Spec) -> None:
+def check_name(name: str, root: Path) -> None:
+    """Raises UsageError where a run cannot have this name, or another has it."""
+    odd = not name or name[0] in ".-" or not name.isprintable() or {*name} & {*"/\\"} or len(name.encode()) > 200
+    if odd or name.partition(":")[0] == "last":
+        raise UsageError(f'"{name}" cannot be a run\'s name: no slash, no . or - at its start, not last, 200 bytes')
+    if (root / name).exists():
+        raise UsageError(f'there is a "{name}" in {root} already: choose another name')
+
+
+def _make(path: Path, spec: Spec, documents: Documents) -> Run:
+    """A run folder made aside and renamed, so that it is there whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        aside.mkdir(parents=True)
+        _fill(Run(aside), spec, documents)
+        aside.rename(path)
     except OSError as error:
         raise UsageError(f"cannot make run folder {path}: {error.strerror or error}") from None
-    write_json(path / names.ENVIRONMENT, environment())
-    write_json(path / names.SETTINGS, as_json(spec))
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Run(path)
+
+
+def _fill(run: Run, spec: Spec, documents: Documents) -> None:
+    for name, content in {names.ENVIRONMENT: environment(), **documents, names.SETTINGS: spec}.items():
+        run.write(name, content)
 
 
 def find(name: str, root: Path) -> Run:
-    """The run at a path, of a name under ``root``, or ``last``: the newest there.
+    """A run by its path, its name under ``root`` or the beginning of one; ``last`` or ``last:search``: the newest.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or several names begin so.
     """
-    known = [run.path.name for run in every(root)]
-    if name == "last":
-        if not known:
-            raise UsageError(f"there are no runs in {root}")
-        return max(every(root), key=lambda run: (run.path / names.SETTINGS).stat().st_mtime_ns)
+    first, _, command = name.partition(":")
+    if first == "last":
+        return newest(root, command)
     for path in (Path(name), root / name):
         if (path / names.SETTINGS).is_file():
             return Run(path)
     if Path(name).is_dir():
         raise UsageError(f"{name} is not a run folder: it has no {names.SETTINGS}")
-    raise UsageError(f'no run "{name}": {nearest(name, known) if known else f"there are no runs in {root}"}')
+    known = [run.path.name for run in every(root)]
+    begun = [each for each in known if name and each.startswith(name)]
+    if len(begun) == 1:
+        return Run(root / begun[0])
+    if not known:
+        raise UsageError(f'no run "{name}": there are no runs in {root}')
+    if begun:
+        raise UsageError(f'"{name}" begins the names of {len(begun)} runs: {", ".join(begun[-3:])}')
+    close = get_close_matches(name, known, n=3, cutoff=0.0)
+    raise UsageError(f'no run "{name}" in {root}; the nearest: {", ".join(close)}')
+
+
+def newest(root: Path, command: str = "") -> Run:
+    """The newest run, of that command if one is named.
+
+    Raises:
+        UsageError: there is none.
+    """
+    runs = sorted(every(root), key=lambda run: (run.path / names.SETTINGS).stat().st_mtime_ns, reverse=True)
+    for run in runs:
+        if not command or run.command == command:
+            return run
+    raise UsageError(f"there are no runs{f' of nas {command}' if command else ''} in {root}")
 
 
 def every(root: Path) -> list[Run]:
     """All runs of a folder, by name."""
-    return sorted((Run(path.parent) for path in root.glob(f"*/{names.SETTINGS}")), key=lambda run: run.path)
+    paths = (path.parent for path in root.glob(f"*/{names.SETTINGS}"))
+    return sorted((Run(path) for path in paths if not path.name.startswith(".")), key=lambda run: run.path)
+
+
+def around(path: Path) -> list[Run]:
+    """The runs that a path is, or lies in at no great depth, from the inside out."""
+    return [Run(each) for each in (path, *path.parents[:3]) if _is_run(each)]
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / names.SETTINGS).is_file() and bool(Run(path).command)
+    except UsageError:  # another program's settings
+        return False

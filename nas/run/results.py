@@ -130,7 +130,7 @@ class DeriveResult:
     """Selections side by side, from one supernet and on the same held-out images, with batch statistics.
 
     Args:
-        source: the search's run.
+        source, sha256: the search's run, and the digest of its supernet.
         epoch, epochs: after which of the search's epochs the supernet was saved.
         images: held-out images.
         valid_accuracy: of the supernet before.
@@ -147,6 +147,7 @@ class DeriveResult:
     space: str
     seed: int
     hardware: str
+    sha256: str = ""
     params: int | None = None
     madds: int | None = None
     fingerprint: Fingerprint | None = None
@@ -165,6 +166,7 @@ class TrainResult:
         latency_ms: of one image, where a tuning asked for it.
         precision: of the evaluation: the training's own; before it was noted, "fp32".
         fingerprint: None before it was noted.
+        source, sha256: where the network came from, as of :class:`nas.run.spec.TrainSpec`.
     """
 
     test_accuracy: float | None
@@ -181,6 +183,8 @@ class TrainResult:
     latency_ms: float | None = None
     precision: str = "fp32"
     fingerprint: Fingerprint | None = None
+    source: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)

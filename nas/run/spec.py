@@ -1,5 +1,7 @@
 """What a run is to do: the content of its settings.json, typed; a tuning's own is in :mod:`nas.tuning.spec`."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import field_validator
@@ -32,6 +34,26 @@ class Candidate:
 
     name: str
     source: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class Origin:
+    """What a network was searched, tuned or trained on, and by what: its next training goes on with that.
+
+    Args:
+        data: a name, or the path of an image folder.
+        image_size: side in pixels of its images; None: their own.
+        preset: the recipe's name; empty: not known.
+        settings: of the trainings, where there were any; their seed means nothing.
+        final: size of the network that a searched cell is meant for.
+    """
+
+    data: str
+    image_size: int | None = None
+    preset: str = ""
+    settings: TrainSettings | None = None
+    final: Size | None = None
 
 
 @dataclass(frozen=True, config=DOCUMENT)
@@ -62,6 +84,11 @@ class Spec:
     seeds: tuple[int, ...] | None = None
     tensorboard: bool = False
 
+    @property
+    def origin(self) -> Origin | None:
+        """What networks that come of the run go on with; None: nothing is known."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
 class SearchSpec(Spec):
@@ -70,6 +97,10 @@ class SearchSpec(Spec):
     command: Literal["search"] = "search"
     settings: SearchSettings
     final: Size
+
+    @property
+    def origin(self) -> Origin:
+        return origin_of_search(self.settings, self.preset, self.final)
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -104,13 +135,17 @@ class DeriveSpec(Spec):
     epoch: int
     final: Size
 
+    @property
+    def origin(self) -> Origin:
+        return origin_of_search(self.search, self.preset, self.final)
+
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
 class TrainSpec(Spec):
     """A training, or (with ``networks`` or ``seeds``) one of each network and seed.
 
     Args:
-        source: where the one network came from.
+        source, sha256: where the one network came from, and the digest of the document that was read there.
         networks: several networks; the file of each is ``architecture-<name>.json``.
         title: shown beside the progress.
     """
@@ -118,9 +153,15 @@ class TrainSpec(Spec):
     command: Literal["retrain", "rank", "trial"] = "retrain"
     settings: TrainSettings
     source: str = ""
+    sha256: str = ""
     networks: tuple[Candidate, ...] | None = None
     init: Init | None = None
     title: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        judged = self.command != "retrain"  # on held-out images, by a search or a tuning
+        return origin_of_training(self.settings, self.preset, judged)
 
 
 @dataclass(frozen=True, config=DOCUMENT)
@@ -169,3 +210,19 @@ class OutlineSpec(Spec):
     """A run of any command, as far as a list of runs shows it."""
 
     settings: CommonSettings
+
+
+def origin_of_search(settings: SearchSettings, preset: str, final: Size) -> Origin:
+    """Of cells; the recipe is that of the search's preset."""
+    return Origin(data=absolute(settings.data), image_size=settings.image_size, preset=preset, final=final)
+
+
+def origin_of_training(settings: TrainSettings, preset: str, judged: bool) -> Origin:
+    """Of a trained network; where it was ``judged`` on held-out images, the next training holds out none."""
+    settings = replace(settings, seed=0, freeze=0, validation=0 if judged else settings.validation)
+    return Origin(data=absolute(settings.data), image_size=settings.image_size, preset=preset, settings=settings)
+
+
+def absolute(data: str) -> str:
+    """A data set's name, or the whole path of a folder that is here."""
+    return str(Path(data).resolve()) if Path(data).is_dir() else data

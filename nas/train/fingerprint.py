@@ -31,6 +31,7 @@ def fingerprint(
         init=init.sha256[:16] if init else "",
         official=whole.official,
         code=code(),
+        folder="" if settings.data == "digits" else str(data.place(settings.data, execution.data_root).resolve()),
         device=execution.start().partition(":")[0],
         threads=torch.get_num_threads(),
     )

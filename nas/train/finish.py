@@ -27,6 +27,7 @@ def finish(
 
     tensors = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
     run.write(names.WEIGHTS, save(tensors))
+    spec = run.spec(TrainSpec)
     log = run.log(Epoch)
     cost = count(architecture.build_meta(), architecture.input)
     result = TrainResult(
@@ -40,9 +41,11 @@ def finish(
         seconds=round(sum(entry.seconds for entry in log), 1),
         hardware=hardware(),
         test_openings=1 if test else 0,
-        init=run.spec(TrainSpec).init,
+        init=spec.init,
         precision=settings.precision,
         fingerprint=terms,
+        source=spec.source,
+        sha256=spec.sha256,
     )
     run.write(names.RESULT, result)
     return result

@@ -28,6 +28,7 @@ from torch import Tensor
 from nas.errors import Interrupted, UsageError
 from nas.run import names
 from nas.run.folder import Run
+from nas.run.hints import resumption
 from nas.run.log import Epoch
 from nas.train import checkpoint
 from nas.train.preflight import span
@@ -178,7 +179,7 @@ class Session(Generic[AnyEpoch]):
         if self.agree(bool(self._signal.number)):
             self.save()
             number = self._signal.number or signal.SIGTERM
-            raise Interrupted(number, f"saved; go on with --resume {self.run.path}")
+            raise Interrupted(number)
 
     def say(self, line: str) -> None:
         """Prints a line beside the progress."""
@@ -213,7 +214,7 @@ class Session(Generic[AnyEpoch]):
             checkpoint.save(self.run.path / names.CHECKPOINT, self.step, self._state())
             self.run.publish()
         except UsageError as error:
-            raise UsageError(f"{error}; once that is mended, go on with --resume {self.run.path}") from None
+            raise UsageError(f"{error}; once that is mended, go on with: {resumption(self.run)}") from None
         self._saved = time.monotonic()
 
     def _state(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def interrupting() -> Iterator[None]:
     """A context in which the two signals raise Interrupted, for drivers that only wait for others."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(number, "saved")
+        raise Interrupted(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -78,9 +78,9 @@ def perform(job: Job, stops: Stops) -> Outcome:
 
 def _result(job: Job, watch: Callable[[Epoch], None]) -> TrainResult:
     spec = TrainSpec(command="trial", settings=job.settings, execution=job.execution)
-    run = Run(job.folder.parent).child(job.folder.name, spec)
+    documents = {names.ARCHITECTURE: job.architecture.document()}
+    run = Run(job.folder.parent).child(job.folder.name, spec, documents)
     if not run.finished:
-        run.write(names.ARCHITECTURE, job.architecture.document())
         for epoch in run.log(Epoch):  # a worker that died may not have asked
             watch(epoch)
         train(run, job.architecture, job.settings, job.execution, open_test=job.open_test, watch=watch, quiet=True)

@@ -6,7 +6,7 @@ from pydantic import AliasChoices, AliasPath, Field
 from pydantic.dataclasses import dataclass
 
 from nas.run.documents import DOCUMENT
-from nas.run.spec import Spec
+from nas.run.spec import Origin, Spec, origin_of_training
 from nas.settings import TrainSettings, TuneSettings
 from nas.tuning.budgets import Budgets
 from nas.tuning.space import Shape, Space
@@ -39,6 +39,10 @@ class TuneSpec(Spec):
     )
     cluster: str | None = Field(default=None, validation_alias=AliasChoices("cluster", AliasPath("engine", "cluster")))
     gpus: float | None = Field(default=None, validation_alias=AliasChoices("gpus", AliasPath("engine", "gpus")))
+
+    @property
+    def origin(self) -> Origin:
+        return origin_of_training(self.settings, self.preset or "paper", judged=True)
 
     def budgets_of(self) -> dict[str, Budgets]:
         """What brings draws up to budgets, by the names of the spaces."""

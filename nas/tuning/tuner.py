@@ -133,7 +133,12 @@ class Tuner:
             hardware=hardware(),
         )
         plot(trials, result, run.path / names.FRONT)
-        report.write(run, result, studies, {label(one): self._architecture(one) for one in winners(result.best)})
+        report.write(
+            run,
+            result,
+            studies,
+            {label(one): replace(self._architecture(one), origin=spec.origin) for one in winners(result.best)},
+        )
 
 
 def _unfinished(jobs: Sequence[Job]) -> Iterator[Job]:

@@ -83,7 +83,7 @@ class Processes:
                     if outcome := worker.submit(_perform, job).result():
                         return outcome
                 if self._stopping:
-                    raise Interrupted(signal.SIGTERM, "saved")
+                    raise Interrupted(signal.SIGTERM)
                 worker.shutdown()
                 worker = _worker()
         finally:

@@ -89,7 +89,10 @@ def test_a_job_under_way_is_shown_again(
 def test_a_log_that_breaks_off(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(run)
     monkeypatch.setattr(client, "get_job_status", broken)
-    with pytest.raises(UsageError, match=f"broke off .no head.; see it again with --resume {run.path}"):
+    with pytest.raises(
+        UsageError,
+        match=f"broke off .no head.; see it again with: nas retrain --resume {run.path} --cluster http://head:8265",
+    ):
         carried_out(run, client, monkeypatch)
 
 
@@ -110,7 +113,10 @@ def test_ctrl_c_leaves_the_job(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_cluster_without_jobs(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert not carried_out(run, None, monkeypatch)
-    assert f"must stay open; if it closes, go on with --resume {run.path}" in capsys.readouterr().err
+    assert (
+        f"must stay open; if it closes, go on with: nas retrain --resume {run.path} --cluster"
+        in capsys.readouterr().err
+    )
 
 
 def test_what_the_job_types(tmp_path: Path) -> None:
@@ -173,7 +179,7 @@ def test_a_real_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run = once(tmp_path, lambda run: any(child.log(Epoch) for child in run.children), seeds)
         seeds.send_signal(signal.SIGINT)
         err = ended(seeds, 130)
-        assert "goes on; see it again with --resume" in err and "Traceback" not in err
+        assert "goes on; see it again with: nas retrain --resume" in err and "Traceback" not in err
         assert not run.finished
         err = ended(start(tmp_path, "--resume", str(run.path), "--cluster", address))
         assert re.search("train s0 .* epoch 1/4", err) and re.search("train s1 .* epoch 4/4", err), "its log comes back"

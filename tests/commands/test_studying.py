@@ -134,7 +134,7 @@ def test_killed_and_resumed_it_is_as_if_it_had_not_been(
     unmeasured(monkeypatch)
     monkeypatch.setattr(Session, "_stop_if_asked", stopping)
     settings, execution = make(StudySettings, {**tomllib.loads(SMALL), "space": [str(space)]}), Execution(threads=1)
-    with pytest.raises(Interrupted, match=r"go on with --resume .*study-small_space-s3_5"):
+    with pytest.raises(Interrupted, match=r"go on with: nas study --resume .*study-small_space-s3_5"):
         study(settings, runs=tmp_path / "runs", execution=execution)
     space.unlink()
     run, interruptions = find("last", tmp_path / "runs"), 1

@@ -175,7 +175,7 @@ def test_mistakes(nas: Nas, macro_run: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(extras, "find_spec", lambda package: None)
     assert "pip install 'nas[export]'" in one_line(nas, "run", "--to", "onnx")
     (macro_run / "result.json").unlink()
-    assert "not one finished training" in one_line(nas, "run", "--to", "torch")
+    assert "is not finished: nas retrain --resume" in one_line(nas, "run", "--to", "torch")
 
 
 def test_users_operations(nas: Nas, cifar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from nas.run.live import progress
 from nas.run.results import Rank, SearchRanking, TrainResult
 from nas.run.spec import Candidate, SearchSpec, Size
 from nas.settings import SearchSettings
+from tests.conftest import digest
 
 Nas = Callable[..., tuple[int, str, str]]
 GENOTYPES = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text()
@@ -87,7 +88,10 @@ def test_cells_times_seeds(nas: Nas, tmp_path: Path) -> None:
     found = json.loads(out)
     run = find("last", tmp_path / "runs")
     assert [child.path.name for child in run.children] == ["c1-s0", "c1-s1", "c2-s0", "c2-s1"]
-    assert [(each["source"], each["n"]) for each in found["networks"]] == [("DARTS_V2.txt", 2), ("NASNet.txt", 2)]
+    files = [tmp_path / "DARTS_V2.txt", tmp_path / "NASNet.txt"]
+    assert [(each["source"], each["sha256"], each["n"]) for each in found["networks"]] == [
+        (str(file), digest(file), 2) for file in files
+    ]
     for network in found["networks"]:
         accuracies = [
             child.result(TrainResult).test_accuracy for child in run.children if network["name"] in child.path.name

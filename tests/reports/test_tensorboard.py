@@ -82,7 +82,20 @@ def test_goes_on_without_doubled_points(nas: Nas, tmp_path: Path, monkeypatch: p
 
 def test_retrain_and_the_recipe(nas: Nas, tmp_path: Path, cifar: Path) -> None:
     nas("cost", "--space", "mobilenext", "--width", "0.1", "--save", "small.json")
-    words = ("retrain", "small.json", "--preset", "quick", "--epochs", "2", "--batch", "20", "--validation", "20")
+    words = (
+        "retrain",
+        "small.json",
+        "--data",
+        "cifar10",
+        "--preset",
+        "quick",
+        "--epochs",
+        "2",
+        "--batch",
+        "20",
+        "--validation",
+        "20",
+    )
     runs = []
     for more in ((), ("--tensorboard",)):
         status, _, err = nas(*words, *more)

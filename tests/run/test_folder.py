@@ -1,6 +1,7 @@
 """Run folders."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,59 @@ def test_found_by_path_name_and_last(tmp_path: Path) -> None:
     made = run.create(tmp_path, "search-darts-s0", SPEC)
     for name in (str(made.path), made.path.name, "last"):
         assert run.find(name, tmp_path).path == made.path
-    with pytest.raises(UsageError, match="did you mean"):
+    with pytest.raises(UsageError, match="the nearest: "):
         run.find(made.path.name + "x", tmp_path)
     with pytest.raises(UsageError, match="no runs"):
         run.find("last", tmp_path / "empty")
     with pytest.raises(UsageError, match="not a run folder"):
         run.find(str(tmp_path), tmp_path)
+
+
+def test_found_by_a_beginning_and_by_the_newest_of_a_command(tmp_path: Path) -> None:
+    search = SearchSpec(settings=SearchSettings(), execution=Execution(), final=Size(36, 20))
+    for number, (name, spec) in enumerate([("first", search), ("second", SPEC), ("seventh", SPEC)]):
+        os.utime(run.create(tmp_path, "", spec, name=name).path / "settings.json", (number, number))
+    assert run.find("fi", tmp_path).path.name == "first"
+    assert [run.find(name, tmp_path).path.name for name in ("last", "last:search")] == ["seventh", "first"]
+    with pytest.raises(UsageError, match="begins the names of 2 runs: second, seventh"):
+        run.find("se", tmp_path)
+    with pytest.raises(UsageError, match="no runs of nas tune"):
+        run.find("last:tune", tmp_path)
+    with pytest.raises(UsageError, match=r"the nearest: [^,]*, [^,]*, [^,]*$"):
+        run.find("x", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", ".x", "-x", "last", "last:x", "a/b", "a\nb", "x" * 201, "taken"])
+def test_names_that_a_run_cannot_have(tmp_path: Path, name: str) -> None:
+    run.create(tmp_path, "", SPEC, name="taken")
+    with pytest.raises(UsageError, match=r"cannot be a run's name|already"):
+        run.create(tmp_path, "", SPEC, name=name)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = run.create(tmp_path, "x", SPEC, {"space.toml": "text", "init.safetensors": b"bytes"})
+    child = made.child("s0", SPEC, {"architecture.json": {"a": 1}})
+    assert {path.name for path in made.path.iterdir()} >= {"space.toml", "init.safetensors", "settings.json", "s0"}
+    assert made.child("s0", SPEC, {"architecture.json": {"a": 2}}) == child
+    assert json.loads((child.path / "architecture.json").read_text()) == {"a": 1}
+
+    def broken() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "environment", broken)
+    with pytest.raises(KeyboardInterrupt):
+        run.create(tmp_path, "y", SPEC)
+    assert list(tmp_path.iterdir()) == [made.path]
+
+
+def test_the_runs_around_a_file(tmp_path: Path) -> None:
+    """From the inside out; settings of another program are no run's."""
+    made = run.create(tmp_path, "x", SPEC)
+    child = made.child("s0", SPEC)
+    (tmp_path / "settings.json").write_text('{"editor.fontSize": 12}')
+    assert run.around(child.path / "architecture.json") == [child, made]
+    assert run.around(made.path / "winners" / "a" / "architecture.json") == [made]
 
 
 @pytest.mark.parametrize("torn", ['{"epoch": 3, "va', "null\n", '{"train_loss": 1}\n'])

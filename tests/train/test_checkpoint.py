@@ -101,7 +101,7 @@ def test_a_full_disk_is_no_lost_run(tmp_path: Path) -> None:
     def fill(entry: object) -> None:
         (run.path / "checkpoint" / ".000000006.pt.part").symlink_to(FULL)
 
-    with pytest.raises(UsageError, match=r"No space left.*go on with --resume"):
+    with pytest.raises(UsageError, match=r"No space left.*go on with: nas retrain --resume"):
         training(tmp_path, run, fill)
     assert len(run.log(Epoch)) == 2, "the second epoch is in the log, but not in a checkpoint"
     training(tmp_path, run)
