@@ -16,7 +16,7 @@ from nas.doctor.check import Case, Line, broken, ok, warning
 from nas.extras import DISTRIBUTION, install
 from nas.run.environment import code
 
-EXTRAS = ("cluster", "export", "lookup", "tensorboard", "tune")
+EXTRAS = ("cluster", "coreml", "executorch", "export", "lookup", "ncnn", "tensorboard", "tune")
 PORTS = {6379: "ray start", 8265: "its dashboard"}
 """Ports that a cluster's first node opens."""
 
