@@ -15,7 +15,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def test_the_distribution_has_one_name_and_version() -> None:
     assert PROJECT["name"] == extras.DISTRIBUTION and PROJECT["version"] == nas.__version__
-    own = [each for each in sum(PROJECT["optional-dependencies"].values(), []) if "nas" in re.split(r"\[", each)[0]]
+    every = [each for packages in PROJECT["optional-dependencies"].values() for each in packages]
+    own = [each for each in every if "nas" in each.partition("[")[0]]
     assert own and all(each.startswith(("mobile-nas[", "analog-nasbench")) for each in own)
 
 

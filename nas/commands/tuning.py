@@ -11,10 +11,13 @@ from nas.commands.targets import architecture_of
 from nas.data.dataset import Dataset
 from nas.errors import UsageError
 from nas.execution import Execution
+from nas.exporting import ONNX
 from nas.extras import need
 from nas.knobs import Value
+from nas.latency.table import LatencyTable
 from nas.macro.published import published
 from nas.macro.space import load as load_macro
+from nas.run.documents import read
 from nas.run.folder import Run, create, runs_root
 from nas.settings import TrainSettings, TuneSettings
 from nas.train.start import load_data
@@ -36,6 +39,7 @@ def tune(
     seeds: Sequence[int] | None = None,
     parallel: int | None = None,
     gpus: float | None = None,
+    latency_table: Path | None = None,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -47,6 +51,7 @@ def tune(
         budgets, spaces, genotype: such as "20M"; what is tuned.
         fixed, only: knobs that stay at a value; the only ones that stay free.
         seeds: the winners' last trainings; None: none for spaces, the settings' seed for a cell.
+        latency_table: a device's, as ``nas latency import`` writes it.
         parallel, gpus: as of :class:`TuneSpec`; on the cluster of ``execution``, if it has one.
 
     Raises:
@@ -71,6 +76,7 @@ def tune(
         parallel=parallel,
         cluster=execution.cluster or None,
         gpus=gpus,
+        latency_table=read(latency_table, LatencyTable) if latency_table else None,
     )
     continue_tuning(run := begin(spec, runs), execution)
     return run
@@ -79,6 +85,9 @@ def tune(
 def begin(spec: TuneSpec, runs: Path | None) -> Run:
     """A new run folder of a tuning whose budgets can be reached."""
     plan.check(spec)
+    every = [plan.objectives_of(each, spec.tune, spec.latency_table is not None) for each in spec.budgets_of().values()]
+    if any("latency" in each for each in every) and not spec.latency_table:
+        need("the objective latency", "tune", *ONNX)
     name = "+".join(space.name for space in spec.spaces)
     return create(runs_root(runs), label("tune", name, [spec.settings.seed]), spec)
 

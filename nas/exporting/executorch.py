@@ -78,4 +78,5 @@ class Runner:
 
     def __call__(self, image: Tensor) -> Tensor:
         (logits,) = self._forward.execute([image.contiguous()])
-        return logits.clone()
+        owned: Tensor = logits.clone()
+        return owned

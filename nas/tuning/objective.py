@@ -5,9 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
+import torch
+
 from nas.architecture import Architecture
-from nas.costs import latency
+from nas.costs.latency import by_turns
 from nas.execution import Execution
+from nas.exporting.fold import folded
+from nas.exporting.onnx import onnx_model
+from nas.latency.table import LatencyTable
 from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import Epoch
@@ -30,7 +35,7 @@ class Job:
         root: the tuning's run folder, absolute; made where the worker does not see the driver's.
         name: of its own folder in it: trials/mobilenext-20M-tpe/0007.
         trial: the trial that is trained; None: a training beside the studies.
-        latency: whether to measure that as well.
+        latency: whether to have that as well: measured here, or by a device's ``table``.
         open_test: whether to read the test set at the end.
     """
 
@@ -41,6 +46,7 @@ class Job:
     execution: Execution
     trial: Address | None = None
     latency: bool = False
+    table: LatencyTable | None = None
     open_test: bool = False
 
     @property
@@ -86,7 +92,20 @@ def _result(job: Job, watch: Callable[[Epoch], None]) -> TrainResult:
         train(run, job.architecture, job.settings, job.execution, open_test=job.open_test, watch=watch, quiet=True)
     result = run.result(TrainResult)
     if job.latency and result.latency_ms is None:
-        milliseconds = latency.eager(job.architecture.build(), job.architecture.input).median_ms
-        result = replace(result, latency_ms=milliseconds)
+        result = replace(result, latency_ms=milliseconds(job.architecture, job.table))
         run.write(names.RESULT, result)
     return result
+
+
+def milliseconds(architecture: Architecture, table: LatencyTable | None) -> float:
+    """One image's time: by a device's table, or the median of the exported model in onnxruntime on this machine.
+
+    Raises:
+        UsageError: an operation that the table, or ONNX, does not have.
+    """
+    if table:
+        return table.predict([part.signature for part in architecture.parts()])
+    predict = onnx_model(folded(architecture.build()), architecture.input, {}).predict
+    assert predict
+    images = torch.randn(1, *architecture.input, generator=torch.Generator().manual_seed(0))
+    return by_turns({"onnxruntime": predict}, images, warmup=5, repeats=30)["onnxruntime"].median_ms

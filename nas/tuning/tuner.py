@@ -93,7 +93,9 @@ class Tuner:
         for study in sorted(self.studies.values(), key=lambda one: (len(one.running), len(one.trained))):
             if trial := study.ask():
                 job = self._job(study.folder(trial.number), study.budgets.architecture(trial.values))
-                return replace(job, trial=trial.address, latency="latency" in study.objectives)
+                return replace(
+                    job, trial=trial.address, latency="latency" in study.objectives, table=self.spec.latency_table
+                )
         return None
 
     def _published(self, published: plan.Published) -> Iterator[Job]:

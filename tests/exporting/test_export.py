@@ -116,12 +116,15 @@ def test_int8(nas: Nas, macro_run: Path, tmp_path: Path) -> None:
 def test_int8_predicts_like_float(copied: Path, cifar: Path) -> None:
     """On weights that have learnt nothing accuracy says little; the logits do."""
     from nas import data
-    from nas.exporting.int8 import quantize
-    from nas.exporting.onnx import compare, predictor
+    from nas.exporting.int8 import quantized_onnx
+    from nas.exporting.model import compare
+    from nas.exporting.onnx import onnx_model
 
     trained = exporting.Trained(copied, library.load(copied), data.load("cifar10", root=cifar), 0)
-    model, _ = exporting.checked_onnx(trained)
-    agreement = compare(predictor(model), predictor(quantize(model, [trained.images(100)])), [trained.images(100)])
+    model, _ = exporting.checked(trained, onnx_model)
+    small = quantized_onnx(trained.network, model, [trained.images(100)])
+    assert model.predict and small.predict
+    agreement = compare(model.predict, small.predict, [trained.images(100)])
     assert 0 < agreement.difference < 0.1 * agreement.largest
 
 

@@ -104,5 +104,5 @@ def test_what_pnnx_cannot_convert_is_a_users_mistake() -> None:
 
     convert = FORMS["ncnn"].convert
     assert convert
-    with pytest.raises(UsageError, match="pnnx|ncnn"):
+    with pytest.raises(UsageError, match=r"pnnx|ncnn"):
         convert(Odd(), (3, 8, 8), {})
