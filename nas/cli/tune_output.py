@@ -10,6 +10,7 @@ from nas.amounts import short
 from nas.run.names import ARCHITECTURE, FRONT
 from nas.tuning.front import label, winners
 from nas.tuning.results import Final, PublishedResult, StudySummary, TrialResult, TuneResult
+from nas.tuning.spec import TuneSpec
 
 if TYPE_CHECKING:
     from nas.knobs import Values
@@ -27,7 +28,9 @@ def print_run(run: "Run") -> None:
     if result.finals:
         console.print(finals_table(result.finals))
     images = f"{result.validation} held-out training images"
-    console.print(f"accuracies of trials: {images}, seed {result.seed}, n = 1 each; {result.hardware}")
+    n = run.spec(TuneSpec).tune.trial_seeds
+    seeds = f"seed {result.seed}" if n == 1 else f"seeds {result.seed} to {result.seed + n - 1}"
+    console.print(f"accuracies of trials: {images}, {seeds}, n = {n} each; {result.hardware}")
     console.print(f"run      {run.path}\npicture  {run.path / FRONT}", soft_wrap=True)
     for winner in winners(result.best):
         smaller = f" --image-size {winner.image_size}" if winner.image_size != result.image[1] else ""

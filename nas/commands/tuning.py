@@ -7,6 +7,7 @@ from pathlib import Path
 from nas.amounts import parse
 from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import advice
+from nas.commands.reporting import report
 from nas.commands.targets import architecture_of
 from nas.data.dataset import Dataset
 from nas.errors import UsageError
@@ -19,6 +20,7 @@ from nas.macro.published import published
 from nas.macro.space import load as load_macro
 from nas.run.documents import read
 from nas.run.folder import Run, create, runs_root
+from nas.run.names import FRONT_PAGE
 from nas.settings import TrainSettings, TuneSettings
 from nas.train.start import load_data
 from nas.tuning import plan
@@ -139,3 +141,4 @@ def continue_tuning(run: Run, execution: Execution) -> None:
     need("nas tune", "tune", "optuna")
     with advice(run):
         Tuner(run, execution, [(row.network, row.settings) for row in published()]).tune()
+    report([run], run.path / FRONT_PAGE)

@@ -47,7 +47,8 @@ def _runner(param: Path, weights: Path) -> Any:
 
     def predict(image: Tensor) -> Tensor:
         extractor = net.create_extractor()
-        extractor.input("in0", ncnn.Mat(image[0].contiguous().numpy()).clone())
+        values = image[0].contiguous().numpy()  # a Mat only borrows its memory
+        extractor.input("in0", ncnn.Mat(values).clone())
         _, logits = extractor.extract("out0")
         return torch.from_numpy(np.array(logits)).reshape(1, -1)
 

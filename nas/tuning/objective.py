@@ -1,8 +1,9 @@
 """One trial: a network trained in a run folder of its own, judged on held-out images. The same wherever it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 
 import torch
@@ -24,7 +25,7 @@ from nas.tuning.pruning import Address
 from nas.tuning.results import Outcome
 
 Stops = Callable[[Address, int, float], bool]
-"""Is given a trial, an epoch and its accuracy, and says whether to stop there, as :func:`nas.tuning.pruning.stops`."""
+"""Is given a trial, an epoch or seed and its accuracy, and says whether to stop: :func:`nas.tuning.pruning.stops`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Job:
     Args:
         root: the tuning's run folder, absolute; made where the worker does not see the driver's.
         name: of its own folder in it: trials/mobilenext-20M-tpe/0007.
+        seeds: so many trainings, each of the next seed, whose mean accuracy judges it.
         trial: the trial that is trained; None: a training beside the studies.
         latency: whether to have that as well: measured here, or by a device's ``table``.
         open_test: whether to read the test set at the end.
@@ -44,6 +46,7 @@ class Job:
     architecture: Architecture
     settings: TrainSettings
     execution: Execution
+    seeds: int = 1
     trial: Address | None = None
     latency: bool = False
     table: LatencyTable | None = None
@@ -66,20 +69,40 @@ def perform(job: Job, stops: Stops) -> Outcome:
         UsageError, Interrupted: as :func:`nas.train.loop.train`.
     """
     started, epochs = perf_counter(), 0
+    result: TrainResult | None
 
     def watch(epoch: Epoch) -> None:
         nonlocal epochs
         epochs = epoch.epoch + 1
-        if job.trial is None or epoch.valid_accuracy is None:
+        if job.trial is None or epoch.valid_accuracy is None or job.seeds > 1:
             return
         if stops(job.trial, epoch.epoch, epoch.valid_accuracy) and epochs < job.settings.epochs:
             raise Stop
 
     try:
-        result: TrainResult | None = _result(job, watch)
+        results = [_result(job, watch)]
+        while len(results) < job.seeds:
+            if job.trial and stops(job.trial, len(results) - 1, results[-1].valid_accuracy or 0.0):
+                raise Stop
+            results.append(_result(_again(job, len(results)), watch))
+        result = _mean(results)
     except Stop:
         result = None
     return Outcome(result, epochs, perf_counter() - started)
+
+
+def _again(job: Job, index: int) -> Job:
+    """The same training with another seed, inside of the first's folder."""
+    seed = job.settings.seed + index
+    return replace(job, name=f"{job.name}/seed-{seed}", settings=replace(job.settings, seed=seed), latency=False)
+
+
+def _mean(results: Sequence[TrainResult]) -> TrainResult:
+    """The first's result with the mean accuracy of all, and the seconds of all."""
+    accuracies = [result.valid_accuracy for result in results if result.valid_accuracy is not None]
+    if len(accuracies) < 2:
+        return results[0]
+    return replace(results[0], valid_accuracy=fmean(accuracies), seconds=sum(result.seconds for result in results))
 
 
 def _result(job: Job, watch: Callable[[Epoch], None]) -> TrainResult:

@@ -77,8 +77,13 @@ def pruner_of(objectives: Sequence[str], tune: TuneSettings) -> str:
         UsageError: one is asked for where several objectives, or several budgets, make trials incomparable.
     """
     single = len(objectives) == 1 and tune.sampler != "nsga2"
+    usual = "halving" if tune.trial_seeds == 1 else "wilcoxon"
     if tune.pruner is None:
-        return "halving" if single else "none"
+        return usual if single else "none"
+    if (tune.pruner == "wilcoxon") != (tune.trial_seeds > 1) and tune.pruner != "none":
+        raise UsageError(
+            f"--pruner {tune.pruner}: wilcoxon compares seeds and needs --trial-seeds of 2 or more, the others epochs"
+        )
     if tune.pruner != "none" and not single:
         raise UsageError(
             f"--pruner {tune.pruner}: trials of several objectives ({','.join(objectives)}) are not pruned"

@@ -1,5 +1,6 @@
 """The driver of a tuning: hands trainings to workers, tells the studies what came of them, then reports."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, nullcontext
@@ -86,6 +87,8 @@ class Tuner:
         elif outcome.result and not Run(job.folder).finished:  # made where this folder is not seen
             job.folder.mkdir(parents=True, exist_ok=True)
             Run(job.folder).write(names.RESULT, outcome.result)
+        for checkpoint in list(job.folder.rglob(names.CHECKPOINT)):  # nothing goes on from it
+            shutil.rmtree(checkpoint, ignore_errors=True)
         self.progress.done(job.name, study, outcome)
 
     def _trial(self) -> Job | None:
@@ -94,7 +97,11 @@ class Tuner:
             if trial := study.ask():
                 job = self._job(study.folder(trial.number), study.budgets.architecture(trial.values))
                 return replace(
-                    job, trial=trial.address, latency="latency" in study.objectives, table=self.spec.latency_table
+                    job,
+                    trial=trial.address,
+                    latency="latency" in study.objectives,
+                    table=self.spec.latency_table,
+                    seeds=self.spec.tune.trial_seeds,
                 )
         return None
 
@@ -134,7 +141,7 @@ class Tuner:
             settings=spec.settings,
             hardware=hardware(),
         )
-        plot(trials, result, run.path / names.FRONT)
+        plot(trials, result, run.path)
         report.write(run, result, studies, {label(one): self._architecture(one) for one in winners(result.best)})
 
 

@@ -42,7 +42,8 @@ def run(cifar: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.parametrize("form", ["executorch", "ncnn"])
 def test_a_model_computes_what_the_network_does(form: str, name: str) -> None:
     installed(form)
-    network, images = NETWORKS[name]().build().eval(), torch.randn(3, 3, 32, 32)
+    network = NETWORKS[name]().build().eval()
+    images = torch.randn(3, 3, 32, 32).to(memory_format=torch.channels_last)
     convert = FORMS[form].convert
     assert convert
     model = convert(folded(network), (3, 32, 32), {})
