@@ -96,13 +96,8 @@ class Tuner:
         for study in sorted(self.studies.values(), key=lambda one: (len(one.running), len(one.trained))):
             if trial := study.ask():
                 job = self._job(study.folder(trial.number), study.budgets.architecture(trial.values))
-                return replace(
-                    job,
-                    trial=trial.address,
-                    latency="latency" in study.objectives,
-                    table=self.spec.latency_table,
-                    seeds=self.spec.tune.trial_seeds,
-                )
+                job = replace(job, trial=trial.address, seeds=self.spec.tune.trial_seeds)
+                return replace(job, latency="latency" in study.objectives, table=self.spec.latency_table)
         return None
 
     def _published(self, published: plan.Published) -> Iterator[Job]:
