@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -86,12 +87,12 @@ def _write(out: Path, every: Sequence[Architecture], networks: int, suffix: str,
     drawn = random.Random(0).sample(every, min(networks, len(every)))
     lines = []
     for index, part in enumerate(operations.values()):
-        lines.append(Line(model_name("operation", index, len(operations)), part.signature))
+        lines.append(Line(model_name("operation", index + 1, len(operations)), part.signature))
         write_one(out, lines[-1], suffix, convert, part)
     for index, network in enumerate(drawn):
         own = " ".join(str(numbers[part.signature]) for part in network.parts())
         words = " ".join(f"{name}={value}" for name, value in network.body["settings"].items())
-        lines.append(Line(model_name("network", index, len(drawn)), words, own))
+        lines.append(Line(model_name("network", index + 1, len(drawn)), words, own))
         write_one(out, lines[-1], suffix, convert, network)
     write(out / SHEET, sheet.text(lines))
     return len(operations)
@@ -125,11 +126,15 @@ def measure_models(folder: Path, repeats: int = 30) -> Path:
         content = model.read_bytes()
         predict, images = predictor(content), torch.randn(1, *input_of(content))
         times = [1000 * one for one in timeit.repeat(partial(predict, images), number=1, repeat=repeats + WARMUP)]
-        mean, deviation = f"{trim_mean(times[WARMUP:], 0.25):.5f}", f"{statistics.stdev(times[WARMUP:]):.5f}"
-        lines.append(replace(line, mean_ms=mean, deviation_ms=deviation, count=str(repeats)))
-    place = {"device": "this machine", "soc": hardware(), "runtime": f"onnxruntime {onnxruntime.__version__}"}
-    threads = str(torch.get_num_threads())
-    write(folder / SHEET, sheet.text(replace(line, **place, threads=threads) for line in lines))
+        mean, deviation = round(trim_mean(times[WARMUP:], 0.25), 5), round(statistics.stdev(times[WARMUP:]), 5)
+        lines.append(replace(line, mean_ms=mean, deviation_ms=deviation, count=repeats))
+    place: dict[str, Any] = {
+        "device": "this machine",
+        "soc": hardware(),
+        "runtime": f"onnxruntime {onnxruntime.__version__}",
+    }
+    place |= {"threads": torch.get_num_threads()}
+    write(folder / SHEET, sheet.text(replace(line, **place) for line in lines))
     return folder / SHEET
 
 
