@@ -14,7 +14,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def spaces() -> str:
     """Every shipped space's file."""
-    files = [f"## {path.stem}\n\n```toml\n{path.read_text().rstrip()}\n```\n" for path in sorted(shipped().glob("*.toml"))]
+    files = [
+        f"## {path.stem}\n\n```toml\n{path.read_text().rstrip()}\n```\n" for path in sorted(shipped().glob("*.toml"))
+    ]
     head = "# Spaces\n\nEvery shipped space, as its file is; one of your own is such a file: `--space path/to/mine.toml`.\n"
     return "\n".join([head, *files])
 
