@@ -10,7 +10,6 @@ from nas.cli.tune import Budgets, Fixed, Only, parse_knob
 
 latency = typer.Typer(no_args_is_help=True, help="Tables of latencies from a device: export, measure there, import.")
 Sheet = Annotated[Path, typer.Argument(metavar="TABLE.csv", help="The filled table.")]
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Made by nas latency export --to onnx.")]
 
 
 @latency.command("export")
@@ -42,15 +41,6 @@ def export_models(
     table = out / latencies.SHEET
     print(f"{count} operations and {networks} networks; measure each with batch 1, fill {table}, then:")
     print(f"nas latency import {table}")
-
-
-@latency.command("measure")
-def measure_models(folder: Folder, threads: common.Threads = None) -> None:
-    """Measure the ONNX models of FOLDER with onnxruntime on this machine."""
-    from nas.commands import latencies
-
-    common.execution("cpu", threads, None).start()
-    print(f"nas latency import {latencies.measure_models(folder)}")
 
 
 @latency.command("import")

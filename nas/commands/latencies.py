@@ -1,15 +1,8 @@
 """Tables of latencies: models to measure on a device, and the table of what was measured there."""
 
 import random
-import statistics
-import timeit
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from nas.amounts import parse
 from nas.architecture import Architecture
@@ -19,7 +12,6 @@ from nas.exporting import FORMS
 from nas.exporting.fold import folded
 from nas.exporting.folder import write_model
 from nas.exporting.model import Convert
-from nas.exporting.onnx import input_of, predictor
 from nas.extras import need
 from nas.files import write
 from nas.knobs import Value
@@ -32,8 +24,6 @@ from nas.tuning.budgets import Budgets
 from nas.tuning.space import Restriction, Shape
 
 SHEET = "table.csv"
-WARMUP = 5
-"""Runs before those that count."""
 
 
 def export_models(
@@ -88,54 +78,21 @@ def _write(out: Path, every: Sequence[Architecture], networks: int, suffix: str,
     lines = []
     for index, part in enumerate(operations.values()):
         lines.append(Line(model_name("operation", index + 1, len(operations)), part.signature))
-        write_one(out, lines[-1], suffix, convert, part)
+        _write_one(out, lines[-1], suffix, convert, part)
     for index, network in enumerate(drawn):
         own = " ".join(str(numbers[part.signature]) for part in network.parts())
         words = " ".join(f"{name}={value}" for name, value in network.body["settings"].items())
         lines.append(Line(model_name("network", index + 1, len(drawn)), words, own))
-        write_one(out, lines[-1], suffix, convert, network)
+        _write_one(out, lines[-1], suffix, convert, network)
     write(out / SHEET, sheet.text(lines))
     return len(operations)
 
 
-def write_one(out: Path, line: Line, suffix: str, convert: Convert, what: Part | Architecture) -> None:
+def _write_one(out: Path, line: Line, suffix: str, convert: Convert, what: Part | Architecture) -> None:
     """Writes a model of an operation or a network, whose weights are drawn."""
     out.mkdir(parents=True, exist_ok=True)
     model = convert(folded(what.build()), what.input, {})
     write_model(model.files, out / f"{line.model}{suffix}")
-
-
-def measure_models(folder: Path, repeats: int = 30) -> Path:
-    """Measures a folder of ONNX models on this machine, fills its sheet, and returns it.
-
-    The mean is that of the middle half of the runs, as other work on the machine disturbs single ones.
-
-    Raises:
-        UsageError: no such folder, or its models are not ONNX.
-    """
-    import onnxruntime
-    from scipy.stats import trim_mean
-
-    from nas.run.environment import hardware
-
-    lines = []
-    for line in sheet.read(folder / SHEET):
-        model = folder / f"{line.model}.onnx"
-        if not model.is_file():
-            raise UsageError(f"there is no {model}: this machine measures ONNX models (nas latency export --to onnx)")
-        content = model.read_bytes()
-        predict, images = predictor(content), torch.randn(1, *input_of(content))
-        times = [1000 * one for one in timeit.repeat(partial(predict, images), number=1, repeat=repeats + WARMUP)]
-        mean, deviation = round(trim_mean(times[WARMUP:], 0.25), 5), round(statistics.stdev(times[WARMUP:]), 5)
-        lines.append(replace(line, mean_ms=mean, deviation_ms=deviation, count=repeats))
-    place: dict[str, Any] = {
-        "device": "this machine",
-        "soc": hardware(),
-        "runtime": f"onnxruntime {onnxruntime.__version__}",
-    }
-    place |= {"threads": torch.get_num_threads()}
-    write(folder / SHEET, sheet.text(replace(line, **place) for line in lines))
-    return folder / SHEET
 
 
 def import_table(path: Path, out: Path | None = None) -> tuple[LatencyTable, Path]:

@@ -72,12 +72,3 @@ def predictor(model: bytes) -> Predict:
         return torch.from_numpy(logits)
 
     return predict
-
-
-def input_of(model: bytes) -> Shape:
-    """(C, H, W) of a model's images."""
-    import onnx
-
-    (images,) = onnx.load_from_string(model).graph.input
-    _, channels, height, width = (each.dim_value for each in images.type.tensor_type.shape.dim)
-    return channels, height, width

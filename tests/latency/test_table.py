@@ -171,15 +171,16 @@ def test_a_found_cell_has_no_table() -> None:
         Architecture("cell", (3, 32, 32), 10, "cifar", {"genotype": {}, "cells": 20}).parts()
 
 
-def test_this_machine_fills_its_own_sheet(tmp_path: Path) -> None:
+def test_a_device_fills_its_sheet(tmp_path: Path) -> None:
+    from benchmarks.measure_latency import measure
     from nas.exporting.onnx import onnx_model
 
     network = of_network("mobilenet_v2", {"width": 0.1}, input=(3, 16, 16), classes=10)
-    part = list(network.parts())[1]
-    latencies.write_one(tmp_path, line := Line("operation-1-of-1", part.signature), ".onnx", onnx_model, part)
-    (tmp_path / "table.csv").write_text(sheet.text([line]))
-    (filled,) = sheet.read(latencies.measure_models(tmp_path, repeats=8))
+    part = network.parts()[1]
+    model = onnx_model(part.build(), part.input, {})
+    (tmp_path / "operation-1-of-1.onnx").write_bytes(model.files["model.onnx"])
+    (tmp_path / "table.csv").write_text(sheet.text([Line("operation-1-of-1", part.signature)]))
+    measure(tmp_path, "board", "chip", threads=1, repeats=8)
+    (filled,) = sheet.read(tmp_path / "table.csv")
     assert filled.mean_ms and filled.count == 8 and str(filled.runtime).startswith("onnxruntime")
-    (tmp_path / "operation-1-of-1.onnx").unlink()
-    with pytest.raises(UsageError, match="ONNX"):
-        latencies.measure_models(tmp_path)
+    assert (filled.what, filled.device, filled.soc, filled.threads) == (part.signature, "board", "chip", 1)
