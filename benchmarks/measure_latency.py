@@ -2,8 +2,8 @@
 
     python measure_latency.py FOLDER --device "Raspberry Pi 5" --soc BCM2712 [--threads 1] [--repeats 30]
 
-Needs onnxruntime and numpy alone, so that this file and FOLDER can be copied to a device. Models take turns by rounds, so
-that drift hits all alike; a mean is that of the middle half of the runs, as other work disturbs single ones.
+Needs onnxruntime and numpy alone, so that this file and FOLDER can be copied to a device. Models take turns by rounds,
+so that drift hits all alike; a mean is that of the middle half of the runs, as other work disturbs single ones.
 """
 
 import argparse

@@ -17,7 +17,7 @@ def spaces() -> str:
     files = [
         f"## {path.stem}\n\n```toml\n{path.read_text().rstrip()}\n```\n" for path in sorted(shipped().glob("*.toml"))
     ]
-    head = "# Spaces\n\nEvery shipped space, as its file is; one of your own is such a file: `--space path/to/mine.toml`.\n"
+    head = "# Spaces\n\nEvery shipped space, as its file is; yours is such a file too: `--space path/to/mine.toml`.\n"
     return "\n".join([head, *files])
 
 

@@ -64,10 +64,9 @@ def _madds(axes: "Axes", trials: Sequence[TrialResult], result: TuneResult) -> N
         axes.scatter(*points, s=70, marker="x", color=colour, label=f"{space}, published setting")
     for chance in (False, True):
         members = front(trial for trial in trials if (trial.sampler == CONTROL) == chance)
-        line = {"color": "0.3", "linewidth": 1, "zorder": 1, "drawstyle": "steps-post"}
-        label = "front of random trials" if chance else "front"
+        style, label = ("--", "front of random trials") if chance else ("-", "front")
         xs, ys = [trial.madds / 1e6 for trial in members], [100 * trial.accuracy for trial in members]
-        axes.plot(xs, ys, "--" if chance else "-", label=label, **line)
+        axes.step(xs, ys, style, where="post", color="0.3", linewidth=1, zorder=1, label=label)
     axes.set(xlabel="multiply-adds at the training input, millions (grey: budgets)", ylabel=ACCURACY)
 
 

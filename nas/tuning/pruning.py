@@ -1,6 +1,7 @@
 """The epochs or seeds of a trial, reported to its study from wherever it is trained; a pruner says when to stop."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -61,7 +62,7 @@ def _study(database: str, name: str, pruner: str) -> "optuna.Study":
     import optuna
     from optuna import pruners
 
-    known = {
+    known: dict[str, Callable[[], pruners.BasePruner]] = {
         "none": pruners.NopPruner,
         "median": pruners.MedianPruner,
         "halving": partial(pruners.SuccessiveHalvingPruner, min_resource=1, reduction_factor=3),
