@@ -20,6 +20,7 @@ from nas.errors import UsageError
 from nas.files import read_json, read_text
 from nas.macro import networks
 from nas.macro.madds import madds
+from nas.macro.parts import Part, parts
 from nas.run.documents import as_json, parse
 from nas.run.spec import Origin
 from nas.settings import final_size
@@ -90,6 +91,16 @@ class Architecture:
         if self.kind == "macro":
             return madds(self.body["rows"], self.input, self.classes)
         return count(self.build_meta(), self.input).madds
+
+    def parts(self) -> list[Part]:
+        """The operations, each with its input, as tables of latencies have them.
+
+        Raises:
+            UsageError: a cell: no table has its operations.
+        """
+        if self.kind == "cell":
+            raise UsageError("tables of latencies are of macro networks: a found cell's operations are not in them")
+        return list(parts(self.body["rows"], self.input, self.classes))
 
     def build(self) -> nn.Module:
         """The module: images (N, *input) → logits (N, classes); in training with an auxiliary head also its logits."""

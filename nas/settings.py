@@ -313,8 +313,11 @@ class TuneSettings:
     sampler: Literal["tpe", "nsga2", "random"] = option(
         "tpe", "tpe and random: a study per budget; nsga2: one study over all budgets, for the front.", WHAT
     )
-    pruner: Literal["none", "median", "halving"] | None = option(
-        None, "Stops bad trials early: none, median, halving. Usual: halving where accuracy is the one objective."
+    trial_seeds: int = option(1, "Trainings of each trial, each of another seed; their mean judges it.", ge=1, le=100)
+    pruner: Literal["none", "median", "halving", "wilcoxon"] | None = option(
+        None,
+        "Stops bad trials early: none, median, halving; with --trial-seeds none, wilcoxon. "
+        "Usual: halving, or wilcoxon, where accuracy is the one objective.",
     )
     objectives: str | None = option(
         None,

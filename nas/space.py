@@ -5,7 +5,6 @@ fragment (``kind = "ops"``) lists operations to add to every edge. ``darts+sandg
 operations of sandglass.toml, with t set to 6.
 """
 
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 import torch
 from torch import Tensor
 
@@ -124,21 +124,9 @@ class CellSpace:
 
     def to_toml(self) -> str:
         """The resolved space as a TOML document that :func:`load` reads back to an equal space."""
-        inline = [
-            f"{json.dumps(name)} = {{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in settings.items())} }}"
-            for name, settings in self.ops.items()
-        ]
-        head = ["name", "about", "nodes", "skeleton"]
-        lines = [
-            'kind = "cell"',
-            *(f"{key} = {json.dumps(getattr(self, key))}" for key in head),
-            "",
-            "[ops]",
-            *inline,
-            "",
-        ]
-        edges = [f"{kind} = {json.dumps(choices)}" for kind, choices in self.choices.items()]
-        return "\n".join([*lines, *(["[edges]", *edges, ""] if edges else [])])
+        head = {name: getattr(self, name) for name in ("name", "about", "nodes", "skeleton")}
+        edges = {"edges": dict(self.choices)} if self.choices else {}
+        return tomli_w.dumps({"kind": "cell", **head, "ops": dict(self.ops), **edges})
 
 
 def load(text: str) -> CellSpace:

@@ -23,6 +23,7 @@ def app() -> typer.Typer:
         doctor,
         evaluate,
         export,
+        latency,
         lookup,
         plan,
         report,
@@ -57,6 +58,7 @@ def app() -> typer.Typer:
     )
     for command in (*flow, cost.cost, lookup.lookup, bench.bench, doctor.doctor):
         commands.command()(command)
+    commands.add_typer(latency.latency, name="latency")
     return commands
 
 

@@ -30,6 +30,10 @@ List = Annotated[
 Timed = Annotated[
     bool, typer.Option("--latency", help="Measure milliseconds on this machine as well.", rich_help_panel=WHAT)
 ]
+Table = Annotated[
+    Path | None,
+    typer.Option("--latency-table", help="Predict milliseconds by this table of a device.", rich_help_panel=WHAT),
+]
 Batch = Annotated[int, typer.Option(min=1, help="Images at once, for --latency.", rich_help_panel=RARE)]
 Save = Annotated[Path | None, typer.Option(help="Write the architecture to this file.", rich_help_panel=WHAT)]
 
@@ -43,6 +47,7 @@ def cost(
     stem: Stem = None,
     list_: List = False,
     latency: Timed = False,
+    latency_table: Table = None,
     batch: Batch = 1,
     threads: common.Threads = None,
     save: Save = None,
@@ -74,7 +79,8 @@ def cost(
     if save is not None:
         counting.save(save, networks)
     costs = {name: counting.cost_of(network) for name, network in networks.items()}
-    output.print_costs(networks, costs, output.latencies(networks, batch, threads) if latency else {}, json, to)
+    timed = output.latencies(networks, batch, threads) if latency else {}
+    output.print_costs(networks, costs, timed, output.predictions(networks, latency_table), json, to)
     for remark in counting.remarks(networks):
         common.say(remark)
 

@@ -11,9 +11,15 @@ if TYPE_CHECKING:
     from nas.exporting import Export
 
 
+FORMS = (
+    "onnx, executorch, ncnn, coreml; in 8 bits int8 (ONNX), executorch-int8, which read the test set; "
+    "torch (a folder for nas.load)."
+)
+
+
 def export(
     target: Annotated[str, typer.Argument(metavar="RUN", help="A finished retraining: path, name or last.")],
-    to: Annotated[str, typer.Option(help="onnx, int8 (reads the test set) or torch (a folder for nas.load).")],
+    to: Annotated[str, typer.Option(help=FORMS)],
     out: Annotated[Path | None, typer.Option(help="What to write (default: inside the run folder).")] = None,
     ops: common.Ops = None,
     runs: common.Runs = None,
@@ -21,7 +27,7 @@ def export(
     threads: common.Threads = None,
     json: common.Json = False,
 ) -> None:
-    """Write a trained network as ONNX, as 8-bit ONNX, or as a folder for nas.load."""
+    """Write a trained network for another runtime, a phone's too, or as a folder for nas.load."""
     from nas.commands import trained
     from nas.run.documents import as_json
     from nas.run.folder import find, runs_root
@@ -39,6 +45,8 @@ def print_export(result: "Export") -> None:
             f"agrees with PyTorch on {agreement.images} training images: logits up to {agreement.largest:.2f} differ "
             f"by at most {agreement.difference:.1e}, {agreement.same:.1%} of the predictions are the same"
         )
+    elif not result.test_accuracy and "coreml" in result.bytes:
+        print("converted, but not checked: Core ML runs on macOS alone")
     for form, latency in (result.latency or {}).items():
         size = f"{result.bytes[form] / 1e6:.2f} MB" if form in result.bytes else ""
         accuracy = (result.test_accuracy or {})[form]

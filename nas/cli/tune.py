@@ -1,6 +1,7 @@
 """nas tune"""
 
 import json as json_format
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,10 @@ Only = Annotated[
     typer.Option("--tune", help="Leave this knob free, and no other but those named.", rich_help_panel=WHAT),
 ]
 Preset = Annotated[str | None, typer.Option(help="Recipe of each training: paper or quick.", rich_help_panel=LONG)]
+Table = Annotated[
+    Path | None,
+    typer.Option(help="Latency by this table of a device (nas latency import).", rich_help_panel=WHAT),
+]
 Parallel = Annotated[
     int | None,
     typer.Option(min=1, help="Trials at once (usual: 1; on a cluster all it holds).", rich_help_panel=WHERE),
@@ -53,6 +58,7 @@ def tune(
     fixed: Fixed = None,
     only: Only = None,
     seeds: common.Seeds = None,
+    latency_table: Table = None,
     preset: Preset = None,
     settings_file: common.SettingsFile = None,
     resume: common.Resume = None,
@@ -88,6 +94,7 @@ def tune(
             fixed=dict(parse_knob(text) for text in fixed or []),
             only=only or [],
             seeds=common.parse_seeds(seeds),
+            latency_table=latency_table,
             parallel=parallel,
             gpus=gpus,
             name=name,

@@ -1,10 +1,11 @@
 """Studies: searches of spaces and methods, their cells trained, and random cells of the same cost trained alike."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
+
+import tomli_w
 
 from nas import plugins
 from nas.commands.arms import ArmRuns, space_file
@@ -113,14 +114,7 @@ def check(spec: StudySpec, execution: Execution) -> None:
 
 def to_toml(settings: StudySettings) -> str:
     """The settings as a STUDY.toml that reads back to the same."""
-    values = asdict(settings)
-    tables = {name: value for name, value in values.items() if isinstance(value, dict)}
-    plain = [(name, value) for name, value in values.items() if name not in tables]
-    blocks = [("", plain), *((f"\n[{name}]\n", list(table.items())) for name, table in tables.items() if table)]
-    return "".join(
-        head + "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in block)
-        for head, block in blocks
-    )
+    return tomli_w.dumps({name: value for name, value in asdict(settings).items() if value != {}})
 
 
 def continue_study(run: Run, execution: Execution) -> None:

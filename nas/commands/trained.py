@@ -122,7 +122,7 @@ def export(run: Run, to: str, execution: Execution, *, out: Path | None = None, 
     if to not in FORMS:
         raise UsageError(f'--to "{to}": {nearest(to, list(FORMS))}')
     form = FORMS[to]
-    need(f"--to {to}", "export", *form.packages)
+    need(f"--to {to}", form.extra, *form.packages)
     out = out or run.path / form.name
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.parent}")

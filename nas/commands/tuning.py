@@ -7,15 +7,20 @@ from pathlib import Path
 from nas.amounts import parse
 from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import carry_out
+from nas.commands.reporting import report
 from nas.commands.targets import architecture_of
 from nas.data.dataset import Dataset
 from nas.errors import UsageError
 from nas.execution import Execution
+from nas.exporting import ONNX
 from nas.extras import need
 from nas.knobs import Value
+from nas.latency.table import LatencyTable
 from nas.macro.published import published
 from nas.macro.space import load as load_macro
+from nas.run.documents import read
 from nas.run.folder import Run, create, runs_root
+from nas.run.names import FRONT_PAGE
 from nas.settings import TrainSettings, TuneSettings
 from nas.train.start import load_data
 from nas.tuning import plan
@@ -37,6 +42,7 @@ def tune(
     parallel: int | None = None,
     gpus: float | None = None,
     name: str | None = None,
+    latency_table: Path | None = None,
     runs: Path | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> Run:
@@ -49,6 +55,7 @@ def tune(
         fixed, only: knobs that stay at a value; the only ones that stay free.
         seeds: the winners' last trainings; None: none for spaces, the settings' seed for a cell.
         name: of the run's folder.
+        latency_table: a device's, as ``nas latency import`` writes it.
         parallel, gpus: as of :class:`TuneSpec`; on the cluster of ``execution``, if it has one.
 
     Raises:
@@ -73,8 +80,12 @@ def tune(
         parallel=parallel,
         cluster=execution.cluster or None,
         gpus=gpus,
+        latency_table=read(latency_table, LatencyTable) if latency_table else None,
     )
     plan.check(spec)
+    objectives = [plan.objectives_of(each, tuning, latency_table is not None) for each in spec.budgets_of().values()]
+    if any("latency" in each for each in objectives) and not latency_table:
+        need("the objective latency", "tune", *ONNX)
     called = label("tune", "+".join(space.name for space in every), [settings.seed])
     return carry_out(create(runs_root(runs), called, spec, name=name), execution, continue_tuning)
 
@@ -125,3 +136,4 @@ def continue_tuning(run: Run, execution: Execution) -> None:
         return
     need("nas tune", "tune", "optuna")
     Tuner(run, execution, [(row.network, row.settings) for row in published()]).tune()
+    report([run], run.path / FRONT_PAGE)

@@ -71,17 +71,3 @@ def by_turns(
     quartiles = {key: statistics.quantiles(taken[warmup:], n=4) for key, taken in times.items()}
     conditions = (repeats, warmup, len(images), torch.get_num_threads())
     return {key: Latency(median, low, high, *conditions) for key, (low, median, high) in quartiles.items()}
-
-
-@torch.inference_mode()
-def eager(network: nn.Module, input_shape: tuple[int, int, int], *, warmup: int = 5, repeats: int = 30) -> Latency:
-    """The time of one image, eager, in channels-last memory, as trainings have it.
-
-    Args:
-        input_shape: (channels, height, width) of the image.
-        warmup, repeats: runs before and while measuring.
-    """
-    network = network.eval().to(memory_format=torch.channels_last)
-    images = torch.randn(1, *input_shape, generator=torch.Generator().manual_seed(0))
-    images = images.to(memory_format=torch.channels_last)
-    return by_turns({"eager": network}, images, warmup=warmup, repeats=repeats)["eager"]

@@ -13,9 +13,10 @@ from packaging.requirements import Requirement
 
 from nas.cluster.connect import LOOPBACK
 from nas.doctor.check import Case, Line, broken, ok, warning
+from nas.extras import DISTRIBUTION, install
 from nas.run.environment import code
 
-EXTRAS = ("cluster", "export", "lookup", "tensorboard", "tune")
+EXTRAS = ("cluster", "coreml", "executorch", "export", "lookup", "ncnn", "tensorboard", "tune")
 PORTS = {6379: "ray start", 8265: "its dashboard"}
 """Ports that a cluster's first node opens."""
 
@@ -26,7 +27,7 @@ def versions(case: Case) -> Line:
     if not required:
         return warning(f"{text}; nas itself is not installed, so what it needs is not known", "pip install .")
     wrong = unmet([each for each in required if not each.marker or each.marker.evaluate({"extra": ""})])
-    return broken(f"{text}: {', '.join(wrong)}", "pip install --upgrade nas") if wrong else ok(text)
+    return broken(f"{text}: {', '.join(wrong)}", f"pip install --upgrade {DISTRIBUTION}") if wrong else ok(text)
 
 
 def extras(case: Case) -> Line:
@@ -36,14 +37,14 @@ def extras(case: Case) -> Line:
     old = [line for lines in wrong.values() for line in lines if not line.endswith("missing")]
     if old:
         return warning(", ".join(dict.fromkeys(old)), "pip install --upgrade the package, or the extra that needs it")
-    absent = [f"nas[{name}]" for name, lines in wrong.items() if lines]
-    return ok(f"not installed: {', '.join(absent)}" if absent else "all are installed")
+    absent = [name for name, lines in wrong.items() if lines]
+    return ok(f"not installed: {install(','.join(absent))}" if absent else "all are installed")
 
 
 def requirements() -> list[Requirement]:
     """What the installed package asks for; nothing where it is run without being installed."""
     try:
-        return [Requirement(text) for text in metadata.requires("nas") or []]
+        return [Requirement(text) for text in metadata.requires(DISTRIBUTION) or []]
     except metadata.PackageNotFoundError:
         return []
 
@@ -79,7 +80,7 @@ def ray(case: Case) -> Line:
     try:
         version = metadata.version("ray")
     except metadata.PackageNotFoundError:
-        return ok("Ray is not installed; --cluster alone needs it: pip install 'nas[cluster]'")
+        return ok(f"Ray is not installed; --cluster alone needs it: {install('cluster')}")
     try:
         with closing(socket.create_server((LOOPBACK or "127.0.0.1", 0))) as server:
             socket.create_connection(server.getsockname(), timeout=5).close()

@@ -1,8 +1,9 @@
-"""Trained networks in forms that run elsewhere: ONNX, ONNX in 8 bits, a folder for ``nas.load``."""
+"""Trained networks in forms that run elsewhere: ONNX, ExecuTorch, ncnn, Core ML, 8 bits, a folder for ``nas.load``."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 from nas.costs.latency import Latency, by_turns
 from nas.data.batches import Augmentation
 from nas.data.dataset import Dataset
+from nas.exporting.coreml import coreml_model
+from nas.exporting.executorch import executorch_model, quantized_executorch
 from nas.exporting.fold import folded
-from nas.exporting.folder import write_folder
-from nas.exporting.int8 import quantize, weight_bits
-from nas.exporting.onnx import Agreement, Predict, check, compare, predictor, to_onnx
-from nas.files import write
+from nas.exporting.folder import write_folder, write_model
+from nas.exporting.int8 import quantized_onnx, weight_bits
+from nas.exporting.model import Agreement, Convert, Model, Predict, Quantize, check, compare
+from nas.exporting.ncnn import ncnn_model
+from nas.exporting.onnx import onnx_model
 from nas.train.evaluate import evaluate
 
 CALIBRATION = 512
@@ -79,45 +83,49 @@ class Trained:
         return self.augmentation.normalise(self.dataset.limited(count, self.seed).train.images[:count])
 
 
-def write_onnx(trained: Trained, out: Path) -> Export:
-    """A float model in one file, which agrees with the network on training images in batches of 1, 7 and 64."""
-    model, agreement = checked_onnx(trained)
-    write(out, model)
-    return Export(str(out), {"onnx": len(model)}, agreement)
-
-
-def checked_onnx(trained: Trained) -> tuple[bytes, Agreement]:
-    """An ONNX model and how closely it agrees with the network.
+def checked(trained: Trained, convert: Convert) -> tuple[Model, Agreement | None]:
+    """A float model, and how closely it agrees with the network on training images in batches of 1, 7 and 64.
 
     Raises:
-        UsageError: it does not, or ONNX cannot hold the network.
+        UsageError: it does not, or its form cannot hold the network.
     """
-    model = to_onnx(folded(trained.network), trained.dataset.shape, trained.preprocessing)
+    model = convert(folded(trained.network), trained.dataset.shape, trained.preprocessing)
+    if model.predict is None:
+        return model, None
     images = trained.images(1 + 7 + 64)
     batches = [batch for batch in (images[:1], images[1:8], images[8:]) if len(batch)]
-    agreement = compare(trained.network, predictor(model), batches)
+    agreement = compare(trained.network, model.predict, batches)
     check(agreement)
     return model, agreement
 
 
-def write_int8(trained: Trained, out: Path) -> Export:
-    """An 8-bit model in one file, and what that costs and saves; reads the test set."""
-    model, _ = checked_onnx(trained)
+def write_float(name: str, convert: Convert, trained: Trained, out: Path) -> Export:
+    """A float model that agrees with the network, where it can be run here."""
+    model, agreement = checked(trained, convert)
+    told = {"preprocessing.json": json.dumps(trained.preprocessing, indent=1).encode()}
+    write_model({**model.files, **(told if len(model.files) > 1 else {})}, out)
+    return Export(str(out), {name: model.size}, agreement)
+
+
+def write_int8(name: str, convert: Convert, quantize: Quantize, trained: Trained, out: Path) -> Export:
+    """An 8-bit model, and what that costs and saves; reads the test set."""
+    model, _ = checked(trained, convert)
     calibration = trained.images(CALIBRATION)
-    small = quantize(model, calibration.split(64))
-    forms: dict[str, Predict] = {"torch": trained.network, "onnx": predictor(model), "int8": predictor(small)}
+    small = quantize(folded(trained.network), model, calibration.split(64))
+    assert model.predict and small.predict
+    forms: dict[str, Predict] = {"torch": trained.network, name: model.predict, "int8": small.predict}
     test, augmentation = trained.dataset.test, trained.augmentation
-    accuracy = {name: evaluate(form, test, augmentation)[1] for name, form in forms.items()}
+    accuracy = {each: evaluate(form, test, augmentation)[1] for each, form in forms.items()}
     with torch.inference_mode():
         latency = by_turns(forms, trained.images(1), warmup=10, repeats=100)
-    write(out, small)
+    write_model(small.files, out)
     return Export(
         str(out),
-        {"onnx": len(model), "int8": len(small)},
+        {name: model.size, "int8": small.size},
         test_accuracy=accuracy,
         latency=latency,
         calibration_images=len(calibration),
-        weight_bits=weight_bits(),
+        weight_bits=weight_bits() if name == "onnx" else 8,
     )
 
 
@@ -134,18 +142,39 @@ class Form:
     Args:
         name: what it is called inside its run folder.
         write: makes it.
-        packages: that it needs beside nas's own.
+        convert: makes it of any network; None: it is more than a network.
+        packages: that it needs beside nas's own, which ``extra`` installs.
         reads_test: whether it opens the test set.
     """
 
     name: str
     write: Callable[[Trained, Path], Export]
+    convert: Convert | None = None
     packages: tuple[str, ...] = ()
+    extra: str = "export"
     reads_test: bool = False
 
 
+ONNX, EXECUTORCH = ("onnx", "onnxruntime", "onnxscript"), ("executorch", "torchao")
 FORMS = {
-    "onnx": Form("model.onnx", write_onnx, ("onnx", "onnxruntime", "onnxscript")),
-    "int8": Form("model.int8.onnx", write_int8, ("onnx", "onnxruntime", "onnxscript"), reads_test=True),
+    "onnx": Form("model.onnx", partial(write_float, "onnx", onnx_model), onnx_model, ONNX),
+    "int8": Form(
+        "model.int8.onnx", partial(write_int8, "onnx", onnx_model, quantized_onnx), None, ONNX, reads_test=True
+    ),
+    "executorch": Form(
+        "model.pte", partial(write_float, "executorch", executorch_model), executorch_model, EXECUTORCH, "executorch"
+    ),
+    "executorch-int8": Form(
+        "model.int8.pte",
+        partial(write_int8, "executorch", executorch_model, quantized_executorch),
+        None,
+        EXECUTORCH,
+        "executorch",
+        reads_test=True,
+    ),
+    "ncnn": Form("model.ncnn", partial(write_float, "ncnn", ncnn_model), ncnn_model, ("pnnx", "ncnn"), "ncnn"),
+    "coreml": Form(
+        "model.coreml", partial(write_float, "coreml", coreml_model), coreml_model, ("coremltools",), "coreml"
+    ),
     "torch": Form("model", write_torch),
 }

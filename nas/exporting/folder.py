@@ -1,12 +1,13 @@
-"""A trained network as one folder that ``nas.load`` turns into a module."""
+"""Models as files and folders; a trained network as one folder that ``nas.load`` turns into a module."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError
-from nas.files import write, write_json
+from nas.files import write
 
 README = """# A trained network
 
@@ -20,27 +21,39 @@ numbers. Nothing here is code.
 
 
 def write_folder(source: Path, target: Path, preprocessing: Mapping[str, Any]) -> None:
-    """Copies a run's network into a new folder, written aside and renamed.
+    """Copies a run's network into a new folder.
 
     Args:
         source: a folder with architecture.json and weights.safetensors.
         preprocessing: mean, std, classes, input.
 
     Raises:
+        UsageError: as :func:`write_model`.
+    """
+    shape = ", ".join(map(str, preprocessing["input"]))
+    readme = README.format(name=target.name, shape=shape, classes=len(preprocessing["classes"]))
+    files = {name: (source / name).read_bytes() for name in ("architecture.json", "weights.safetensors")}
+    files |= {"preprocessing.json": json.dumps(dict(preprocessing), indent=1).encode(), "README.md": readme.encode()}
+    write_model(files, target)
+
+
+def write_model(files: Mapping[str, bytes], target: Path) -> None:
+    """Writes one file, or several as a new folder, aside and renamed.
+
+    Raises:
         UsageError: the folder is there already, or cannot be written.
     """
+    if len(files) == 1:
+        write(target, *files.values())
+        return
     if target.exists():
         raise UsageError(f"{target} is there already: name another folder with --out")
     aside = target.with_name(f".{target.name}.part")
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        for name in ("architecture.json", "weights.safetensors"):
-            shutil.copy(source / name, aside / name)
-        write_json(aside / "preprocessing.json", dict(preprocessing))
-        shape = ", ".join(map(str, preprocessing["input"]))
-        readme = README.format(name=target.name, shape=shape, classes=len(preprocessing["classes"]))
-        write(aside / "README.md", readme)
+        for name, content in files.items():
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            write(aside / name, content)
         aside.replace(target)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror or error}") from None

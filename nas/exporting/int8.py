@@ -7,15 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nas.exporting.onnx import quiet
+from nas.exporting.model import Model, quiet
+from nas.exporting.onnx import predictor
 
 
 def weight_bits() -> int:
     """8, but 7 on x86 processors without 8-bit dot products (VNNI), whose 16-bit sums of 8-bit products saturate."""
     saturates = platform.machine().lower() in ("x86_64", "amd64") and not torch.cpu._is_vnni_supported()
     return 7 if saturates else 8
+
+
+def quantized_onnx(network: nn.Module, model: Model, calibration: Sequence[Tensor]) -> Model:
+    """A float ONNX model in 8 bits, see :func:`quantize`."""
+    small = quantize(model.files["model.onnx"], calibration)
+    return Model({"model.onnx": small}, predictor(small))
 
 
 def quantize(model: bytes, calibration: Sequence[Tensor]) -> bytes:

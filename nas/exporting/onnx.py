@@ -1,27 +1,23 @@
-"""ONNX: a network as a file that onnxruntime and others run, and the check that it computes the same."""
+"""ONNX: a network as a file that onnxruntime and others run."""
 
-import contextlib
-import io
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nas.errors import UsageError
-
-TOLERANCE = 1e-4
-"""Largest difference allowed, as a share of the largest logit."""
-
-Predict = Callable[[Tensor], Tensor]
-"""Images (N, C, H, W), normalised → logits (N, classes)."""
+from nas.exporting.model import Model, Predict, Shape, quiet
 
 
-def to_onnx(network: nn.Module, shape: tuple[int, int, int], metadata: Mapping[str, Any]) -> bytes:
+def onnx_model(network: nn.Module, shape: Shape, metadata: Mapping[str, Any]) -> Model:
+    """The network as ONNX, run by onnxruntime; errors as of its parts."""
+    model = to_onnx(network, shape, metadata)
+    return Model({"model.onnx": model}, predictor(model))
+
+
+def to_onnx(network: nn.Module, shape: Shape, metadata: Mapping[str, Any]) -> bytes:
     """The network as an ONNX model: ``images`` (batch, C, H, W) → ``logits`` (batch, classes), any batch.
 
     Args:
@@ -56,19 +52,6 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int], metadata: Mapping[s
     return bytes(model.SerializeToString())
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without the converters' talk, which is to their own developers."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
-
-
 def predictor(model: bytes) -> Predict:
     """Runs a model by onnxruntime on the CPU, with as many threads as torch has now.
 
@@ -89,38 +72,3 @@ def predictor(model: bytes) -> Predict:
         return torch.from_numpy(logits)
 
     return predict
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How close two networks' logits are on some images.
-
-    Args:
-        difference: largest |difference| of a logit.
-        largest: largest |logit| of the first network.
-        same: share of images with the same prediction.
-        images: how many were compared.
-    """
-
-    difference: float
-    largest: float
-    same: float
-    images: int
-
-
-@torch.no_grad()
-def compare(one: Predict, other: Predict, batches: Sequence[Tensor]) -> Agreement:
-    """The logits of two networks on batches of normalised images, which may differ in size."""
-    pairs = [(one(images), other(images)) for images in batches]
-    first, second = (torch.cat(logits) for logits in zip(*pairs, strict=True))
-    same = (first.argmax(1) == second.argmax(1)).double().mean()
-    return Agreement(float((first - second).abs().max()), float(first.abs().max()), float(same), len(first))
-
-
-def check(agreement: Agreement) -> None:
-    """Raises UsageError where an exported model does not compute what the network does."""
-    if not agreement.difference <= TOLERANCE * agreement.largest:
-        raise UsageError(
-            f"the exported model is wrong: its logits differ by up to {agreement.difference:.2g} of "
-            f"{agreement.largest:.2g} on {agreement.images} images; nothing was written"
-        )

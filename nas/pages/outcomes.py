@@ -11,6 +11,7 @@ from nas.run.spec import Spec
 from nas.tables import COUNT, SHARE, TEXT, Table, millions
 from nas.tuning import tables as tunings
 from nas.tuning.results import TuneResult
+from nas.tuning.spec import TuneSpec
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def of_study(run: Run) -> Outcome:
 def of_tuning(run: Run) -> Outcome:
     """Its best trials, and what else it has."""
     result = run.result(TuneResult)
-    return Outcome(tunings.tables_of(result), tunings.notes_of(result))
+    return Outcome(tunings.tables_of(result), tunings.notes_of(result, run.spec(TuneSpec).tune.trial_seeds))
 
 
 READERS: dict[str, Callable[[Run], Outcome]] = {

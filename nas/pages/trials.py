@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, field_validator
@@ -31,9 +31,10 @@ class Draw:
     state: str
     accuracy: float | None
     madds: int | None
+    latency_ms: float | None
     values: dict[str, Value]
 
-    @field_validator("accuracy", "madds", mode="before")
+    @field_validator("accuracy", "madds", "latency_ms", mode="before")
     @classmethod
     def _empty(cls, given: Any) -> Any:
         return given or None
@@ -56,7 +57,7 @@ def charts_of_tuning(record: Record) -> list[Chart]:
     if not record.run.finished:
         return [so_far(record)]
     result, draws = record.run.result(TuneResult), draws_of(record)
-    return [front(result, draws), *progress_of_studies(draws), *knobs(draws)]
+    return [front(result, draws), *latencies(draws), *progress_of_studies(draws), *knobs(draws)]
 
 
 def so_far(record: Record) -> Chart:
@@ -81,9 +82,26 @@ def front(result: TuneResult, draws: Sequence[Draw]) -> Chart:
     return Chart("Front: accuracy against cost (vertical lines: budgets)", Axis(MADDS, rules=rules), ACCURACY, series)
 
 
-def cloud(name: str, draws: Sequence[Draw], colour: int, hollow: bool) -> Series:
+def latencies(draws: Sequence[Draw]) -> list[Chart]:
+    """Accuracy against latency, where that was an objective."""
+    timed = [draw for draw in draws if draw.latency_ms]
+    series = [
+        cloud(f"{space}, {sampler}", own, place, sampler == "random", lambda draw: draw.latency_ms or 0.0)
+        for place, (space, sampler) in enumerate(dict.fromkeys((draw.space, draw.sampler) for draw in timed))
+        if (own := [draw for draw in timed if (draw.space, draw.sampler) == (space, sampler)])
+    ]
+    return [Chart("Accuracy against latency", Axis("milliseconds an image"), ACCURACY, series)] if series else []
+
+
+def cloud(
+    name: str,
+    draws: Sequence[Draw],
+    colour: int,
+    hollow: bool,
+    x: Callable[[Draw], float] = lambda draw: (draw.madds or 0) / 1e6,
+) -> Series:
     """Trials as marks."""
-    points = [((draw.madds or 0) / 1e6, draw.accuracy or 0.0) for draw in draws]
+    points = [(x(draw), draw.accuracy or 0.0) for draw in draws]
     return Series(name, points, colour, line=False, hollow=hollow, notes=[f"trial {draw.trial}" for draw in draws])
 
 

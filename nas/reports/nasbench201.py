@@ -15,7 +15,7 @@ from typing import Any
 
 from nas.cells.genotype import Cell, Genotype
 from nas.errors import UsageError
-from nas.extras import need
+from nas.extras import install, need
 
 DATA, SHA256 = "analognasbench/data.anb", "85f3435b877aa2d36268d55ce07f6ff6d73643d17a840f1941745da5eb80db32"
 CODES = {"skip_connect": 0, "none": 1, "conv_3x3": 2, "conv_1x1": 3, "avg_pool_3x3_plain": 4}
@@ -77,7 +77,7 @@ def read_table() -> Table:
     need("nas lookup", "lookup", "analognasbench")
     data = Path(str(distribution("analog-nasbench").locate_file(DATA))).read_bytes()
     if hashlib.sha256(data).hexdigest() != SHA256:
-        raise UsageError(f"{DATA} is not that of version 0.1.3: pip install 'nas[lookup]'")
+        raise UsageError(f"{DATA} is not that of version 0.1.3: {install('lookup')}")
     rows = Reader(io.BytesIO(data)).load()
     return {kind: {key: row.values[name] for key, row in rows.items()} for kind, name in KINDS.items()}
 

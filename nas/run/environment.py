@@ -10,15 +10,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from nas import __version__
+
 
 def environment() -> dict[str, Any]:
     """Versions, hardware and git state, for result files."""
     import torch
 
-    packages = ("nas", "torch", "torchvision", "numpy")
+    packages = ("torch", "torchvision", "numpy")
     return {
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in packages},
+        "versions": {"nas": __version__, **{name: _version(name) for name in packages}},
         "platform": platform.platform(),
         "hardware": hardware(),
         "compiler": shutil.which(os.environ.get("CXX", "c++")),
@@ -42,7 +44,7 @@ def code() -> str:
     """Version of this package, its commit where it is a checkout (with + if that was changed), and torch's version."""
     git = _git()
     commit = f" {git['commit'][:7]}{'+' * git['changed']}" if git else ""
-    return f"nas {_version('nas')}{commit} on torch {_version('torch')}"
+    return f"nas {__version__}{commit} on torch {_version('torch')}"
 
 
 def _processor() -> str:

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -162,6 +163,15 @@ class Budgets:
         names = [knob.name for knob in self.space.knobs]
         for values in product(*(_thin(knob.values) for knob in self.space.knobs)):
             yield dict(zip(names, values, strict=True))
+
+    def architectures(self, limits: Sequence[int]) -> Iterator[Architecture]:
+        """All networks that can be drawn under these budgets; without one, all of the space's."""
+        names = [knob.name for knob in self.space.knobs]
+        for levels in product(*(knob.values for knob in self.space.knobs)):
+            values: Values = dict(zip(names, levels, strict=True))
+            for limit in limits or [0]:
+                with suppress(Rejection, UsageError):
+                    yield self.architecture(self.fit(values, limit).values if limits else values)
 
     def has_free_knob(self) -> bool:
         """Whether some knob turns multiply-adds by less than 1 % between its ends, other things equal."""

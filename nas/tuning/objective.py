@@ -1,13 +1,19 @@
 """One trial: a network trained in a run folder of its own, judged on held-out images. The same wherever it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 
+import torch
+
 from nas.architecture import Architecture
-from nas.costs import latency
+from nas.costs.latency import by_turns
 from nas.execution import Execution
+from nas.exporting.fold import folded
+from nas.exporting.onnx import onnx_model
+from nas.latency.table import LatencyTable
 from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import Epoch
@@ -19,7 +25,7 @@ from nas.tuning.pruning import Address
 from nas.tuning.results import Outcome
 
 Stops = Callable[[Address, int, float], bool]
-"""Is given a trial, an epoch and its accuracy, and says whether to stop there, as :func:`nas.tuning.pruning.stops`."""
+"""Is given a trial, an epoch or seed and its accuracy, and says whether to stop: :func:`nas.tuning.pruning.stops`."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,9 @@ class Job:
     Args:
         root: the tuning's run folder, absolute; made where the worker does not see the driver's.
         name: of its own folder in it: trials/mobilenext-20M-tpe/0007.
+        seeds: so many trainings, each of the next seed, whose mean accuracy judges it.
         trial: the trial that is trained; None: a training beside the studies.
-        latency: whether to measure that as well.
+        latency: whether to have that as well: measured here, or by a device's ``table``.
         open_test: whether to read the test set at the end.
     """
 
@@ -39,8 +46,10 @@ class Job:
     architecture: Architecture
     settings: TrainSettings
     execution: Execution
+    seeds: int = 1
     trial: Address | None = None
     latency: bool = False
+    table: LatencyTable | None = None
     open_test: bool = False
 
     @property
@@ -60,20 +69,40 @@ def perform(job: Job, stops: Stops) -> Outcome:
         UsageError, Interrupted: as :func:`nas.train.loop.train`.
     """
     started, epochs = perf_counter(), 0
+    result: TrainResult | None
 
     def watch(epoch: Epoch) -> None:
         nonlocal epochs
         epochs = epoch.epoch + 1
-        if job.trial is None or epoch.valid_accuracy is None:
+        if job.trial is None or epoch.valid_accuracy is None or job.seeds > 1:
             return
         if stops(job.trial, epoch.epoch, epoch.valid_accuracy) and epochs < job.settings.epochs:
             raise Stop
 
     try:
-        result: TrainResult | None = _result(job, watch)
+        results = [_result(job, watch)]
+        while len(results) < job.seeds:
+            if job.trial and stops(job.trial, len(results) - 1, results[-1].valid_accuracy or 0.0):
+                raise Stop
+            results.append(_result(_again(job, len(results)), watch))
+        result = _mean(results)
     except Stop:
         result = None
     return Outcome(result, epochs, perf_counter() - started)
+
+
+def _again(job: Job, index: int) -> Job:
+    """The same training with another seed, inside of the first's folder."""
+    seed = job.settings.seed + index
+    return replace(job, name=f"{job.name}/seed-{seed}", settings=replace(job.settings, seed=seed), latency=False)
+
+
+def _mean(results: Sequence[TrainResult]) -> TrainResult:
+    """The first's result with the mean accuracy of all, and the seconds of all."""
+    accuracies = [result.valid_accuracy for result in results if result.valid_accuracy is not None]
+    if len(accuracies) < 2:
+        return results[0]
+    return replace(results[0], valid_accuracy=fmean(accuracies), seconds=sum(result.seconds for result in results))
 
 
 def _result(job: Job, watch: Callable[[Epoch], None]) -> TrainResult:
@@ -86,7 +115,20 @@ def _result(job: Job, watch: Callable[[Epoch], None]) -> TrainResult:
         train(run, job.architecture, job.settings, job.execution, open_test=job.open_test, watch=watch, quiet=True)
     result = run.result(TrainResult)
     if job.latency and result.latency_ms is None:
-        milliseconds = latency.eager(job.architecture.build(), job.architecture.input).median_ms
-        result = replace(result, latency_ms=milliseconds)
+        result = replace(result, latency_ms=milliseconds(job.architecture, job.table))
         run.write(names.RESULT, result)
     return result
+
+
+def milliseconds(architecture: Architecture, table: LatencyTable | None) -> float:
+    """One image's time: by a device's table, or the median of the exported model in onnxruntime on this machine.
+
+    Raises:
+        UsageError: an operation that the table, or ONNX, does not have.
+    """
+    if table:
+        return table.predict([part.signature for part in architecture.parts()])
+    predict = onnx_model(folded(architecture.build()), architecture.input, {}).predict
+    assert predict
+    images = torch.randn(1, *architecture.input, generator=torch.Generator().manual_seed(0))
+    return by_turns({"onnxruntime": predict}, images, warmup=5, repeats=30)["onnxruntime"].median_ms

@@ -20,7 +20,7 @@ def studies(spec: TuneSpec, budgets: Mapping[str, Budgets], database: Path) -> l
     groups = [spec.budgets] if tune.sampler == "nsga2" else [(limit,) for limit in spec.budgets]
     samplers = dict.fromkeys([tune.sampler, *(["random"] if tune.control else [])])
     for each in budgets.values():
-        objectives = objectives_of(each, tune)
+        objectives = objectives_of(each, tune, spec.latency_table is not None)
         pruner = pruner_of(objectives, tune)
         for limits in groups:
             for sampler in samplers:
@@ -34,32 +34,39 @@ def check(spec: TuneSpec) -> None:
 
     Raises:
         UsageError: two spaces of one name, budgets that cannot be reached, objectives or a pruner that do not go
-            together.
+            together, a table of latencies that does not cover a space.
     """
     names = [space.name for space in spec.spaces]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"--space: two spaces are called {twice[0]}; rename one's file")
     for budgets in spec.budgets_of().values():
-        pruner_of(objectives_of(budgets, spec.tune), spec.tune)
+        pruner_of(objectives_of(budgets, spec.tune, spec.latency_table is not None), spec.tune)
         for limit in spec.budgets:
             budgets.check(limit)
+        if table := spec.latency_table:
+            table.check(part.signature for network in budgets.architectures(spec.budgets) for part in network.parts())
 
 
-def objectives_of(budgets: Budgets, tune: TuneSettings) -> tuple[str, ...]:
+def objectives_of(budgets: Budgets, tune: TuneSettings, tabled: bool) -> tuple[str, ...]:
     """What is optimised: the user's, or accuracy, with latency where a knob would else be tuned on noise alone.
 
+    Args:
+        tabled: whether there is a table of latencies, which is there for that objective.
+
     Raises:
-        UsageError: an unknown objective, or accuracy is not the first.
+        UsageError: an unknown objective, accuracy is not the first, or a table that none reads.
     """
     if tune.objectives is None:
         second = ["madds"] if tune.sampler == "nsga2" else []
-        return ("accuracy", *second, *(["latency"] if budgets.has_free_knob() else []))
+        return ("accuracy", *second, *(["latency"] if tabled or budgets.has_free_knob() else []))
     names = tuple(tune.objectives.split(","))
     for name in names:
         if name not in OBJECTIVES:
             raise UsageError(f'--objectives "{name}": {nearest(name, list(OBJECTIVES))}')
     if names[0] != "accuracy" or len(set(names)) != len(names):
         raise UsageError(f"--objectives {tune.objectives}: accuracy comes first, and each once")
+    if tabled and "latency" not in names:
+        raise UsageError(f"--latency-table: --objectives {tune.objectives} does not read it")
     return names
 
 
@@ -70,8 +77,13 @@ def pruner_of(objectives: Sequence[str], tune: TuneSettings) -> str:
         UsageError: one is asked for where several objectives, or several budgets, make trials incomparable.
     """
     single = len(objectives) == 1 and tune.sampler != "nsga2"
+    usual = "halving" if tune.trial_seeds == 1 else "wilcoxon"
     if tune.pruner is None:
-        return "halving" if single else "none"
+        return usual if single else "none"
+    if (tune.pruner == "wilcoxon") != (tune.trial_seeds > 1) and tune.pruner != "none":
+        raise UsageError(
+            f"--pruner {tune.pruner}: wilcoxon compares seeds and needs --trial-seeds of 2 or more, the others epochs"
+        )
     if tune.pruner != "none" and not single:
         raise UsageError(
             f"--pruner {tune.pruner}: trials of several objectives ({','.join(objectives)}) are not pruned"

@@ -1,8 +1,9 @@
-"""The epochs of a trial, reported to its study from wherever it is trained; the study's pruner says when to stop."""
+"""The epochs or seeds of a trial, reported to its study from wherever it is trained; a pruner says when to stop."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class Address:
     id: int
 
 
-def stops(address: Address, epoch: int, accuracy: float) -> bool:
-    """Whether a trial is to stop after this epoch; its accuracy on held-out images is noted.
+def stops(address: Address, step: int, accuracy: float) -> bool:
+    """Whether a trial is to stop after this epoch, or seed, from 0; its accuracy on held-out images is noted.
 
     Trials of several objectives are never stopped, as Optuna cannot.
     """
@@ -36,7 +37,7 @@ def stops(address: Address, epoch: int, accuracy: float) -> bool:
     trial = trial_of(study, address.id)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a resumed trial reports again, which Optuna passes over
-        trial.report(accuracy, epoch + 1)
+        trial.report(accuracy, step + 1)
     return trial.should_prune()
 
 
@@ -61,10 +62,11 @@ def _study(database: str, name: str, pruner: str) -> "optuna.Study":
     import optuna
     from optuna import pruners
 
-    known = {
-        "none": pruners.NopPruner(),
-        "median": pruners.MedianPruner(),
-        "halving": pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
+    known: dict[str, Callable[[], pruners.BasePruner]] = {
+        "none": pruners.NopPruner,
+        "median": pruners.MedianPruner,
+        "halving": partial(pruners.SuccessiveHalvingPruner, min_resource=1, reduction_factor=3),
+        "wilcoxon": pruners.WilcoxonPruner,
     }
     sampler = optuna.samplers.RandomSampler()  # draws nothing here, and costs nothing
-    return optuna.load_study(study_name=name, storage=storage(database), sampler=sampler, pruner=known[pruner])
+    return optuna.load_study(study_name=name, storage=storage(database), sampler=sampler, pruner=known[pruner]())

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import AliasChoices, AliasPath, Field
 from pydantic.dataclasses import dataclass
 
+from nas.latency.table import LatencyTable
 from nas.run.documents import DOCUMENT
 from nas.run.spec import Origin, Spec, origin_of_training
 from nas.settings import TrainSettings, TuneSettings
@@ -24,6 +25,7 @@ class TuneSpec(Spec):
         classes: the data's.
         parallel: trials at once; None: one, or on a cluster as many as there is room for.
         cluster: "local" or the address of a Ray cluster; None: this machine, without Ray.
+        latency_table: a device's, that the objective latency is read from; None: it is measured where a trial runs.
         gpus: share of a GPU that a trial takes on a cluster; None: a whole one where there is one.
     """
 
@@ -38,6 +40,7 @@ class TuneSpec(Spec):
         default=None, validation_alias=AliasChoices("parallel", AliasPath("engine", "workers"))
     )
     cluster: str | None = Field(default=None, validation_alias=AliasChoices("cluster", AliasPath("engine", "cluster")))
+    latency_table: LatencyTable | None = None
     gpus: float | None = Field(default=None, validation_alias=AliasChoices("gpus", AliasPath("engine", "gpus")))
 
     @property

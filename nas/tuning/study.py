@@ -5,6 +5,7 @@ study that was killed goes on as if it had not been: what ran is run to its end,
 and tells; epochs are reported by whoever trains, see :mod:`nas.tuning.pruning`.
 """
 
+import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -95,6 +96,9 @@ class Study:
             directions=[OBJECTIVES[name] for name in self.objectives],
             load_if_exists=True,
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna calls names experimental
+            self.optuna.set_metric_names(list(self.objectives))
         self._backlog = self.of_state("RUNNING")
 
     @property
@@ -153,6 +157,8 @@ class Study:
                 self._tell(handle, state="FAIL")
                 continue
             handle.set_user_attr("drawn", {"values": point.values, "budget": limit, "budget_madds": point.madds})
+            for name, value in _flat(point).items():
+                handle.set_user_attr(name, value)
             address = Address(str(self.database), self.name, self.pruner, handle._trial_id)
             self.running[address.id] = Trial(address, handle, point.values, started)
             return self.running[address.id]
@@ -235,6 +241,8 @@ class Study:
         overhead = perf_counter() - trial.started - outcome.training_seconds
         times = {"overhead_seconds": round(overhead, 4), "training_seconds": round(outcome.training_seconds, 3)}
         trial.handle.set_user_attr("outcome", {**figures, **times})
+        for name in {"params", "latency_ms"} & set(figures):
+            trial.handle.set_user_attr(name, figures[name])
         if result is None:
             self._tell(trial.handle, state="PRUNED")
         else:
@@ -245,6 +253,13 @@ class Study:
 
         self.optuna.tell(trial, values, state=optuna.trial.TrialState[state])
         self._trials = None
+
+
+def _flat(point: Point) -> dict[str, float]:
+    """What optuna-dashboard plots: multiply-adds, the numbers among the values, by how many steps stages are wider."""
+    steps = point.values.get("steps", [])
+    plain = {name: value for name, value in point.values.items() if isinstance(value, int | float)}
+    return {"madds": point.madds, **plain, "stage_steps": sum(steps) if isinstance(steps, list) else 0}
 
 
 def _suggest(trial: "optuna.Trial", knob: Knob) -> Level:

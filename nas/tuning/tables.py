@@ -98,7 +98,9 @@ def study_line(study: StudySummary) -> str:
     return "; ".join(parts)
 
 
-def notes_of(result: TuneResult) -> list[str]:
-    """What belongs under the tables."""
-    terms = f"{result.validation} held-out training images, seed {result.seed}, n = 1 each; {result.hardware}"
+def notes_of(result: TuneResult, seeds: int) -> list[str]:
+    """What belongs under the tables; so many seeds judged each trial."""
+    first = result.seed
+    span = f"seed {first}" if seeds == 1 else f"seeds {first} to {first + seeds - 1}"
+    terms = f"{result.validation} held-out training images, {span}, n = {seeds} each; {result.hardware}"
     return [*map(study_line, result.studies), f"accuracies of trials: {terms}"]

@@ -1,5 +1,6 @@
 """The driver of a tuning: hands trainings to workers, tells the studies what came of them, then reports."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, nullcontext
@@ -86,6 +87,8 @@ class Tuner:
         elif outcome.result and not Run(job.folder).finished:  # made where this folder is not seen
             job.folder.mkdir(parents=True, exist_ok=True)
             Run(job.folder).write(names.RESULT, outcome.result)
+        for checkpoint in list(job.folder.rglob(names.CHECKPOINT)):  # nothing goes on from it
+            shutil.rmtree(checkpoint, ignore_errors=True)
         self.progress.done(job.name, study, outcome)
 
     def _trial(self) -> Job | None:
@@ -93,7 +96,8 @@ class Tuner:
         for study in sorted(self.studies.values(), key=lambda one: (len(one.running), len(one.trained))):
             if trial := study.ask():
                 job = self._job(study.folder(trial.number), study.budgets.architecture(trial.values))
-                return replace(job, trial=trial.address, latency="latency" in study.objectives)
+                job = replace(job, trial=trial.address, seeds=self.spec.tune.trial_seeds)
+                return replace(job, latency="latency" in study.objectives, table=self.spec.latency_table)
         return None
 
     def _published(self, published: plan.Published) -> Iterator[Job]:
@@ -132,7 +136,7 @@ class Tuner:
             settings=spec.settings,
             hardware=hardware(),
         )
-        plot(trials, result, run.path / names.FRONT)
+        plot(trials, result, run.path)
         report.write(
             run,
             result,

@@ -116,12 +116,15 @@ def test_int8(nas: Nas, macro_run: Path, tmp_path: Path) -> None:
 def test_int8_predicts_like_float(copied: Path, cifar: Path) -> None:
     """On weights that have learnt nothing accuracy says little; the logits do."""
     from nas import data
-    from nas.exporting.int8 import quantize
-    from nas.exporting.onnx import compare, predictor
+    from nas.exporting.int8 import quantized_onnx
+    from nas.exporting.model import compare
+    from nas.exporting.onnx import onnx_model
 
     trained = exporting.Trained(copied, library.load(copied), data.load("cifar10", root=cifar), 0)
-    model, _ = exporting.checked_onnx(trained)
-    agreement = compare(predictor(model), predictor(quantize(model, [trained.images(100)])), [trained.images(100)])
+    model, _ = exporting.checked(trained, onnx_model)
+    small = quantized_onnx(trained.network, model, [trained.images(100)])
+    assert model.predict and small.predict
+    agreement = compare(model.predict, small.predict, [trained.images(100)])
     assert 0 < agreement.difference < 0.1 * agreement.largest
 
 
@@ -173,7 +176,7 @@ def test_mistakes(nas: Nas, macro_run: Path, tmp_path: Path, monkeypatch: pytest
     assert "weights.safetensors cannot be read" in one_line(nas, "run", "--to", "torch", "--out", "folder")
     assert not list(tmp_path.glob("*folder*"))
     monkeypatch.setattr(extras, "find_spec", lambda package: None)
-    assert "pip install 'nas[export]'" in one_line(nas, "run", "--to", "onnx")
+    assert extras.install("export") in one_line(nas, "run", "--to", "onnx")
     (macro_run / "result.json").unlink()
     assert "is not finished: nas retrain --resume" in one_line(nas, "run", "--to", "torch")
 

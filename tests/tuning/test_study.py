@@ -81,6 +81,27 @@ def test_a_trial_that_falls_behind_is_told_to_stop_and_reports_an_epoch_once(tmp
         one.tell(trial.address.id, outcome(None if wanted else accuracy))
 
 
+def test_a_trial_that_is_worse_seed_by_seed_is_stopped_by_wilcoxon(tmp_path: Path) -> None:
+    """Paired seeds: a trial worse on every one of them stops once the signed-rank test can say so (4 of them)."""
+    one = study(tmp_path, pruner="wilcoxon")
+    good, bad = [0.5, 0.9, 0.6, 0.8, 0.7], [0.49, 0.88, 0.57, 0.76, 0.65]
+    first = one.ask()
+    assert first and not any(stops(first.address, seed, accuracy) for seed, accuracy in enumerate(good))
+    one.tell(first.address.id, outcome(sum(good) / 5))
+    second = one.ask()
+    assert second and [stops(second.address, seed, bad[seed]) for seed in range(4)] == [False, False, False, True]
+
+
+def test_optuna_dashboard_is_told_names_and_numbers(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    finish(one, [0.5])
+    assert one.optuna.metric_names == ["accuracy"]
+    attributes = one.optuna.trials[0].user_attrs
+    assert attributes["madds"] == attributes["drawn"]["budget_madds"] and attributes["params"] == 1
+    assert attributes["width"] == attributes["drawn"]["values"]["width"]
+    assert attributes["stage_steps"] == sum(attributes["drawn"]["values"].get("steps", []))
+
+
 def test_trials_of_several_objectives_are_never_stopped(tmp_path: Path) -> None:
     one = Study(BUDGETS, (2_000_000,), "tpe", "none", ("accuracy", "madds"), 2, 0, tmp_path / "study.db")
     trial = one.ask()

@@ -62,6 +62,8 @@ def test_a_study_and_its_files(nas: Nas, tmp_path: Path) -> None:
     front = json.loads((run / "pareto.json").read_text())["front"]
     assert front and all(one["sampler"] == "tpe" for one in front)
     assert (run / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "front.svg").is_file() and "<svg" in (run / "front.html").read_text()
+    assert not list(run.rglob("checkpoint")), "a trial that is done keeps its weights alone"
     for row in rows:
         folder = run / "trials" / row["study"] / f"{int(row['trial']):04d}"
         assert (
@@ -111,6 +113,21 @@ def test_a_knob_that_costs_nothing_brings_latency(nas: Nas) -> None:
     assert result["studies"][0]["objectives"] == ["accuracy", "latency"] and result["best"][0]["latency_ms"] > 0
 
 
+def test_several_seeds_judge_a_trial(nas: Nas) -> None:
+    words = (*SMALL, "--set", "identity=1", "--trials", "2", "--no-control", "--epochs", "1", "--trial-seeds", "3")
+    status, out, err = nas(*words, "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    assert result["studies"][0]["pruner"] == "wilcoxon"
+    best, run = result["best"][0], Path(result["run"])
+    folders = [run / best["folder"], *sorted((run / best["folder"]).glob("seed-*"))]
+    single = [json.loads((folder / "result.json").read_text()) for folder in folders]
+    assert [one["seed"] for one in single] == [0, 1, 2]
+    assert best["accuracy"] == pytest.approx(sum(one["valid_accuracy"] for one in single) / 3)
+    status, out, _ = nas("show", str(run))
+    assert status == 0 and "seeds 0 to 2, n = 3 each" in out
+
+
 def test_a_found_cell_is_tuned_and_retrained(nas: Nas, tmp_path: Path) -> None:
     pairs = "[('sandglass_3x3', 0), ('skip_connect', 1)]"
     (tmp_path / "cell.txt").write_text(
@@ -141,6 +158,9 @@ def test_a_found_cell_is_tuned_and_retrained(nas: Nas, tmp_path: Path) -> None:
         (("--space", "hbonet", "--budget", "20M", "--set", "contraction"), "must be a knob and a value"),
         (("--space", "hbonet", "--budget", "20M", "--objectives", "speed"), "--objectives"),
         (("--space", "hbonet", "--budget", "20M", "--pruner", "median", "--sampler", "nsga2"), "are not pruned"),
+        (("--space", "hbonet", "--budget", "20M", "--pruner", "wilcoxon"), "needs --trial-seeds"),
+        (("--space", "hbonet", "--budget", "20M", "--pruner", "halving", "--trial-seeds", "2"), "compares seeds"),
+        (("--space", "hbonet", "--budget", "20M", "--latency-table", "none.json"), "cannot read none.json"),
         (("--space", "hbonet", "--budget", "20M", "--freeze", "2"), "no trained weights"),
         (("--space", "hbonet", "--budget", "20M", "--gpus", "0.5"), "--gpus 0.5 needs --cluster"),
         (("--space", "hbonet", "--budget", "20M", "--set", "width=1"), "--set width"),

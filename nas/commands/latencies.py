@@ -1,0 +1,107 @@
+"""Tables of latencies: models to measure on a device, and the table of what was measured there."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nas.amounts import parse
+from nas.architecture import Architecture
+from nas.commands.tuning import macro_space
+from nas.errors import UsageError, nearest
+from nas.exporting import FORMS
+from nas.exporting.fold import folded
+from nas.exporting.folder import write_model
+from nas.exporting.model import Convert
+from nas.extras import need
+from nas.files import write
+from nas.knobs import Value
+from nas.latency import sheet
+from nas.latency.sheet import Line, model_name
+from nas.latency.table import LEAST, LatencyTable
+from nas.macro.parts import Part
+from nas.run import documents
+from nas.tuning.budgets import Budgets
+from nas.tuning.space import Restriction, Shape
+
+SHEET = "table.csv"
+
+
+def export_models(
+    space: str,
+    out: Path,
+    *,
+    to: str = "onnx",
+    budgets: Sequence[str] = (),
+    fixed: Mapping[str, Value] | None = None,
+    only: Sequence[str] = (),
+    image: Shape = (3, 32, 32),
+    classes: int = 10,
+    networks: int = 24,
+) -> int:
+    """Writes one model per distinct operation and input of a macro space, whole networks beside, and the sheet to fill.
+
+    Args:
+        out: a new folder.
+        to: a name in ``nas.exporting.FORMS`` that converts any network.
+        budgets: the space's networks just under these, as ``nas tune`` fills them; none: all of its networks.
+        fixed, only: knobs that stay at a value; the only ones that stay free.
+        networks: so many drawn ones say how well sums predict.
+
+    Returns:
+        The number of operations.
+
+    Raises:
+        UsageError: an unknown space, form or knob, a package that is missing, a folder that is there already.
+    """
+    forms = {name: form for name, form in FORMS.items() if form.convert}
+    if to not in forms:
+        raise UsageError(f'--to "{to}": {nearest(to, list(forms))}')
+    need(f"--to {to}", forms[to].extra, *forms[to].packages)
+    if out.exists():
+        raise UsageError(f"{out} is there already: name another folder with --out")
+    tuned = macro_space(space, Restriction(dict(fixed or {}), only, fill=bool(budgets)))
+    limits = [parse(text, "--budget") for text in budgets]
+    every = list(Budgets(tuned, image, classes, fill=bool(budgets)).architectures(limits))
+    if min(len(every), networks) < LEAST:
+        raise UsageError(
+            f"{space} has {len(every)} networks here: {LEAST} say how well sums predict; name more budgets"
+        )
+    convert = forms[to].convert
+    assert convert
+    return _write(out, every, networks, Path(forms[to].name).suffix, convert)
+
+
+def _write(out: Path, every: Sequence[Architecture], networks: int, suffix: str, convert: Convert) -> int:
+    operations: dict[str, Part] = {part.signature: part for network in every for part in network.parts()}
+    numbers = {signature: index + 1 for index, signature in enumerate(operations)}
+    drawn = random.Random(0).sample(every, min(networks, len(every)))
+    lines = []
+    for index, part in enumerate(operations.values()):
+        lines.append(Line(model_name("operation", index + 1, len(operations)), part.signature))
+        _write_one(out, lines[-1], suffix, convert, part)
+    for index, network in enumerate(drawn):
+        own = " ".join(str(numbers[part.signature]) for part in network.parts())
+        words = " ".join(f"{name}={value}" for name, value in network.body["settings"].items())
+        lines.append(Line(model_name("network", index + 1, len(drawn)), words, own))
+        _write_one(out, lines[-1], suffix, convert, network)
+    write(out / SHEET, sheet.text(lines))
+    return len(operations)
+
+
+def _write_one(out: Path, line: Line, suffix: str, convert: Convert, what: Part | Architecture) -> None:
+    """Writes a model of an operation or a network, whose weights are drawn."""
+    out.mkdir(parents=True, exist_ok=True)
+    model = convert(folded(what.build()), what.input, {})
+    write_model(model.files, out / f"{line.model}{suffix}")
+
+
+def import_table(path: Path, out: Path | None = None) -> tuple[LatencyTable, Path]:
+    """The table of a filled sheet, and where it was written: beside it, as JSON, where ``out`` says nothing.
+
+    Raises:
+        UsageError: see :func:`nas.latency.sheet.table`.
+    """
+    table = sheet.table(sheet.read(path), str(path))
+    out = out or path.with_suffix(".json")
+    documents.write(out, table)
+    return table, out
