@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "costs": {"blocks"},
     "data": set(),
     "run": set(),
-    "train": {"architecture", "blocks", "costs", "data", "run"},
+    "train": {"architecture", "blocks", "costs", "data", "engine", "run"},
     "bilevel": {"cells", "engine", "train", "data", "run"},
     "cluster": {"run", "train"},
     "tuning": {"architecture", "cluster", "costs", "data", "reports", "run", "train"},

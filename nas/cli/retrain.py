@@ -42,6 +42,7 @@ def retrain(
     data_root: common.DataRoot = None,
     device: common.Device = None,
     threads: common.Threads = None,
+    backend: common.Backend = None,
     cluster: common.Cluster = None,
     workers: common.Workers = None,
     storage: common.Storage = None,
@@ -54,7 +55,7 @@ def retrain(
     from nas.settings import resolve
 
     runs, url = common.on_cluster(runs, cluster, workers, storage)
-    execution = common.execution(device, threads, data_root, cluster, workers, url)
+    execution = common.execution(device, threads, data_root, cluster, workers, url, backend=backend)
     if resume:
         run = common.resume(context, resume, runs, execution, ops)
     elif not targets:

@@ -11,6 +11,7 @@ from nas.architecture import Architecture, read_architecture
 from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import child_spec, continue_all, continue_any, make_child
 from nas.commands.targets import architecture_of
+from nas.engine.merged import check_backend
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.reports import tensorboard as board
@@ -60,6 +61,7 @@ def retrain(
     """
     if tensorboard:
         board.check()
+    check_backend(execution)
     targets = [Target(architecture, source)] if isinstance(architecture, Architecture) else list(architecture)
     if not targets:
         raise UsageError("there is no network to train")

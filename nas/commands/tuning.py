@@ -9,6 +9,7 @@ from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import advice
 from nas.commands.targets import architecture_of
 from nas.data.dataset import Dataset
+from nas.engine.merged import check_backend
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.extras import need
@@ -53,6 +54,7 @@ def tune(
         UsageError, Interrupted: as :func:`search`; a budget out of reach.
     """
     check_packages(execution, gpus)
+    check_backend(execution)
     limits = limits_of(budgets, bool(spaces or genotype), settings)
     restriction = Restriction(dict(fixed or {}), only, tuning.mode == "fill")
     every: list[FamilySpace | GenotypeSpace] = [macro_space(name, restriction) for name in dict.fromkeys(spaces)]

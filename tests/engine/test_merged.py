@@ -386,7 +386,7 @@ def test_float32_at_full_size(name: str, fan_out: FanOut) -> None:
 @pytest.mark.parametrize(("name", "device", "message"), [("fast", "cpu", "must be one of"), ("triton", "cpu", "a GPU")])
 def test_a_back_end_that_cannot_be_had(name: str, device: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        merged.check_backend(name, device)
+        merged.check_backend(Execution(device=device, backend=name))
     merged.check_backend("auto", device)
 
 

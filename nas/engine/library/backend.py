@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.blocks.layers import from_grids, pad_to_even, to_grids
+from nas.blocks.grids import from_grids, to_grids
+from nas.blocks.layers import pad_to_even
 from nas.engine.backend import Backend, Chain, Contribution, Summand
 from nas.engine.library.functions import LAST, MixFunction, SegmentFunction, spread
 from nas.engine.segments import MergedConvolution, MergedSegment, Statistics
