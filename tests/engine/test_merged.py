@@ -198,7 +198,7 @@ UNUSUAL: dict[str, Callable[[int], nn.Module]] = {
     ),
     "a subclass of a block": lambda c: Louder(c, c, affine=False),
 }
-MERGED = ("a layer", "a dense", "unequal", "a dilated", "a ReLU6")
+MERGED = ("a layer", "a dense", "unequal", "a dilated", "a ReLU6", "an affine")
 """Beginnings of the names of those that have merge rules."""
 
 
