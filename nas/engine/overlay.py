@@ -4,19 +4,23 @@ Nothing of the network is copied or replaced: while an overlay runs, the blocks 
 state dicts, checkpoints, moving averages, hooks, modes and masks of dropped paths are the network's own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from nas.cells.found import ChosenFanOut
 from nas.engine.merged import BACKENDS, Operation, contributions
 from nas.engine.native.backend import Native
 from nas.engine.segments import merge_terms
 
 Forward = Callable[[Tensor], Tensor]
+Together = Callable[[Tensor], Sequence[Tensor]]
 
 
 class Overlay(nn.Module):
@@ -27,7 +31,7 @@ class Overlay(nn.Module):
         blocks: by module, what computes it.
     """
 
-    def __init__(self, network: nn.Module, blocks: Mapping[nn.Module, Forward]) -> None:
+    def __init__(self, network: nn.Module, blocks: Mapping[nn.Module, Callable[..., Any]]) -> None:
         super().__init__()
         self.network, self.training = network, network.training
         self.blocks = dict(blocks)
@@ -39,7 +43,7 @@ class Overlay(nn.Module):
 
 
 @contextmanager
-def computed_by(blocks: Mapping[nn.Module, Forward]) -> Iterator[None]:
+def computed_by(blocks: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
     """A context in which these modules compute another way."""
     for module, forward in blocks.items():
         module.forward = forward
@@ -63,44 +67,72 @@ def overlay(network: nn.Module, backend: str = "auto") -> nn.Module:
     return Overlay(network, blocks) if blocks else network
 
 
-def blocks_of(module: nn.Module) -> Iterator[tuple[nn.Module, Forward]]:
+def blocks_of(module: nn.Module) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
     """The largest parts of a network that the kernels know, and what computes them."""
-    forward = block(module) or activated(module)
-    if forward:
+    if type(module) is ChosenFanOut:
+        yield module, FanOut(module)
+        for operation in module.undropped:
+            yield from blocks_of(operation)  # which the fan-out calls, if it does not know it
+    elif forward := block(module) or activated(module):
         yield module, forward
     else:
         for child in module.children():
             yield from blocks_of(child)
 
 
-def block(*modules: nn.Module) -> Forward | None:
-    """What computes modules in a row, of which all convolutions are the kernels' own; None: they are something else."""
-    whole = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
-    plan = merge_terms([whole]) or ()
-    terms = [term for term in plan if not term.common]
-    chains = [stage.chain for term in terms for stage in term.stages]
-    # A term beside zeros is a part of a concatenation, which torch does in one pass.
-    if not chains or any(term.zeros != (0, 0) for term in terms):
+def together(operations: Sequence[nn.Module]) -> Together | None:
+    """What computes operations that are the same and read the same map; None: nothing is gained over one by one.
+
+    The kernels know those of which all convolutions are their own. What has no parameters is computed once.
+    """
+    plan = merge_terms(operations)
+    if not plan or any(any(term.zeros) and not term.common for term in plan):  # beside zeros: part of a concatenation
         return None
-    plain = type(whole).forward.__get__(whole)
+    chains = [stage.chain for term in plan for stage in term.stages if stage.chain]
+    if not chains:
+        return (lambda x: [operations[0](x)] * len(operations)) if len(operations) > 1 else None
 
-    def forward(x: Tensor) -> Tensor:
+    def compute(x: Tensor) -> Sequence[Tensor]:
         if not all(Native.supports(chain, x) for chain in chains):
-            result: Tensor = plain(x)
-            return result
+            return [type(operation).forward(operation, x) for operation in operations]
         x = x.contiguous(memory_format=torch.channels_last)
-        parts = [part for _, part in contributions([Operation(0, (whole,), plan)], x, x.new_ones(1, 1), [Native])]
-        return sum(parts[1:], parts[0])
+        maps: list[list[Tensor]] = [[] for _ in operations]
+        same = [Operation(0, tuple(operations), plan)]
+        for edge, part in contributions(same, x, x.new_ones(1, len(operations)), [Native]):
+            maps[edge].append(part)
+        return [reduce(add, parts) for parts in maps]
 
-    return forward
+    return compute
+
+
+def block(*modules: nn.Module) -> Forward | None:
+    """What computes modules in a row; None: the kernels do not."""
+    compute = together([modules[0] if len(modules) == 1 else nn.Sequential(*modules)])
+    return compute and (lambda x: compute(x)[0])
 
 
 def activated(module: nn.Module) -> Forward | None:
     """What computes a sequence that ends in an activation, which stays torch's; None: it is something else."""
-    if type(module) is not nn.Sequential or len(module) < 2:
+    if type(module) is not nn.Sequential or len(module) < 2 or any(True for _ in module[-1].parameters()):
         return None
     *layers, last = module
-    if any(True for _ in last.children()) or any(True for _ in last.parameters()):
-        return None
     forward = block(*layers)
     return forward and (lambda x: last(forward(x)))
+
+
+class FanOut:
+    """What computes a found cell's fan-out: each operation on all its edges at once."""
+
+    def __init__(self, module: ChosenFanOut) -> None:
+        self.module = module
+        edges = {name: [edge for edge, other in enumerate(module.names) if other == name] for name in module.names}
+        operations = module.undropped
+        self.groups = [(same, together([operations[edge] for edge in same])) for same in edges.values()]
+
+    def __call__(self, state: Tensor, weights: Tensor | None = None) -> list[tuple[int, Tensor]]:
+        operations = self.module.undropped
+        maps: dict[int, Tensor] = {}
+        for edges, compute in self.groups:
+            several = compute(state) if compute else [operations[edge](state) for edge in edges]
+            maps |= zip(edges, several, strict=True)
+        return self.module.contributions([maps[edge] for edge in range(len(maps))])
