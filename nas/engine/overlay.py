@@ -98,7 +98,7 @@ def together(operations: Sequence[nn.Module]) -> Together | None:
         x = x.contiguous(memory_format=torch.channels_last)
         maps: list[list[Tensor]] = [[] for _ in operations]
         same = [Operation(0, tuple(operations), plan)]
-        for edge, part in contributions(same, x, x.new_ones(1, len(operations)), [Native]):
+        for edge, part in contributions(same, x, x.new_ones(1, len(operations)), BACKENDS["native"]):
             maps[edge].append(part)
         return [reduce(add, parts) for parts in maps]
 
