@@ -1,8 +1,8 @@
 """What a run is to do: the content of its settings.json, typed; a tuning's own is in :mod:`nas.tuning.spec`."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, field_validator
+from pydantic import ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from nas.execution import Execution
@@ -62,6 +62,13 @@ class Spec:
     seeds: tuple[int, ...] | None = None
     tensorboard: bool = False
 
+    @field_validator("execution", mode="before")
+    @classmethod
+    def _plain(cls, execution: Any, info: ValidationInfo) -> Any:
+        """Trainings begun before they had a back end go on as they began, with torch's own functions."""
+        plain = isinstance(execution, dict) and info.data.get("command") != "search"
+        return {"backend": "library", **execution} if plain else execution
+
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
 class SearchSpec(Spec):
@@ -105,14 +112,6 @@ class DeriveSpec(Spec):
     final: Size
 
 
-def plain_once(execution: Any) -> Any:
-    """Trainings begun before they had a back end go on to the bits of torch's own functions."""
-    return {"backend": "library", **execution} if isinstance(execution, dict) else execution
-
-
-TrainExecution = Annotated[Execution, BeforeValidator(plain_once)]
-
-
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
 class TrainSpec(Spec):
     """A training, or (with ``networks`` or ``seeds``) one of each network and seed.
@@ -124,7 +123,6 @@ class TrainSpec(Spec):
     """
 
     command: Literal["retrain", "rank", "trial"] = "retrain"
-    execution: TrainExecution
     settings: TrainSettings
     source: str = ""
     networks: tuple[Candidate, ...] | None = None

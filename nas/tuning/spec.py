@@ -6,7 +6,7 @@ from pydantic import AliasChoices, AliasPath, Field
 from pydantic.dataclasses import dataclass
 
 from nas.run.documents import DOCUMENT
-from nas.run.spec import Spec, TrainExecution
+from nas.run.spec import Spec
 from nas.settings import TrainSettings, TuneSettings
 from nas.tuning.budgets import Budgets
 from nas.tuning.space import Shape, Space
@@ -28,7 +28,6 @@ class TuneSpec(Spec):
     """
 
     command: Literal["tune"] = "tune"
-    execution: TrainExecution
     settings: TrainSettings
     tune: TuneSettings
     spaces: tuple[Space, ...] = Field(validation_alias=AliasChoices("spaces", "subjects"))

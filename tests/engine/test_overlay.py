@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks.drop_path import draw_paths, set_paths
@@ -84,8 +85,8 @@ def test_equals_the_modules(name: str, training: bool) -> None:
     wanted, mine = step(plain, plain, training), step(under, same, training)
     assert wanted.keys() == mine.keys()
     for key, value in wanted.items():
-        close = {"rtol": 0, "atol": 1e-9 * max(1.0, float(value.abs().max()))}
-        torch.testing.assert_close(mine[key], value, **close, msg=lambda text, key=key: f"{key}: {text}")
+        close = 1e-9 * max(1.0, float(value.abs().max()))
+        torch.testing.assert_close(mine[key], value, rtol=0, atol=close, msg=f"{key} of {name}")
 
 
 @pytest.mark.parametrize(("name", "left"), [("darts", {3, 16, 32, 128}), ("mobilenet_v2", {3})])
@@ -96,7 +97,7 @@ def test_what_is_left_to_torch(name: str, left: set[int], monkeypatch: pytest.Mo
 
     def noted(self: nn.Conv2d, x: Tensor) -> Tensor:
         channels.add(self.in_channels)
-        return self._conv_forward(x, self.weight, self.bias)
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     monkeypatch.setattr(nn.Conv2d, "forward", noted)
     overlay(network)(torch.randn(2, 3, 16, 16, dtype=torch.float64))
