@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": set(),
     "run": set(),
     "latency": {"run"},
-    "train": {"architecture", "blocks", "costs", "data", "run"},
+    "train": {"architecture", "blocks", "costs", "data", "engine", "run"},
     "bilevel": {"cells", "engine", "train", "data", "run"},
     "cluster": {"run", "train"},
     "tuning": {"architecture", "cluster", "costs", "data", "exporting", "latency", "reports", "run", "train"},

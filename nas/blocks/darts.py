@@ -10,7 +10,8 @@ from functools import partial
 
 from torch import nn
 
-from nas.blocks.layers import FactorizedReduce, GridConv2d, Zero, batch_norm
+from nas.blocks.grids import GridConv2d
+from nas.blocks.layers import FactorizedReduce, Zero, batch_norm
 
 
 def none(channels: int, stride: int, affine: bool) -> nn.Module:

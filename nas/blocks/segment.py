@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from nas.blocks.grids import GridConv2d
+
 Step = Callable[[Tensor, Tensor], Tensor]
 """``step(map, state)`` → map: each image by itself, without parameters; the state is the operation's input."""
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)
+CONVOLUTIONS = (nn.Conv2d, GridConv2d)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
 
@@ -98,7 +101,7 @@ def segment_of(layers: list[nn.Module], norm: nn.BatchNorm2d) -> Segment | None:
     """The segment of a batch norm and the layers before it."""
     activation = type(layers[0]) if layers and type(layers[0]) in ACTIVATIONS else None
     rest = layers[1:] if activation else layers
-    convolutions = tuple(layer for layer in rest if type(layer) is nn.Conv2d)
+    convolutions = tuple(layer for layer in rest if isinstance(layer, nn.Conv2d) and type(layer) in CONVOLUTIONS)
     return Segment(activation, convolutions, norm) if rest and len(convolutions) == len(rest) else None
 
 

@@ -1,5 +1,7 @@
 """The found network: the skeleton filled with the chosen operations on the chosen edges."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from nas.blocks import OPS
@@ -13,20 +15,31 @@ class ChosenFanOut(nn.Module):
     """What leaves one state in a found cell.
 
     Args:
-        edges: (node, operation) pairs.
+        edges: (node, operation's name, operation) of each.
     """
 
-    def __init__(self, edges: list[tuple[int, nn.Module]]) -> None:
+    def __init__(self, edges: Sequence[tuple[int, str, nn.Module]]) -> None:
         super().__init__()
-        self.nodes = [node for node, _ in edges]
+        self.nodes = [node for node, _, _ in edges]
+        self.names = [name for _, name, _ in edges]
         self.operations = nn.ModuleList(
             operation if isinstance(operation, nn.Identity) else nn.Sequential(operation, DropPath())
-            for _, operation in edges
+            for _, _, operation in edges
         )
+
+    @property
+    def undropped(self) -> list[nn.Module]:
+        """The operations alone."""
+        return [each[0] if isinstance(each, nn.Sequential) else each for each in self.operations]
 
     def forward(self, state: Tensor, weights: Tensor | None = None) -> list[tuple[int, Tensor]]:
         """State (N, C, H, W) → (node, contribution) pairs; there is nothing to weigh."""
-        return [(node, operation(state)) for node, operation in zip(self.nodes, self.operations, strict=True)]
+        return self.contributions([operation(state) for operation in self.undropped])
+
+    def contributions(self, maps: Sequence[Tensor]) -> list[tuple[int, Tensor]]:
+        """The operations' maps with their nodes; some are dropped."""
+        paths = [each[1] if isinstance(each, nn.Sequential) else each for each in self.operations]
+        return [(node, path(x)) for node, path, x in zip(self.nodes, paths, maps, strict=True)]
 
 
 def found_network(
@@ -42,11 +55,11 @@ def found_network(
 
     def fill(kind: str, width: int) -> Filling:
         cell = genotype.cells[kind]
-        edges: list[list[tuple[int, nn.Module]]] = [[] for _ in range(len(cell.nodes) + cell.inputs - 1)]
+        edges: list[list[tuple[int, str, nn.Module]]] = [[] for _ in range(len(cell.nodes) + cell.inputs - 1)]
         for node, pairs in enumerate(cell.nodes):
             for name, state in pairs:
                 operation = OPS[name](width, stride_of(kind, state), True, **genotype.ops.get(name, {}))
-                edges[state].append((node, operation))
+                edges[state].append((node, name, operation))
         return Filling([ChosenFanOut(leaving) for leaving in edges], cell.concat)
 
     return CellNetwork(

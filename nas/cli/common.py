@@ -40,7 +40,7 @@ Device = Annotated[
 ]
 Backend = Annotated[
     str | None,
-    typer.Option(help="What the merged engine computes with: auto, library, native, triton.", rich_help_panel=RARE),
+    typer.Option(help="What computes on this device: auto, library, native, triton.", rich_help_panel=RARE),
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads (default: torch's choice).", rich_help_panel=WHERE)]
 Cluster = Annotated[

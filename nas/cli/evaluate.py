@@ -14,6 +14,7 @@ def evaluate(
     data_root: common.DataRoot = None,
     device: common.Device = None,
     threads: common.Threads = None,
+    backend: common.Backend = None,
     json: common.Json = False,
 ) -> None:
     """Test a trained network again; every opening of the test set is counted."""
@@ -22,7 +23,8 @@ def evaluate(
     from nas.commands import trained
     from nas.run.folder import find, runs_root
 
-    result = trained.evaluate(find(target, runs_root(runs)), common.execution(device, threads, data_root), ops)
+    execution = common.execution(device, threads, data_root, backend=backend)
+    result = trained.evaluate(find(target, runs_root(runs)), execution, ops)
     if json:
         common.print_json(asdict(result))
     else:

@@ -50,6 +50,7 @@ def retrain(
     data_root: common.DataRoot = None,
     device: common.Device = None,
     threads: common.Threads = None,
+    backend: common.Backend = None,
     cluster: common.Cluster = None,
     workers: common.Workers = None,
     storage: common.Storage = None,
@@ -62,7 +63,7 @@ def retrain(
     from nas.commands.pretrained import pretrained
 
     runs, url = common.on_cluster(runs, cluster, workers, storage)
-    execution = common.execution(device, threads, data_root, cluster, workers, url)
+    execution = common.execution(device, threads, data_root, cluster, workers, url, backend=backend)
     if resume:
         run = common.resume(context, resume, runs, execution, ops)
     else:

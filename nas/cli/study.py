@@ -67,6 +67,7 @@ def study(
     data_root: common.DataRoot = None,
     device: common.Device = None,
     threads: common.Threads = None,
+    backend: common.Backend = None,
     cluster: common.Cluster = None,
     storage: common.Storage = None,
     json: common.Json = False,
@@ -77,7 +78,7 @@ def study(
     from nas.commands import planning, studying
 
     runs, url = common.on_cluster(runs, cluster, None, storage)
-    execution = common.execution(device, threads, data_root, cluster, None, url)
+    execution = common.execution(device, threads, data_root, cluster, None, url, backend=backend)
     if resume:
         run = common.resume(context, resume, runs, execution, ops)
     else:

@@ -67,6 +67,7 @@ def tune(
     data_root: common.DataRoot = None,
     device: common.Device = None,
     threads: common.Threads = None,
+    backend: common.Backend = None,
     parallel: Parallel = None,
     cluster: common.Cluster = None,
     gpus: Gpus = None,
@@ -80,7 +81,7 @@ def tune(
     from nas.commands import tuning
     from nas.settings import TRAIN_PRESETS, make, resolve
 
-    execution = common.execution(device, threads, data_root, cluster)
+    execution = common.execution(device, threads, data_root, cluster, backend=backend)
     if resume:
         run = common.resume(context, resume, runs, execution, None)
     else:

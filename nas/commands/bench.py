@@ -20,7 +20,7 @@ from torch import nn
 from nas.bilevel.build import build_supernet
 from nas.bilevel.gradients import Learner
 from nas.bilevel.stages import stages
-from nas.blocks.layers import without_grids
+from nas.blocks.grids import without_grids
 from nas.cells import genotype
 from nas.cells.found import found_network
 from nas.errors import UsageError, nearest

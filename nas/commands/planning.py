@@ -122,5 +122,6 @@ def training_seconds(spec: StudySpec, architecture: Architecture, execution: Exe
     images, _ = dataset.divided(settings.validation, settings.seed)
     augmentation = augmentation_of(dataset, settings, device)
     stream = Stream(images, augmentation, settings.batch, settings.seed, places=group.places)
-    step = TrainStep(network, make_optimizer(network, settings), None, stream, settings, device, group)
+    optimizer = make_optimizer(network, settings)
+    step = TrainStep(network, optimizer, None, stream, settings, device, group, execution.backend)
     return measured(step, dataset).seconds * stream.steps * settings.epochs

@@ -14,6 +14,7 @@ from nas.commands.begin import check_data, check_seeds, label
 from nas.commands.children import carry_out, child_spec, continue_all, continue_any, make_child
 from nas.commands.pretrained import Pretrained, of_run
 from nas.commands.targets import allow_ops, architecture_of, file_of, spec_around
+from nas.engine.merged import check_backend
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.reports import tensorboard as board
@@ -76,6 +77,7 @@ def retrain(
     """
     if tensorboard:
         board.check()
+    check_backend(execution)
     targets = [Target(architecture, source)] if isinstance(architecture, Architecture) else list(architecture)
     if not targets:
         raise UsageError("there is no network to train")

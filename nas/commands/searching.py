@@ -93,8 +93,7 @@ def search(
 def check_search(settings: SearchSettings, space: CellSpace, final: Size, execution: Execution) -> None:
     """Raises UsageError where the space cannot have so many cells, the data be used or the limits be kept."""
     check_workers(settings, execution)
-    if not execution.cluster:
-        check_backend(execution.backend, execution.start())
+    check_backend(execution)
     for cells in (*(stage.settings.cells for stage in stages(settings)), final.cells):
         SKELETONS[space.skeleton].check(cells)
     dataset = check_data(settings, execution)

@@ -14,6 +14,8 @@ from nas.backbone import Backbone, backbone
 from nas.commands.targets import allow_ops
 from nas.data.batches import Augmentation
 from nas.data.dataset import Dataset
+from nas.engine.merged import check_backend
+from nas.engine.overlay import overlay
 from nas.errors import UsageError, nearest
 from nas.execution import Execution
 from nas.extras import need
@@ -96,12 +98,13 @@ def evaluate(run: Run, execution: Execution, ops: Path | None = None) -> Evaluat
     Raises:
         UsageError: the run is not a finished training.
     """
+    check_backend(execution)
     device = execution.start()
     settings, dataset = trained_on(run, execution, device)
     network = load(run.path, ops).to(device).to(memory_format=torch.channels_last)
     augmentation = Augmentation.of(dataset, cutout=False, device=device)
     stored, openings = run.result(TrainResult).test_accuracy, count_opening(run)  # whatever comes of it
-    _, accuracy = evaluate_network(network, dataset.test, augmentation, settings.precision)
+    _, accuracy = evaluate_network(overlay(network, execution.backend), dataset.test, augmentation, settings.precision)
     assert stored is not None
     return Evaluation(accuracy, stored, openings)
 

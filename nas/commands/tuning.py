@@ -10,6 +10,7 @@ from nas.commands.children import carry_out
 from nas.commands.reporting import report
 from nas.commands.targets import architecture_of
 from nas.data.dataset import Dataset
+from nas.engine.merged import check_backend
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.exporting import ONNX
@@ -62,6 +63,7 @@ def tune(
         UsageError, Interrupted: as :func:`search`; a budget out of reach.
     """
     check_packages(execution, gpus)
+    check_backend(execution)
     limits = limits_of(budgets, bool(spaces or genotype), settings)
     restriction = Restriction(dict(fixed or {}), only, tuning.mode == "fill")
     every: list[FamilySpace | GenotypeSpace] = [macro_space(name, restriction) for name in dict.fromkeys(spaces)]

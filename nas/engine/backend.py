@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -105,6 +106,28 @@ class ChainSum(Backend):
     @property
     def empty(self) -> bool:
         return not self.chains
+
+
+def spread_rows(
+    rows: Sequence[Tensor], channels: int, affine: Sequence[Sequence[Tensor]], dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None]:
+    """Mixing weights (edges,) of maps as a scale of each of their channels and one shift: row · γ and Σ row · β.
+
+    Args:
+        channels: of an edge.
+        affine: γ and β of the batch norm over each of the first maps, (edges · channels,) each, or none.
+
+    Returns:
+        (maps, edges · channels) and (edges · channels,), or None where there is no β.
+    """
+    scales = list(torch.stack(list(rows)).to(dtype).repeat_interleave(channels, dim=1).unbind())
+    shifts = []
+    for index, (scale, each) in enumerate(zip(scales, affine, strict=False)):
+        if each:
+            gamma, beta = each
+            scales[index] = scale * gamma
+            shifts.append(scale * beta)
+    return torch.stack(scales), torch.stack(shifts).sum(0) if shifts else None
 
 
 def embed(x: Tensor, zeros: tuple[int, int]) -> Tensor:

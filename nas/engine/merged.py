@@ -24,6 +24,7 @@ from nas.engine.segments import MergedTerm, merge_terms
 from nas.engine.tables import table
 from nas.engine.triton.backend import Triton
 from nas.errors import UsageError
+from nas.execution import Execution
 from nas.space import CellSpace
 
 log = logging.getLogger(__name__)
@@ -85,34 +86,46 @@ class MergedFanOut(MixedFanOut):
         parts: list[Contribution] = []
         for nodes, operations in self.groups.items():
             rows = weights.index_select(0, table([self.rows[node] for node in nodes], weights)).T
-            parts += [(nodes[edge], part) for edge, part in self.contributions(operations, state, rows)]
+            parts += [(nodes[edge], part) for edge, part in contributions(operations, state, rows, self.backends)]
         return parts
 
-    def contributions(self, operations: Sequence[Operation], state: Tensor, rows: Tensor) -> list[Contribution]:
-        """What leaves the state by operations that the same edges have, by edge; rows are (operations, edges)."""
-        able = [each for each in self.backends if each.shares or not dist.is_initialized()]
-        sums = [backend(state, rows.shape[1]) for backend in able]
-        common: list[Summand] = []
-        contributions: list[Contribution] = []
-        each = rows.unbind()
-        shared = next(total for total in sums if total.supports((), state))
-        for operation in operations:
-            row = each[operation.index]
-            if operation.terms is None:
-                contributions += [(edge, row[edge] * module(state)) for edge, module in enumerate(operation.modules)]
-            for term in operation.terms or ():
-                if term.common:
-                    common = add_common(common, shared.common(term, row))
-                else:
-                    contributions += enumerate(add(term, row, sums))
-        return contributions + totals(sums, common)
+
+def contributions(
+    operations: Sequence[Operation], state: Tensor, rows: Tensor, backends: Sequence[type[Backend]]
+) -> list[Contribution]:
+    """What leaves a state by operations that the same edges have, by edge; several contributions belong to one.
+
+    Args:
+        state: (N, C, H, W), in channels-last memory.
+        rows: mixing weights, (operations, edges).
+        backends: in the order of preference.
+    """
+    able = [each for each in backends if each.shares or not dist.is_initialized()]
+    sums = [backend(state, rows.shape[1]) for backend in able]
+    common: list[Summand] = []
+    parts: list[Contribution] = []
+    each = rows.unbind()
+    shared = next(total for total in sums if total.supports((), state))
+    for operation in operations:
+        row = each[operation.index]
+        if operation.terms is None:
+            parts += [(edge, row[edge] * module(state)) for edge, module in enumerate(operation.modules)]
+        for term in operation.terms or ():
+            if term.common:
+                common = add_common(common, shared.common(term, row))
+            else:
+                parts += enumerate(add(term, row, sums))
+    return parts + totals(sums, common)
 
 
-def check_backend(name: str, device: str) -> None:
-    """Raises UsageError where there is no such back end, or not on that device."""
+def check_backend(execution: Execution) -> None:
+    """Raises UsageError where there is no such back end, or not on that device; a cluster's is not known."""
+    name = execution.backend
     if name not in BACKENDS:
         raise UsageError(f'--backend "{name}": it must be one of {", ".join(BACKENDS)}')
-    if name != "auto" and not BACKENDS[name][0].available(device.partition(":")[0]):
+    if name == "auto" or execution.cluster:
+        return
+    if not BACKENDS[name][0].available(execution.start().partition(":")[0]):
         raise UsageError(f"--backend {name}: it needs {NEEDS[name]}; auto takes the fastest that there is")
 
 

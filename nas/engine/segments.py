@@ -27,7 +27,8 @@ class Geometry(NamedTuple):
 class Statistics(NamedTuple):
     """Of a batch norm: per channel mean, (biased) variance and 1/√(variance + ε); whether they are the batch's.
 
-    ``values``: how many a channel of all ranks, where several share the batch.
+    ``values``: how many a channel of all ranks, where several share the batch. ``scale``, ``shift``: γ and β of an
+    affine one, (channels,), with their gradients; None: 1 and 0.
     """
 
     mean: Tensor
@@ -36,6 +37,8 @@ class Statistics(NamedTuple):
     eps: float
     training: bool
     values: Tensor | None = None
+    scale: Tensor | None = None
+    shift: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -87,15 +90,25 @@ class MergedNorm:
     @property
     def mergeable(self) -> bool:
         first = self.modules[0]
-        return not first.affine and first.momentum is not None and first.track_running_stats
+        return first.momentum is not None and first.track_running_stats
 
-    @torch.no_grad()
+    @property
+    def affine(self) -> list[Tensor]:
+        """γ and β of all edges, (edges · C,) each, with their gradients; none: it is not affine."""
+        names = ("weight", "bias") if self.modules[0].affine else ()
+        return [torch.cat(buffers(self.modules, name)) for name in names]
+
     def statistics(self, y: Tensor) -> Statistics:
-        """Those of a map in training, towards which the running ones are moved; else the running ones.
+        """Those of a map in training, towards which the running ones are moved; else the running ones; γ and β.
 
         Raises:
             ValueError: one value a channel has no variance.
         """
+        scale, shift = self.affine or (None, None)
+        return self._statistics(y)._replace(scale=scale, shift=shift)
+
+    @torch.no_grad()
+    def _statistics(self, y: Tensor) -> Statistics:
         if not self.modules[0].training:
             return self.of(*self.running(y.shape[1]))
         if isinstance(self.modules[0], SyncBatchNorm):
@@ -135,6 +148,7 @@ def check_values(count: int) -> None:
 
 
 def buffers(modules: Sequence[nn.Module], name: str) -> list[Tensor]:
+    """A buffer or parameter of each."""
     return [getattr(module, name) for module in modules]
 
 
@@ -200,7 +214,8 @@ class MergedTerm:
         if not all(segment.mergeable for segment in segments) or any(segment.odd for segment in segments[1:]):
             return False
         if self.common:
-            return not segments or (len(segments) == 1 and bool(self.stages[-1].chain) and self.zeros == (0, 0))
+            single = len(segments) == 1 and bool(self.stages[-1].chain) and self.zeros == (0, 0)
+            return not segments or (single and not segments[0].norm.modules[0].affine)
         convolves = all(stage.chain for stage in self.stages) and all(segment.convolutions for segment in segments)
         return convolves and not self.stages[0].steps
 

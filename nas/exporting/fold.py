@@ -6,7 +6,8 @@ from typing import cast
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
-from nas.blocks.layers import FactorizedReduce, without_grids
+from nas.blocks.grids import without_grids
+from nas.blocks.layers import FactorizedReduce
 from nas.cells.network import CellNetwork
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from nas.execution import Execution
@@ -88,6 +88,13 @@ class Spec:
     def origin(self) -> Origin | None:
         """What networks that come of the run go on with; None: nothing is known."""
         return None
+
+    @field_validator("execution", mode="before")
+    @classmethod
+    def _plain(cls, execution: Any, info: ValidationInfo) -> Any:
+        """Trainings begun before they had a back end go on as they began, with torch's own functions."""
+        plain = isinstance(execution, dict) and info.data.get("command") != "search"
+        return {"backend": "library", **execution} if plain else execution
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)

@@ -11,6 +11,7 @@ from nas.architecture import Architecture
 from nas.blocks.drop_path import set_paths
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset
+from nas.engine.overlay import overlay
 from nas.execution import Execution
 from nas.run.folder import Run
 from nas.run.log import Epoch
@@ -60,11 +61,12 @@ def train(
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
     parts |= {"average": average} if average else {}
     session = open_session(run, architecture, parts, settings, stream.steps, group, watch, quiet)
-    step = TrainStep(network, optimizer, average, stream, settings, device, group)
+    step = TrainStep(network, optimizer, average, stream, settings, device, group, execution.backend)
     train_mode(network, frozen)
     if session.epoch < settings.epochs and not session.quiet:
         foretell(session, step, dataset, preset)
-    tested = average.module if average else network
+    final = average.module if average else network
+    tested = overlay(final, execution.backend)
     with session:
         for epoch in session.epochs():
             train_mode(network, frozen)
@@ -78,7 +80,7 @@ def train(
     if not group.first:
         return None
     terms = fingerprint(settings, execution, run.spec(TrainSpec).init)
-    return finish(run, tested, architecture, settings, test, terms)
+    return finish(run, final, architecture, settings, test, terms)
 
 
 def augmentation_of(dataset: Dataset, settings: TrainSettings, device: str) -> Augmentation:
@@ -153,9 +155,10 @@ def rehearsal(step: TrainStep, dataset: Dataset) -> Callable[[int], None]:
     copied = copy.deepcopy(step.network).train()
     optimizer = make_optimizer(copied, step.settings)
     fit_to_device(optimizer)
+    forward = overlay(copied, step.backend)
 
     def rehearse(images: int) -> None:
-        train_step(copied, optimizer, dataset.random_batch(images, step.device), step.settings, step.device)
+        train_step(forward, optimizer, dataset.random_batch(images, step.device), step.settings, step.device)
 
     return rehearse
 

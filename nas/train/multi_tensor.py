@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from nas.blocks.layers import GridConv2d
+from nas.blocks.segment import CONVOLUTIONS
 
 
 class MultiTensor(nn.Module):
@@ -39,7 +39,7 @@ class MultiTensor(nn.Module):
 def cast_by_autocast(network: nn.Module) -> Iterator[str]:
     """The names of the learning parameters that are used in nothing but convolutions and matrix products."""
     for prefix, module in network.named_modules():
-        if type(module) in (nn.Conv2d, GridConv2d, nn.Linear):
+        if type(module) in (*CONVOLUTIONS, nn.Linear):
             yield from (
                 f"{prefix}.{name}" if prefix else name
                 for name, parameter in module.named_parameters(recurse=False)

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from nas.blocks.drop_path import draw_paths, set_paths
 from nas.data.batches import Places, Stream
+from nas.engine.overlay import overlay
 from nas.execution import mixed
 from nas.rng import generator
 from nas.settings import TrainSettings
@@ -33,6 +34,7 @@ class TrainStep:
         average: that follows the network; None: none does.
         stream: gives the batches.
         group: the workers that share them.
+        backend: what computes it on a CPU, see :func:`nas.engine.overlay.overlay`.
     """
 
     graph: Callable[[], Graph] = CudaGraph
@@ -46,9 +48,11 @@ class TrainStep:
         settings: TrainSettings,
         device: str,
         group: ProcessGroup,
+        backend: str = "auto",
     ) -> None:
         self.network, self.optimizer, self.average = network, optimizer, average
         self.stream, self.settings, self.device, self.group = stream, settings, device, group
+        self.backend = backend
         on_gpu = fit_to_device(optimizer)
         self.share: float | Tensor = torch.zeros((), device=device) if on_gpu else 0.0
         self.recordable = on_gpu and not unrecordable(network, group)
@@ -68,10 +72,10 @@ class TrainStep:
 
     @cached_property
     def forward(self) -> nn.Module:
-        """What is trained: the network as a recording or the workers compute it, for whom it is changed."""
+        """What is trained: the network as a recording, the workers or kernels compute it; the first two change it."""
         if self.recordable:
             return MultiTensor(self.network, self.settings.precision)
-        return data_parallel(self.network, self.group)
+        return overlay(data_parallel(self.network, self.group), self.backend)
 
     def inputs(self, epoch: int, number: int) -> list[Tensor]:
         """What a step computes with: uint8 images, labels, the numbers of their augmentation, paths to drop if any."""

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nas.blocks import OPS, default_settings
-from nas.blocks.layers import GridConv2d
+from nas.blocks.grids import GridConv2d
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9)])

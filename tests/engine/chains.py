@@ -21,6 +21,15 @@ def norm(channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels, affine=False)
 
 
+def affine(channels: int) -> nn.Module:
+    """A batch norm whose γ are of both signs and 0."""
+    module = nn.BatchNorm2d(channels)
+    nn.init.normal_(module.weight)
+    nn.init.normal_(module.bias)
+    nn.init.zeros_(module.weight[: channels // 4])
+    return module
+
+
 CHAINS = {
     "3x3": lambda: [nn.ReLU(), depthwise(8, 3), pointwise(8, 8), norm(8)],
     "5x5, stride 2": lambda: [nn.ReLU(), depthwise(8, 5, stride=2), pointwise(8, 8), norm(8)],
@@ -34,6 +43,16 @@ CHAINS = {
         *(depthwise(12, 3), norm(12), nn.ReLU6(), pointwise(12, 4), norm(4)),
     ],
     "wide": lambda: [nn.ReLU(), depthwise(32, 3), pointwise(32, 16), norm(16), nn.ReLU(), pointwise(16, 48), norm(48)],
+}
+
+AFFINE = {
+    "affine": lambda: [nn.ReLU(), depthwise(8, 3), pointwise(8, 8), affine(8)],
+    "affine, inverted": lambda: [
+        *(pointwise(4, 12), affine(12), nn.ReLU6()),
+        *(depthwise(12, 3), affine(12), nn.ReLU(), pointwise(12, 4), affine(4)),
+    ],
+    "some affine": lambda: [nn.ReLU(), depthwise(4, 3, stride=2), norm(4), nn.ReLU(), pointwise(4, 8), affine(8)],
+    "affine within": lambda: [pointwise(4, 8), affine(8), depthwise(8, 5), pointwise(8, 4), norm(4)],
 }
 
 

@@ -198,7 +198,7 @@ UNUSUAL: dict[str, Callable[[int], nn.Module]] = {
     ),
     "a subclass of a block": lambda c: Louder(c, c, affine=False),
 }
-MERGED = ("a layer", "a dense", "unequal", "a dilated", "a ReLU6")
+MERGED = ("a layer", "a dense", "unequal", "a dilated", "a ReLU6", "an affine")
 """Beginnings of the names of those that have merge rules."""
 
 
@@ -386,7 +386,7 @@ def test_float32_at_full_size(name: str, fan_out: FanOut) -> None:
 @pytest.mark.parametrize(("name", "device", "message"), [("fast", "cpu", "must be one of"), ("triton", "cpu", "a GPU")])
 def test_a_back_end_that_cannot_be_had(name: str, device: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        merged.check_backend(name, device)
+        merged.check_backend(Execution(device=device, backend=name))
     merged.check_backend("auto", device)
 
 

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from nas import space as spaces
 from nas.cells.supernet import Supernet
-from nas.engine.backend import Chain
+from nas.engine.backend import Backend, Chain
 from nas.engine.library import backend as library
 from nas.engine.merged import MergedFanOut
 from nas.engine.native import compiler, kernels
-from nas.engine.native.backend import Native, add_up
-from nas.engine.native.functions import Plan
-from tests.engine.chains import CHAINS, chain_of, depthwise, norm, pointwise
+from nas.engine.native.backend import Native
+from tests.engine.chains import AFFINE, CHAINS, chain_of, depthwise, norm, pointwise
 
 EDGES = 2
 needs_compiler = pytest.mark.skipif(kernels.library() is None, reason="no C++ compiler")
@@ -27,10 +26,11 @@ needs_compiler = pytest.mark.skipif(kernels.library() is None, reason="no C++ co
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("images", [1, 2, 19])
-@pytest.mark.parametrize("name", CHAINS)
-def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("name", [*CHAINS, *AFFINE])
+@pytest.mark.parametrize("backend", [Native, library.Library])
+def test_equals_plain_modules(backend: type[Backend], name: str, images: int, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    chains = [nn.Sequential(*CHAINS[name]()).to(dtype) for _ in range(EDGES)]
+    chains = [nn.Sequential(*(CHAINS | AFFINE)[name]()).to(dtype) for _ in range(EDGES)]
     merged = chain_of(chains)
     x = (2 * torch.randn(images, merged[0].channels[0], 9, 11, dtype=dtype) + 1).requires_grad_()
     weights = torch.rand(1, EDGES, dtype=dtype, requires_grad=True)
@@ -43,8 +43,8 @@ def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> Non
         for module in chain:
             if isinstance(module, nn.BatchNorm2d):
                 module.reset_running_stats()
-    assert Native.supports(merged, x)
-    found = summed(merged, x.contiguous(memory_format=torch.channels_last), weights)
+    assert backend.supports(merged, x)
+    found = summed(merged, x.contiguous(memory_format=torch.channels_last), weights, backend)
     gradients = torch.autograd.grad(found, parameters, grads)
     tolerance = 1e-11 if dtype == torch.float64 else 1e-4
     for mine, theirs in zip([*found, *gradients], [*expected, *wanted], strict=True):
@@ -53,9 +53,29 @@ def test_equals_plain_modules(name: str, images: int, dtype: torch.dtype) -> Non
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
-def summed(chain: Chain, x: Tensor, weights: Tensor) -> Sequence[Tensor]:
-    """The chain alone, by the kernels; weights (1, edges)."""
-    return add_up(Plan(weights.shape[1], [chain]), x, list(weights), [])
+@needs_compiler
+@pytest.mark.parametrize("backend", [Native, library.Library])
+@pytest.mark.parametrize("name", AFFINE)
+def test_affine_in_evaluation(name: str, backend: type[Backend]) -> None:
+    torch.manual_seed(0)
+    chains = [nn.Sequential(*AFFINE[name]()).double() for _ in range(EDGES)]
+    x = torch.randn(3, 8 if name == "affine" else 4, 7, 7, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(1, EDGES, dtype=torch.float64, requires_grad=True)
+    for chain in chains:
+        chain(x)  # moves the running statistics off 0 and 1
+        chain.eval()
+    expected = [weight * chain(x) for weight, chain in zip(weights[0], chains, strict=True)]
+    found = summed(chain_of(chains), x.contiguous(memory_format=torch.channels_last), weights, backend)
+    parameters = [x, weights, *(parameter for chain in chains for parameter in chain.parameters())]
+    grads = [torch.randn_like(each) for each in expected]
+    wanted, gradients = (torch.autograd.grad(each, parameters, grads) for each in (expected, found))
+    for mine, theirs in zip([*found, *gradients], [*expected, *wanted], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11 * max(1.0, float(theirs.detach().abs().max())))
+
+
+def summed(chain: Chain, x: Tensor, weights: Tensor, backend: type[Backend] = Native) -> Sequence[Tensor]:
+    """The chain alone, by a back end; weights (1, edges)."""
+    return backend(x, weights.shape[1]).maps(chain, weights[0])
 
 
 @needs_compiler
@@ -147,7 +167,7 @@ def test_a_changed_structure_is_an_error(name: str, monkeypatch: pytest.MonkeyPa
         _fields_ = (("more", kernels.INTEGER),)
 
     monkeypatch.setattr(kernels, fields, Changed)
-    with pytest.raises(RuntimeError, match=rf"{name}.*\(1, {ctypes.sizeof(Changed)}\)"):
+    with pytest.raises(RuntimeError, match=rf"{name}.*\({kernels.VERSION}, {ctypes.sizeof(Changed)}\)"):
         kernels.library.__wrapped__()
 
 

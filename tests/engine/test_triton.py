@@ -12,7 +12,7 @@ from nas.engine.library.backend import Library
 from nas.engine.merged import BACKENDS, MergedFanOut
 from nas.engine.triton import backend
 from nas.engine.triton.backend import Triton, add_up
-from tests.engine.chains import CHAINS, chain_of, norm, pointwise
+from tests.engine.chains import AFFINE, CHAINS, chain_of, norm, pointwise
 
 pytest.importorskip("triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -32,6 +32,11 @@ def assert_close(found: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: f
     for mine, theirs in zip(found, wanted, strict=True):
         difference = float((mine.detach().double().cpu() - theirs.detach()).abs().max())
         assert difference <= tolerance * max(1.0, float(theirs.detach().abs().max()))
+
+
+def test_affine_batch_norms_are_left_to_the_library() -> None:
+    for build in AFFINE.values():
+        assert not Triton.supports(chain_of([nn.Sequential(*build())]), torch.zeros(1, 4, 8, 8, device=DEVICE))
 
 
 SIZES = [(1, 5, 7)] if DEVICE == "cpu" else [(1, 5, 7), (3, 16, 13), (2, 32, 32)]

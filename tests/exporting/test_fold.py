@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nas.architecture import Architecture
-from nas.blocks.layers import GridConv2d
+from nas.blocks.grids import GridConv2d
 from nas.exporting.fold import folded
 from nas.macro.families import FAMILIES
 from nas.macro.networks import IdleNorm

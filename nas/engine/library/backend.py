@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.blocks.layers import from_grids, pad_to_even, to_grids
-from nas.engine.backend import Backend, Chain, Contribution, Summand
+from nas.blocks.grids import from_grids, to_grids
+from nas.blocks.layers import pad_to_even
+from nas.engine.backend import Backend, Chain, Contribution, Summand, spread_rows
 from nas.engine.library.functions import LAST, MixFunction, SegmentFunction, spread
 from nas.engine.segments import MergedConvolution, MergedSegment, Statistics
 
@@ -92,7 +93,7 @@ class Library(Backend):
             x, narrow = self.wide(form), x.detach()
         activation = segment.activation if form == "state" else None
         weights = weights_of(segment, x.dtype)
-        y: Tensor = SegmentFunction.apply(x, narrow, None, activation, geometries, *weights)
+        y: Tensor = SegmentFunction.apply(x, narrow, None, None, None, activation, geometries, *weights)
         return y
 
     def side_by_side(self, even: MergedConvolution, odd: MergedConvolution) -> Tensor:
@@ -149,7 +150,8 @@ def convolve(segment: MergedSegment, y: Tensor, statistics: Statistics | None) -
     """A segment's map before its batch norm; what enters is under a batch norm of those statistics, or under none."""
     geometries = [convolution.geometry for convolution in segment.convolutions]
     weights = weights_of(segment, y.dtype)
-    z: Tensor = SegmentFunction.apply(y, None, statistics, segment.activation, geometries, *weights)
+    affine = (statistics.scale, statistics.shift) if statistics else (None, None)
+    z: Tensor = SegmentFunction.apply(y, None, statistics, *affine, segment.activation, geometries, *weights)
     return z
 
 
@@ -161,7 +163,10 @@ def weights_of(segment: MergedSegment, dtype: torch.dtype) -> list[Tensor]:
 def mix(summands: Sequence[Summand]) -> Tensor:
     """Σ weight · batch norm of maps (N, edges · C, H, W)."""
     maps, statistics, rows = zip(*summands, strict=True)
-    y: Tensor = MixFunction.apply(torch.stack(rows), statistics, *maps)
+    channels = maps[0].shape[1] // len(rows[0])
+    affine = [() if each.scale is None else (each.scale, each.shift) for each in statistics]
+    scales, shift = spread_rows(rows, channels, affine, rows[0].dtype)
+    y: Tensor = MixFunction.apply(scales, shift, statistics, *maps)
     return y
 
 

@@ -21,8 +21,9 @@ LAST = torch.channels_last
 class SegmentFunction(torch.autograd.Function):
     """What stands between two batch norms: [batch norm → activation] → convolution [→ convolution].
 
-    ``SegmentFunction.apply(y, narrow or None, statistics or None, activation or None, geometries, *weights)``. Where y
-    is ``spread(narrow, …)``, as several edges read one state, only ``narrow`` is kept.
+    ``SegmentFunction.apply(y, narrow or None, statistics or None, γ or None, β or None, activation or None, geometries,
+    *weights)``; γ and β are those of the statistics. Where y is ``spread(narrow, …)``, as several edges read one state,
+    only ``narrow`` is kept.
     """
 
     @staticmethod
@@ -31,6 +32,8 @@ class SegmentFunction(torch.autograd.Function):
         y: Tensor,
         narrow: Tensor | None,
         statistics: Statistics | None,
+        scale: Tensor | None,
+        shift: Tensor | None,
         activation: type[nn.Module] | None,
         geometries: Sequence[Geometry],
         *weights: Tensor,
@@ -48,7 +51,7 @@ class SegmentFunction(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         y, *weights = ctx.saved_tensors
-        statistics, y_needs, weights_need = ctx.statistics, ctx.needs_input_grad[0], ctx.needs_input_grad[5:]
+        statistics, y_needs, weights_need = ctx.statistics, ctx.needs_input_grad[0], ctx.needs_input_grad[7:]
         grad = grad.contiguous(memory_format=LAST)
         if y.shape != ctx.shapes[0]:
             y = spread(y, ctx.shapes[0][1] // y.shape[1]) if any(weights_need) else blank(y, ctx.shapes[0])
@@ -62,8 +65,10 @@ class SegmentFunction(torch.autograd.Function):
                 weight_grads[index] = weight_gradient(grad, x, geometry, weight)
             if index > 0 or y_needs:
                 grad = input_gradient(grad, x, geometry, weight)
-        y_grad = activate_backward(grad, y, x, statistics, ctx.activation) if y_needs else None
-        return y_grad, None, None, None, None, *weight_grads
+        grads: tuple[Tensor | None, ...] = (None, None, None)
+        if y_needs:
+            grads = activate_backward(grad, y, x, statistics, ctx.activation, ctx.needs_input_grad[3])
+        return grads[0], None, None, *grads[1:], None, None, *weight_grads
 
 
 def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
@@ -73,7 +78,10 @@ def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
 
 def activate(y: Tensor, statistics: Statistics | None, activation: type[nn.Module] | None) -> Tensor:
     """[Batch norm →] activation, as a new tensor (without either: ``y`` itself)."""
-    x = y if statistics is None else F.batch_norm(y, statistics.mean, statistics.var, eps=statistics.eps)
+    x = y
+    if statistics is not None:
+        mean, var, _, eps, _, _, scale, shift = statistics
+        x = F.batch_norm(y, mean, var, scale, shift, eps=eps)
     if activation is None:
         return x
     if statistics is None:
@@ -82,28 +90,37 @@ def activate(y: Tensor, statistics: Statistics | None, activation: type[nn.Modul
 
 
 def activate_backward(
-    grad: Tensor, y: Tensor, x: Tensor, statistics: Statistics | None, activation: type[nn.Module] | None
-) -> Tensor:
-    """Gradient through :func:`activate`, whose result is ``x``; ``grad`` is written over."""
+    grad: Tensor,
+    y: Tensor,
+    x: Tensor,
+    statistics: Statistics | None,
+    activation: type[nn.Module] | None,
+    affine: bool,
+) -> tuple[Tensor | None, ...]:
+    """Gradients through :func:`activate`, whose result is ``x``, of y, γ and β; ``grad`` is written over.
+
+    Args:
+        affine: whether those of γ and β are needed.
+    """
     if activation is nn.ReLU6:
         grad = ATEN.hardtanh_backward.grad_input(grad, x, 0, 6, grad_input=grad)
     elif activation is nn.ReLU:
         grad = ATEN.threshold_backward.grad_input(grad, x, 0, grad_input=grad)
-    return grad if statistics is None else norm_backward(grad, y, None, statistics, (True, False))[0]
+    if statistics is None:
+        return grad, None, None
+    return norm_backward(grad, y, statistics.scale, statistics, (True, affine, affine))
 
 
 def norm_backward(
-    grad: Tensor, y: Tensor, weight: Tensor | None, statistics: Statistics, needs: tuple[bool, bool]
-) -> tuple[Tensor, Tensor]:
-    """Gradients of weight · (y − mean) / σ with respect to ``y`` and to the weight, (channels,), where needed."""
-    mean, var, invstd, eps, training, values = statistics
+    grad: Tensor, y: Tensor, scale: Tensor | None, statistics: Statistics, needs: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of scale · (y − mean) / σ + shift with respect to ``y``, scale and shift, (channels,), where needed."""
+    mean, var, invstd, eps, training, values, *_ = statistics
     if values is not None:
-        return joint_gradients(grad, y, weight, (mean, var, values), eps)[:2]
-    mask = [*needs, False]
-    y_grad, weight_grad, _ = ATEN.native_batch_norm_backward(
-        grad, y, weight, mean, var, mean, invstd, training, eps, mask
-    )
-    return y_grad, weight_grad
+        every: tuple[Tensor, ...] = joint_gradients(grad, y, scale, (mean, var, values), eps)
+    else:
+        every = ATEN.native_batch_norm_backward(grad, y, scale, mean, var, mean, invstd, training, eps, list(needs))
+    return tuple(each if need else None for each, need in zip(every, needs, strict=True))
 
 
 def convolve(x: Tensor, geometry: Geometry, weight: Tensor) -> Tensor:
@@ -176,38 +193,36 @@ def depthwise_weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, weigh
 
 
 class MixFunction(torch.autograd.Function):
-    """Σ weight · batch norm over maps: one affine map each; only the maps are kept.
+    """Σ scale · (map − mean) / σ, + shift: one affine map each; only the maps are kept.
 
-    ``MixFunction.apply(rows, statistics, *maps)``: rows (maps, edges), maps (N, edges · C, H, W) → their shape.
+    ``MixFunction.apply(scales, shift or None, statistics, *maps)``: scales (maps, edges · C), shift (edges · C,), maps
+    (N, edges · C, H, W) → their shape.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, statistics: Sequence[Statistics], *maps: Tensor) -> Tensor:
-        ctx.save_for_backward(rows, *maps)
+    def forward(
+        ctx: Any, scales: Tensor, shift: Tensor | None, statistics: Sequence[Statistics], *maps: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(scales, *maps)
         ctx.statistics = statistics
-        scales = [row * each.invstd for row, each in zip(_per_channel(rows, maps), statistics, strict=True)]
-        shift = -sum(scale * each.mean for scale, each in zip(scales, statistics, strict=True))
+        factors = [scale * each.invstd for scale, each in zip(scales, statistics, strict=True)]
+        offset = -sum(factor * each.mean for factor, each in zip(factors, statistics, strict=True))
+        offset = offset if shift is None else offset + shift
         dtype, shape = maps[0].dtype, (1, -1, 1, 1)
-        out = torch.addcmul(shift.to(dtype).view(shape), maps[0], scales[0].to(dtype).view(shape))
-        for x, scale in zip(maps[1:], scales[1:], strict=True):
-            out.addcmul_(x, scale.to(dtype).view(shape))
+        out = torch.addcmul(offset.to(dtype).view(shape), maps[0], factors[0].to(dtype).view(shape))
+        for x, factor in zip(maps[1:], factors[1:], strict=True):
+            out.addcmul_(x, factor.to(dtype).view(shape))
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, *maps = ctx.saved_tensors
+        scales, *maps = ctx.saved_tensors
         grad = grad.contiguous(memory_format=LAST)
+        needs = True, *ctx.needs_input_grad[:2]
         gradients = [
-            norm_backward(grad, x, row, statistics, (True, ctx.needs_input_grad[0]))
-            for x, row, statistics in zip(maps, _per_channel(rows, maps), ctx.statistics, strict=True)
+            norm_backward(grad, x, scale, statistics, needs)
+            for x, scale, statistics in zip(maps, scales, ctx.statistics, strict=True)
         ]
-        rows_grad = None
-        if ctx.needs_input_grad[0]:
-            rows_grad = torch.stack([channels.view(rows.shape[1], -1).sum(1) for _, channels in gradients])
-        return rows_grad, None, *[x_grad for x_grad, _ in gradients]
-
-
-def _per_channel(rows: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """(maps, edges) → (maps, edges · C)."""
-    return rows.repeat_interleave(maps[0].shape[1] // rows.shape[1], dim=1)
+        by_map, by_scale, by_shift = zip(*gradients, strict=True)
+        return torch.stack(by_scale) if needs[1] else None, by_shift[0], None, *by_map

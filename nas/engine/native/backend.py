@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nas.engine.backend import Chain, ChainSum, Contribution, Summand
+from nas.engine.backend import Chain, ChainSum, Contribution, Summand, spread_rows
 from nas.engine.native.functions import Plan, SumFunction
 from nas.engine.native.kernels import lanes_for, library
 
@@ -42,7 +42,12 @@ def add_up(plan: Plan, state: Tensor, rows: Sequence[Tensor], common: Sequence[T
         state: (N, C, H, W), or (edges · N, C, H, W) of an edge each.
         rows: the weights of its chains and common maps, (edges,) each.
     """
-    convolutions = [each for chain in plan.chains for segment in chain for each in segment.convolutions]
-    weights = [torch.cat(convolution.weights) for convolution in convolutions]
-    total: Sequence[Tensor] = SumFunction.apply(plan, state, torch.stack(list(rows)), *common, *weights)
+    weights: list[Tensor] = []
+    for chain in plan.chains:
+        for index, segment in enumerate(chain):
+            weights += chain[index - 1].norm.affine if index else []
+            weights += [torch.cat(convolution.weights) for convolution in segment.convolutions]
+    last = [chain[-1] for chain in plan.chains]
+    scales, shift = spread_rows(rows, last[0].channels[1], [each.norm.affine for each in last], torch.float64)
+    total: Sequence[Tensor] = SumFunction.apply(plan, state, scales, shift, *common, *weights)
     return total

@@ -43,21 +43,25 @@ class Plan:
 class SumFunction(torch.autograd.Function):
     """Σ weight · batch norm over chains and common maps, one map (N, C', H', W') an edge.
 
-    ``SumFunction.apply(plan, state, rows, *common, *weights)``: the state (N, C, H, W), or (edges · N, C, H, W) of an
-    edge each; rows (chains + common maps, edges); common maps (N, C', H', W'); weights of each convolution, edge after
-    edge.
+    ``SumFunction.apply(plan, state, scales, shift, *common, *weights)``: the state (N, C, H, W), or (edges · N, C, H,
+    W) of an edge each; scales (chains + common maps, edges · C') of what the batch norms give, in float64, and a shift
+    (edges · C',) or None; common maps (N, C', H', W'); for each segment γ and β of the batch norm before it, if that is
+    affine, and the weight of each convolution, edge after edge. γ and β of the last ones are in scales and shift.
     """
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, x: Tensor, rows: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, plan: Plan, x: Tensor, scales: Tensor, shift: Tensor | None, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
         x = x.contiguous(memory_format=LAST)
         common = [each.contiguous(memory_format=LAST) for each in tensors[: len(plan.common)]]
         weights = iter(tensors[len(common) :])
         chains = [forward_chain(plan, chain, x, weights) for chain in plan.chains]
         ctx.passes = [passes for passes, _ in chains]
-        ctx.sum = total = Sum(plan, rows, [passes[-1].after for passes in ctx.passes])
+        ctx.sum = total = Sum(plan, scales, [passes[-1].after for passes in ctx.passes])
         ctx.save_for_backward(x, *common, *(y for _, maps in chains for y in maps))
-        return total.forward([*(maps[-1] for _, maps in chains), *common]).chunk(plan.edges)
+        out = total.forward([*(maps[-1] for _, maps in chains), *common], shift)
+        return out.chunk(plan.edges) if plan.edges > 1 else (out,)  # into a view of it no shortcut could be added
 
     @staticmethod
     @once_differentiable
@@ -77,13 +81,14 @@ class SumFunction(torch.autograd.Function):
             x_grad = torch.zeros_like(x, memory_format=LAST) if plan.state is None else common_grads[plan.state]
         if plan.state is not None:
             common_grads[plan.state] = None  # the chains' part comes to it: it goes back as that of x
-        needs = ctx.needs_input_grad[3 + len(common) :]
+        needs = ctx.needs_input_grad[4 + len(common) :]
         weight_grads: list[Tensor | None] = [None] * len(needs)
         if any(needs) or x_grad is not None:
             weight_grads = []
-            for passes, chain, row, own in zip(ctx.passes, chains, total.rows.unbind(), sums.unbind(), strict=False):
-                weight_grads += backward_chain(passes, chain, Gradient(grads, row, own), x_grad, any(needs))
-        return None, x_grad, total.row_gradients(sums), *common_grads, *weight_grads
+            for passes, chain, scale, own in zip(ctx.passes, chains, total.scales, sums, strict=False):
+                weight_grads += backward_chain(passes, chain, Gradient(grads, scale, own), x_grad, any(needs))
+        shift_grad = sums[0, 0] if ctx.needs_input_grad[3] else None
+        return None, x_grad, sums[:, 1] * total.invstds, shift_grad, *common_grads, *weight_grads
 
 
 @dataclass(frozen=True)
@@ -92,12 +97,12 @@ class Gradient:
 
     Args:
         maps: (N, C, H, W) an edge.
-        row: of which it is so many times as much, (edges,); None: once.
-        sums: Σ gradient and Σ gradient · (map − mean), (2, edges · C) without the row.
+        scale: γ of the batch norm and the mixing weight, (edges · C,); None: 1.
+        sums: Σ gradient and Σ gradient · (map − mean), (2, edges · C).
     """
 
     maps: Sequence[Tensor]
-    row: Tensor | None
+    scale: Tensor | None
     sums: Tensor
 
 
@@ -107,8 +112,10 @@ def forward_chain(
     """A pass of each segment, and the map that leaves it, before its batch norm."""
     passes: list[SegmentPass] = []
     maps: list[Tensor] = []
-    for segment in chain:
-        passes.append(SegmentPass(plan, segment, passes[-1].after if passes else None, weights))
+    for index, segment in enumerate(chain):
+        before = passes[-1].after if passes else None
+        affine = chain[index - 1].norm.modules[0].affine
+        passes.append(SegmentPass(plan, segment, before, affine, weights))
         maps.append(passes[-1].forward(maps[-1] if maps else x))
     return passes, maps
 
@@ -116,7 +123,7 @@ def forward_chain(
 def backward_chain(
     passes: Sequence["SegmentPass"], maps: Sequence[Tensor], gradient: Gradient, x_grad: Tensor | None, needs: bool
 ) -> list[Tensor | None]:
-    """The gradients of the convolutions' weights; that of the state is added to ``x_grad``.
+    """The gradients of the segments' weights; that of the state is added to ``x_grad``.
 
     Args:
         maps: that entered the first segment and left each.
@@ -135,13 +142,17 @@ class SegmentPass:
 
     Args:
         before: the batch norm over what enters; None: there is none, it is the state.
-        weights: the next are those of the segment, edge after edge.
+        affine: whether that has γ and β.
+        weights: the next are these and those of the convolutions, edge after edge.
     """
 
     def __init__(
-        self, plan: Plan, segment: MergedSegment, before: Statistics | None, weights: Iterator[Tensor]
+        self, plan: Plan, segment: MergedSegment, before: Statistics | None, affine: bool, weights: Iterator[Tensor]
     ) -> None:
-        self.segment, self.edges, self.before = segment, plan.edges, before
+        self.segment, self.edges, self.before, self.affine = segment, plan.edges, before, affine
+        if before and affine:
+            scale, shift = next(weights), next(weights)
+            self.before = before._replace(scale=scale.double(), shift=shift.double())
         self.shared = before is None and not plan.apart
         self.depthwise = next(weights) if segment.depthwise else None
         self.pointwise = next(weights) if segment.pointwise else None
@@ -154,7 +165,8 @@ class SegmentPass:
         mean, var = torch.empty(2, channels, dtype=torch.float64).unbind()
         fill(self.fields, depthwise_weight=self.depthwise, pointwise_weight=self.pointwise)
         if self.before:
-            fill(self.fields, x_mean=self.before.mean, x_invstd=self.before.invstd)
+            norm = self.before
+            fill(self.fields, x_mean=norm.mean, x_invstd=norm.invstd, x_scale=norm.scale, x_shift=norm.shift)
         call("segment_forward", self.fields, x.dtype, x=x, y=y, y_mean=mean, y_var=var)
         self.after = statistics_of(self.segment.norm, mean, var, y.numel() // channels)
         fill(self.fields, y_mean=self.after.mean, y_invstd=self.after.invstd)
@@ -187,7 +199,7 @@ class SegmentPass:
     def backward(
         self, x: Tensor, y: Tensor, gradient: Gradient, x_grad: Tensor | None, needs: bool
     ) -> tuple[Gradient, list[Tensor | None]]:
-        """The gradient of the batch norm over what enters, and those of the weights.
+        """The gradient of what the batch norm over what enters gives, and those of the weights.
 
         Args:
             x_grad: where that of the state is added; None: it is not needed.
@@ -196,17 +208,21 @@ class SegmentPass:
         before, x_sums = gradient, None
         if self.before:
             x_grad, x_sums = torch.empty_like(x), gradient.sums.new_empty(2, len(self.before.mean))
-            before = Gradient(x_grad.chunk(self.edges), None, x_sums)
+            before = Gradient(x_grad.chunk(self.edges), self.before.scale, x_sums)
         depthwise, pointwise = (
             torch.empty_like(weight) if needs and weight is not None else None
             for weight in (self.depthwise, self.pointwise)
         )
         sums = gradient.sums if self.after.training else None
-        fill(self.fields, x=x, y=y, y_grad=gradient.maps, y_weight=gradient.row, y_sums=sums)
+        factor = self.after.invstd if gradient.scale is None else self.after.invstd * gradient.scale
+        fill(self.fields, x=x, y=y, y_grad=gradient.maps, y_factor=factor, y_sums=sums)
         fill(self.fields, x_grad=x_grad, x_sums=x_sums, depthwise_grad=depthwise, pointwise_grad=pointwise)
         call("segment_backward", self.fields, x.dtype)
-        grads = zip((depthwise, pointwise), (self.depthwise, self.pointwise), strict=True)
-        return before, [grad for grad, weight in grads if weight is not None]
+        grads: list[Tensor | None] = []
+        if x_sums is not None and self.before and self.affine:
+            grads += [x_sums[1] * self.before.invstd, x_sums[0]] if needs else [None, None]
+        every = zip((depthwise, pointwise), (self.depthwise, self.pointwise), strict=True)
+        return before, grads + [grad for grad, weight in every if weight is not None]
 
 
 def statistics_of(norm: MergedNorm, mean: Tensor, var: Tensor, values: int) -> Statistics:
@@ -229,23 +245,25 @@ class Sum:
     """The weighted sum of batch-normalised maps: chains' last, (edges · N, C, H, W), then common ones, (N, C, H, W).
 
     Args:
-        rows: (maps, edges).
+        scales: (maps, edges · C).
         chains: the batch norm over each chain's last map.
     """
 
-    def __init__(self, plan: Plan, rows: Tensor, chains: Sequence[Statistics]) -> None:
-        self.plan, self.rows, self.dtype = plan, rows.double(), rows.dtype
+    def __init__(self, plan: Plan, scales: Tensor, chains: Sequence[Statistics]) -> None:
+        self.plan, self.scales = plan, scales
         plain = torch.zeros(len(chains[0].mean) // plan.edges), torch.ones(len(chains[0].mean) // plan.edges)
         common = [plain if each is None else (each.mean, each.invstd) for each in plan.common]
         wide = [[each.double().repeat(plan.edges) for each in pair] for pair in common]
         self.means = torch.stack([*(each.mean for each in chains), *(mean for mean, _ in wide)])
         self.invstds = torch.stack([*(each.invstd for each in chains), *(invstd for _, invstd in wide)])
-        self.scale = (self.rows[..., None] * self._by_edge(self.invstds)).flatten(1)
+        self.factors = scales * self.invstds
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], shift: Tensor | None) -> Tensor:
         """(edges · N, C, H, W)."""
         out = torch.empty_like(maps[0])
-        self._call("mix_forward", maps, scale=self.scale, offset=-(self.scale * self.means).sum(0), out=out)
+        offset = -(self.factors * self.means).sum(0)
+        offset = offset if shift is None else offset + shift
+        self._call("mix_forward", maps, scale=self.factors, offset=offset, out=out)
         return out
 
     def sums(self, maps: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
@@ -254,10 +272,6 @@ class Sum:
         self._call("mix_sums", maps, grads=grads, mean=self.means, sums=sums)
         return sums
 
-    def row_gradients(self, sums: Tensor) -> Tensor:
-        """(maps, edges)."""
-        return self._by_edge(sums[:, 1] * self.invstds).sum(2).to(self.dtype)
-
     def common_gradients(self, maps: Sequence[Tensor], grads: Sequence[Tensor], sums: Tensor) -> list[Tensor | None]:
         """Of the common maps, each summed over the edges and through its batch norm."""
         chains = len(self.plan.chains)
@@ -265,13 +279,13 @@ class Sum:
         values = maps[0].numel() // self.plan.edges // maps[0].shape[1]
         training = [each is not None and each.training for each in self.plan.common]
         share = sums.new_tensor([0] * chains + training) / values
-        whole = sums.view(len(maps), 2, self.plan.edges, -1) * self.rows[:, None, :, None]
+        whole = (sums * self.scales[:, None]).view(len(maps), 2, self.plan.edges, -1)
         mean_grad, along = (whole.sum(2) * share[:, None, None]).unbind(1)
         mean, invstd = self._by_edge(self.means)[:, 0], self._by_edge(self.invstds)[:, 0]
         slope = -(invstd**3) * along
         shift = -slope * mean - invstd * mean_grad
         map_grads = [*([None] * chains), *own]
-        affine = {"scale": self.scale, "slope": slope, "shift": shift}
+        affine = {"scale": self.factors, "slope": slope, "shift": shift}
         self._call("mix_shared_gradients", maps, **affine, grads=grads, map_grads=map_grads)
         return [*own]
 

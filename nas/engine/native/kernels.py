@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas.engine.native import compiler
 
-VERSION = 1
+VERSION = 2
 """Of the structures, as LAYOUT_VERSION in lanes.h: raised with any change of their fields."""
 INTEGER, POINTER, POINTERS = ctypes.c_int64, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
 Value = Tensor | Sequence[Tensor | None] | None
@@ -24,8 +24,9 @@ class SegmentFields(ctypes.Structure):
         *((name, INTEGER) for name in ("threads", "precise", "lanes", "images", "edges", "shared")),
         *((name, INTEGER) for name in ("channels", "height", "width", "out", "out_height", "out_width")),
         *((name, INTEGER) for name in ("kernel", "stride", "padding", "dilation", "pointwise", "activation")),
-        *((name, POINTER) for name in ("x", "depthwise_weight", "pointwise_weight", "x_mean", "x_invstd")),
-        *((name, POINTER) for name in ("y", "y_mean", "y_var", "y_weight", "y_invstd", "y_sums")),
+        *((name, POINTER) for name in ("x", "depthwise_weight", "pointwise_weight")),
+        *((name, POINTER) for name in ("x_mean", "x_invstd", "x_scale", "x_shift")),
+        *((name, POINTER) for name in ("y", "y_mean", "y_var", "y_factor", "y_invstd", "y_sums")),
         *((name, POINTER) for name in ("x_grad", "depthwise_grad", "pointwise_grad", "x_sums")),
         ("y_grad", POINTERS),
     )

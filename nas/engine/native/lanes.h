@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-constexpr int64_t LAYOUT_VERSION = 1;  // of the structures, as VERSION in kernels.py
+constexpr int64_t LAYOUT_VERSION = 2;  // of the structures, as VERSION in kernels.py
 
 template <class T, int L> struct Lanes;
 

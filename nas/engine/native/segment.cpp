@@ -15,10 +15,11 @@ struct Segment {
     int64_t pointwise, activation;                              // activation 0: none, 1: ReLU, 2: ReLU6
     const void *x, *depthwise_weight, *pointwise_weight;        // weights (edges·in, kernel, kernel), (edges·out, in)
     const double *x_mean, *x_invstd;                            // (edges·in), null: x is not normalised
+    const double *x_scale, *x_shift;                            // (edges·in), γ and β of an affine batch norm; or null
     void* y;
     double *y_mean, *y_var;                                     // (edges·out)
-    // Backward: y_grad is that of y's batch norm, and of it y_weight times as much (per edge).
-    const double *y_weight, *y_invstd, *y_sums;                 // y_sums: Σ y_grad, Σ y_grad · (y − mean); null: evaluation
+    // Backward: y_grad is that of what y's batch norm gives, (y − mean) · y_factor + a constant; (edges·out).
+    const double *y_factor, *y_invstd, *y_sums;                 // y_sums: Σ y_grad, Σ y_grad · (y − mean); null: evaluation
     void *x_grad, *depthwise_grad, *pointwise_grad;             // null: not wanted; a shared x_grad is added to
     double* x_sums;                                             // the same sums of x_grad; null: not wanted
     const void* const* y_grad;                                  // one map (images, out pixels, out) an edge
@@ -41,7 +42,7 @@ template <class T, int L> struct Kernel {
     const int64_t k, reach;                 // taps a side; pixels that they span, less one
     const int64_t tile_row, grads_row;      // elements of a row of the padded tiles of x and of the gradient
     Aligned<T> taps, point, point_t;        // (k·k, edges·in), (edges, in, out), (edges, out, in)
-    Aligned<T> mean, invstd, grad_scale, grad_slope, grad_offset;
+    Aligned<T> mean, invstd, scale, shift, grad_scale, grad_slope, grad_offset;
 
     explicit Kernel(const Segment& segment)
         : s(segment), k(s.kernel), reach(k ? (k - 1) * s.dilation : 0), tile_row((s.width + 2 * s.padding) * s.in),
@@ -50,6 +51,10 @@ template <class T, int L> struct Kernel {
         if (s.x_mean) {
             std::copy(s.x_mean, s.x_mean + s.edges * s.in, mean.resized(s.edges * s.in));
             std::copy(s.x_invstd, s.x_invstd + s.edges * s.in, invstd.resized(s.edges * s.in));
+        }
+        if (s.x_scale) {
+            std::copy(s.x_scale, s.x_scale + s.edges * s.in, scale.resized(s.edges * s.in));
+            std::copy(s.x_shift, s.x_shift + s.edges * s.in, shift.resized(s.edges * s.in));
         }
     }
 
@@ -85,6 +90,10 @@ template <class T, int L> struct Kernel {
         return s.x_mean ? (value - load<T, L>(&mean[channel])) * load<T, L>(&invstd[channel]) : value;
     }
 
+    V scaled(V value, int64_t channel) const {
+        return s.x_scale ? value * load<T, L>(&scale[channel]) + load<T, L>(&shift[channel]) : value;
+    }
+
     V activated(V value) const {
         const V zero{}, six = zero + T(6);
         if (s.activation) value = value < zero ? zero : value;  // a NaN stays one
@@ -97,7 +106,7 @@ template <class T, int L> struct Kernel {
             T* to = tile + (row + s.padding) * tile_row + s.padding * s.in;
             for (int64_t c = 0; c < s.in; c += L)
                 for (int64_t at = c; at < s.width * s.in; at += s.in)
-                    store<T, L>(to + at, activated(normalised(load<T, L>(x + at), edge * s.in + c)));
+                    store<T, L>(to + at, activated(scaled(normalised(load<T, L>(x + at), edge * s.in + c), edge * s.in + c)));
             x += s.width * s.in;
         }
     }
@@ -232,7 +241,7 @@ template <class T, int L> struct Kernel {
         const double values = double(s.images * s.out_height * s.out_width);
         grad_scale.resized(channels), grad_slope.resized(channels), grad_offset.resized(channels);
         for (int64_t c = 0; c < channels; c++) {
-            const double invstd = s.y_invstd[c], scale = invstd * (s.y_weight ? s.y_weight[c / s.out] : 1);
+            const double invstd = s.y_invstd[c], scale = s.y_factor[c];
             const double sum = s.y_sums ? s.y_sums[c] / values : 0;
             const double along = s.y_sums ? s.y_sums[channels + c] / values * invstd * invstd : 0;
             grad_scale[c] = T(scale);
@@ -316,13 +325,14 @@ template <class T, int L> struct Kernel {
             for (int64_t row = 0; row < s.height; row++)
                 row_gradient(grads, edge, row, c, [&](int64_t p, V grad) {
                     const int64_t at = (row * s.width + p) * s.in + c;
-                    const V value = load<T, L>(x + at), entered = normalised(value, edge * s.in + c);
+                    const V standard = normalised(load<T, L>(x + at), edge * s.in + c);
+                    const V entered = scaled(standard, edge * s.in + c);
                     if (s.activation) grad = entered <= zero ? zero : grad;
                     if (s.activation == 2) grad = entered >= six ? zero : grad;
                     store<T, L>(to + at, s.shared ? load<T, L>(to + at) + grad : grad);
                     if (sums) {
                         sum += grad;
-                        product += grad * entered;
+                        product += grad * standard;
                     }
                 });
             for (int l = 0; sums && l < L; l++) {

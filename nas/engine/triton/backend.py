@@ -102,11 +102,12 @@ def installed() -> bool:
 
 
 def computable(segment: MergedSegment) -> bool:
-    """Whether it is a depthwise and a pointwise convolution, one of them, or two pointwise side by side."""
+    """Whether it is a depthwise and a pointwise convolution, one of them, or two pointwise side by side; not affine."""
     parts = [segment.convolutions[0], segment.odd] if segment.odd else []
     halves = len({each.modules[0].out_channels for each in parts if each}) == 1
     weight = segment.convolutions[0].modules[0].weight if segment.convolutions else None
-    return (segment.fusable or halves) and weight is not None and weight.dtype == torch.float32
+    plain = not segment.norm.modules[0].affine
+    return plain and (segment.fusable or halves) and weight is not None and weight.dtype == torch.float32
 
 
 def pool_of(term: MergedTerm) -> nn.MaxPool2d | nn.AvgPool2d | None:

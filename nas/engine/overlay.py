@@ -1,0 +1,138 @@
+"""A network whose blocks compiled kernels compute, in training and evaluation: the merged engine with a single edge.
+
+Nothing of the network is copied or replaced: while an overlay runs, the blocks that it knows compute another way. So
+state dicts, checkpoints, moving averages, hooks, modes and masks of dropped paths are the network's own.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from operator import add
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from nas.cells.found import ChosenFanOut
+from nas.engine.merged import BACKENDS, Operation, contributions
+from nas.engine.native.backend import Native
+from nas.engine.segments import merge_terms
+
+Forward = Callable[[Tensor], Tensor]
+Together = Callable[[Tensor], Sequence[Tensor]]
+
+
+class Overlay(nn.Module):
+    """A network, and how those of its modules are computed that the kernels know.
+
+    Args:
+        network: on a CPU. A module and what is inside of it must not be put into it twice.
+        blocks: by module, what computes it.
+    """
+
+    def __init__(self, network: nn.Module, blocks: Mapping[nn.Module, Callable[..., Any]]) -> None:
+        super().__init__()
+        self.network, self.training = network, network.training
+        self.blocks = dict(blocks)
+
+    def forward(self, images: Tensor) -> Any:
+        """As the network's."""
+        with computed_by(self.blocks):
+            return self.network(images)
+
+
+@contextmanager
+def computed_by(blocks: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """A context in which these modules compute another way."""
+    for module, forward in blocks.items():
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module in blocks:
+            del module.forward
+
+
+def overlay(network: nn.Module, backend: str = "auto") -> nn.Module:
+    """The network under compiled kernels; itself, if its device or the back end has none or they know none of it.
+
+    Args:
+        backend: as in :data:`BACKENDS`.
+    """
+    device = next(network.parameters()).device.type
+    if Native not in BACKENDS[backend] or not Native.available(device) or dist.is_initialized():
+        return network
+    blocks = dict(blocks_of(network))
+    return Overlay(network, blocks) if blocks else network
+
+
+def blocks_of(module: nn.Module) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+    """The largest parts of a network that the kernels know, and what computes them."""
+    if type(module) is ChosenFanOut:
+        yield module, FanOut(module)
+        for operation in module.undropped:
+            yield from blocks_of(operation)  # which the fan-out calls, if it does not know it
+    elif forward := block(module) or activated(module):
+        yield module, forward
+    else:
+        for child in module.children():
+            yield from blocks_of(child)
+
+
+def together(operations: Sequence[nn.Module]) -> Together | None:
+    """What computes operations that are the same and read the same map; None: nothing is gained over one by one.
+
+    The kernels know those of which all convolutions are their own. What has no parameters is computed once.
+    """
+    plan = merge_terms(operations)
+    if not plan or any(any(term.zeros) and not term.common for term in plan):  # beside zeros: part of a concatenation
+        return None
+    chains = [stage.chain for term in plan for stage in term.stages if stage.chain]
+    if not chains:
+        return (lambda x: [operations[0](x)] * len(operations)) if len(operations) > 1 else None
+
+    def compute(x: Tensor) -> Sequence[Tensor]:
+        if not all(Native.supports(chain, x) for chain in chains):
+            return [type(operation).forward(operation, x) for operation in operations]
+        x = x.contiguous(memory_format=torch.channels_last)
+        maps: list[list[Tensor]] = [[] for _ in operations]
+        same = [Operation(0, tuple(operations), plan)]
+        for edge, part in contributions(same, x, x.new_ones(1, len(operations)), BACKENDS["native"]):
+            maps[edge].append(part)
+        return [reduce(add, parts) for parts in maps]
+
+    return compute
+
+
+def block(*modules: nn.Module) -> Forward | None:
+    """What computes modules in a row; None: the kernels do not."""
+    compute = together([modules[0] if len(modules) == 1 else nn.Sequential(*modules)])
+    return compute and (lambda x: compute(x)[0])
+
+
+def activated(module: nn.Module) -> Forward | None:
+    """What computes a sequence that ends in an activation, which stays torch's; None: it is something else."""
+    if type(module) is not nn.Sequential or len(module) < 2 or any(True for _ in module[-1].parameters()):
+        return None
+    *layers, last = module
+    forward = block(*layers)
+    return forward and (lambda x: last(forward(x)))
+
+
+class FanOut:
+    """What computes a found cell's fan-out: each operation on all its edges at once."""
+
+    def __init__(self, module: ChosenFanOut) -> None:
+        self.module = module
+        edges = {name: [edge for edge, other in enumerate(module.names) if other == name] for name in module.names}
+        operations = module.undropped
+        self.groups = [(same, together([operations[edge] for edge in same])) for same in edges.values()]
+
+    def __call__(self, state: Tensor, weights: Tensor | None = None) -> list[tuple[int, Tensor]]:
+        operations = self.module.undropped
+        maps: dict[int, Tensor] = {}
+        for edges, compute in self.groups:
+            several = compute(state) if compute else [operations[edge](state) for edge in edges]
+            maps |= zip(edges, several, strict=True)
+        return self.module.contributions([maps[edge] for edge in range(len(maps))])
