@@ -31,14 +31,13 @@ from rich.console import Console
 
 from benchmarks.figures import EPOCHS, Figures, read, save, table
 from benchmarks.meter import Call, Meter
-from benchmarks.textbook import Textbook
 from nas import data, files
 from nas import space as spaces
 from nas.bilevel.loop import Course, Step, search
 from nas.bilevel.stages import Alphas
 from nas.cells import genotype
 from nas.cells.found import found_network
-from nas.commands.bench import DARTS_V2
+from nas.commands.workloads import DARTS_V2, Textbook
 from nas.data.batches import Stream
 from nas.data.cifar import MEAN_STD
 from nas.data.dataset import Dataset, Split

@@ -25,7 +25,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.fake_gpu import fake_gpu, move
-from benchmarks.textbook import Textbook
 from nas import space as spaces
 from nas.bilevel.build import build_supernet
 from nas.bilevel.gradients import Learner
@@ -34,7 +33,7 @@ from nas.bilevel.second_order import Batch
 from nas.blocks.drop_path import draw_paths
 from nas.cells import genotype
 from nas.cells.found import found_network
-from nas.commands.bench import DARTS_V2
+from nas.commands.workloads import DARTS_V2, Textbook
 from nas.moment import Moment
 from nas.rng import generator
 from nas.settings import TRAIN_PRESETS, TrainSettings, resolve, resolve_search

@@ -20,8 +20,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from nas.commands.bench import Workload, build, peak_memory, start, timed
+from nas.commands.bench import measure
 from nas.commands.found_cell import read_genotype
+from nas.commands.workloads import Workload
 from nas.files import read_json
 from nas.methods import METHODS
 from nas.reports.nasbench201 import key_of, read_table
@@ -177,17 +178,15 @@ def cost(
 ) -> None:
     """Prints time and memory of every method's step against plain DARTS', the ways taking turns."""
     load = Workload(space=space, batch=batch, channels=channels, cells=cells, threads=threads)
-    start(load)
     ways = ["merged", *(method for method in METHODS if method not in ("darts", "darts-pt", "darts-pt-blank"))]
-    memory = {way: peak_memory(load, way) for way in ways}
-    steps = {way: build(load, way) for way in ways}
-    seconds = [{way: timed(step, "cpu") for way, step in steps.items()} for _ in range(repeats + 1)][1:]
+    turns = [{way: measure(load, way) for way in ways} for _ in range(repeats)]
     print("| method | time of a step, times plain | each | peak memory, times plain |\n|---|---|---|---|")
     for way in ways:
-        ratios = [turn[way] / turn["merged"] for turn in seconds]
+        ratios = [turn[way].seconds / turn["merged"].seconds for turn in turns]
         shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"| {way} | {median(ratios):.2f} | {shown} | {memory[way] / memory['merged']:.2f} |")
-    print(f"\n{load}, plain {median(turn['merged'] for turn in seconds):.2f} s, {memory['merged'] / 2**30:.2f} GiB")
+        print(f"| {way} | {median(ratios):.2f} | {shown} | {turns[0][way].bytes / turns[0]['merged'].bytes:.2f} |")
+    seconds, memory = median(turn["merged"].seconds for turn in turns), turns[0]["merged"].bytes / 2**30
+    print(f"\n{load}, plain {seconds:.2f} s, {memory:.2f} GiB")
 
 
 @app.command()

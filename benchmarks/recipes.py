@@ -15,8 +15,8 @@ from typing import Any
 from nas.architecture import of_genotype
 from nas.cells.genotype import read
 from nas.commands import retraining
-from nas.commands.bench import DARTS_V2
 from nas.commands.resume import resume
+from nas.commands.workloads import DARTS_V2
 from nas.errors import Interrupted, UsageError
 from nas.files import read_json, write_json
 from nas.reports.comparison import Comparison

@@ -9,7 +9,7 @@ import pytest
 from nas import space
 from nas.blocks import OPS
 from nas.cells.genotype import read
-from nas.commands.bench import DARTS_V2
+from nas.commands.workloads import DARTS_V2
 from nas.run.folder import find
 from nas.run.log import Epoch
 from nas.run.results import TrainResult

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.bilevel.gradients import constant
-from nas.bilevel.second_order import Batch
+from nas.bilevel.second_order import Batch, constant
 from nas.cells.recompute import noise_rewinder, still
 from nas.cells.supernet import Supernet
 from nas.train.process_group import averaged

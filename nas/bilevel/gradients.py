@@ -15,7 +15,7 @@ from nas.bilevel.budget import Budget
 from nas.bilevel.freezing import Freezer
 from nas.bilevel.perturbation import PERTURBATIONS, Mixing
 from nas.bilevel.regularizers import make_penalty
-from nas.bilevel.second_order import Batch, unrolled_gradient
+from nas.bilevel.second_order import Batch, constant, unrolled_gradient
 from nas.cells.recompute import still
 from nas.cells.supernet import Supernet
 from nas.execution import mixed
@@ -199,18 +199,6 @@ class Learner:
 def fit(optimizer: optim.Optimizer) -> None:
     """Lets a GPU record an optimiser's steps; a state made on the other device is thus at home on this one."""
     fit_to_device(optimizer)
-
-
-@contextmanager
-def constant(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """A context in which no gradient of the parameters is computed."""
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """The alphas' gradient through one unrolled step of the weights (Liu et al., DARTS, ICLR 2019, Eq. 6–8)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn, optim
 
-from nas.cells.recompute import noise_rewinder
+from nas.cells.recompute import noise_rewinder, still
 from nas.settings import SearchSettings
 from nas.train.process_group import averaged
 
@@ -29,14 +30,18 @@ class Bilevel(Protocol):
 
 
 def unrolled_gradient(learner: Bilevel, train: Batch, valid: Batch, scale: float = 1e-2) -> list[Tensor]:
-    """∇α L_val(w − ξ·step(w, α), α), ξ the weights' current learning rate, momentum and decay included (Eq. 7)."""
+    """∇α L_val(w − ξ·step(w, α), α), ξ the weights' current learning rate, momentum and decay included (Eq. 7).
+
+    The supernet's running statistics see the training batch alone.
+    """
     weights, rate = tuple(learner.weights), learner.weight_optimizer.param_groups[0]["lr"]
     before = _copies(weights)
     rewind = noise_rewinder(learner.supernet)  # all passes see the same draws
     steps = torch._foreach_mul(_direction(learner, train), rate)
     rewind()
     _set(weights, torch._foreach_sub(before, steps))
-    gradients = _gradients(learner.loss(valid)[0], [*learner.alphas, *weights])
+    with still(learner.supernet):
+        gradients = _gradients(learner.loss(valid)[0], [*learner.alphas, *weights])
     direct, vector = gradients[: len(learner.alphas)], gradients[len(learner.alphas) :]
     _set(weights, before)
     rewind()
@@ -53,7 +58,8 @@ def hessian_vector(learner: Bilevel, train: Batch, vector: Tensors, scale: float
     for moved in (torch._foreach_add(before, shift), torch._foreach_sub(before, shift)):
         rewind()
         _set(weights, moved)
-        sides.append(_gradients(learner.loss(train)[0], learner.alphas))
+        with constant(weights):
+            sides.append(_gradients(learner.loss(train)[0], learner.alphas))
     _set(weights, before)
     return [(plus - minus) / (2 * epsilon) for plus, minus in zip(*sides, strict=True)]
 
@@ -61,11 +67,24 @@ def hessian_vector(learner: Bilevel, train: Batch, vector: Tensors, scale: float
 def _direction(learner: Bilevel, train: Batch) -> Tensors:
     """What SGD would subtract, before the learning rate: momentum · buffer + gradient + decay · weight."""
     weights, group = tuple(learner.weights), learner.weight_optimizer.param_groups[0]
-    gradients = _gradients(learner.loss(train)[0], weights)
+    with constant(learner.alphas):
+        gradients = _gradients(learner.loss(train)[0], weights)
     buffers = [learner.weight_optimizer.state[weight].get("momentum_buffer") for weight in weights]
     moments = [torch.zeros_like(g) if buffer is None else buffer for g, buffer in zip(gradients, buffers, strict=True)]
     directions = torch._foreach_add(gradients, moments, alpha=group["momentum"])
     return torch._foreach_add(directions, _copies(weights), alpha=group["weight_decay"])
+
+
+@contextmanager
+def constant(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """A context in which no gradient of the parameters is computed."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def _gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:

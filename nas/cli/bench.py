@@ -11,57 +11,55 @@ if TYPE_CHECKING:
 
 
 def bench(
-    what: Annotated[Literal["search", "retrain"], typer.Argument(help="The step to measure: search or retrain.")],
-    engine: Annotated[str, typer.Option(help="What is measured (retrain: ours).")] = "",
-    against: Annotated[str, typer.Option(help="What it is compared with (retrain: plain).")] = "",
-    space: Annotated[str, typer.Option(help="Search space.")] = "darts",
-    batch: Annotated[int | None, typer.Option(min=2, help="Images a step (search: 64, retrain: 96).")] = None,
+    what: Annotated[
+        Literal["search", "retrain", "macro"],
+        typer.Argument(help="The step to measure: of a search, of a retraining, of a mobile network's training."),
+    ],
+    engine: Annotated[str | None, typer.Option(help="What is measured (search: merged, else compiled).")] = None,
+    against: Annotated[str | None, typer.Option(help="What it is held against (reference, plain).")] = None,
+    space: Annotated[str | None, typer.Option(help="Space (search: darts, macro: mobilenet_v2).")] = None,
+    order: Annotated[int | None, typer.Option(min=1, max=2, help="Of a search's alpha gradients (1).")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Images a step (search: 64, else 96).")] = None,
     channels: Annotated[int | None, typer.Option(min=2, help="Channels C (search: 16, retrain: 36).")] = None,
     cells: Annotated[int | None, typer.Option(min=1, help="Cells L (search: 8, retrain: 20).")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Timed steps of each, after one that warms up.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Processes of each, which take turns.")] = 3,
     device: common.Device = None,
     threads: common.Threads = None,
     json: common.Json = False,
 ) -> None:
-    """Measure a step against the textbook's way: time, memory, conditions, in one run."""
+    """Measure a step against the textbook's way: time, memory, shares of the machine's limits, in one run."""
     from dataclasses import asdict
 
-    from nas.commands.bench import Workload, check, compare
+    from nas.commands.bench import compare
+    from nas.commands.workloads import WAYS, Workload, check
 
-    usual = {"search": ("merged", "reference", 64, 16, 8), "retrain": ("ours", "plain", 96, 36, 20)}[what]
-    execution = common.execution(device, threads, None)
-    workload = Workload(
-        what,
-        space,
-        batch or usual[2],
-        channels or usual[3],
-        cells or usual[4],
-        device=execution.start(),
-        threads=threads,
-    )
+    where = common.execution(device, threads, None).start()
+    sizes = {"space": space, "order": order, "batch": batch, "channels": channels, "cells": cells}
+    workload = Workload.of(what, {**sizes, "device": where, "threads": threads})
+    usual = list(WAYS[what])
     engine, against = engine or usual[0], against or usual[1]
     check(workload, engine, against)
-    common.say(f"{what}: memory, then time; each way takes turns, {repeats} timed steps each")
+    common.say(f"{what}: each way takes turns, {repeats} processes each")
     result = compare(workload, engine, against, repeats)
     common.print_json(asdict(result)) if json else print_measurement(result)
 
 
 def print_measurement(result: "Measurement") -> None:
     """Prints the result for people."""
-    from nas.commands.bench import RETRAIN_WAYS, SEARCH_WAYS
+    from nas.commands.workloads import WAYS
 
+    workload, limits, conditions = result.workload, result.limits, result.environment
+    print(f"{'':17} seconds  images/s     GiB  arithmetic  traffic")
     for way, seconds in result.seconds.items():
-        memory, images = result.peak_bytes[way] / 2**30, result.images_per_second[way]
-        about = {**SEARCH_WAYS, **RETRAIN_WAYS}[way]
-        print(f"{way:15} {seconds:8.3f} s  {images:8.1f} images/s  {memory:6.2f} GiB  {about}")
-    print(f"{result.engine} is {result.speedup:.2f} times as fast as {result.against}", end="")
-    print(f" and takes {result.memory_ratio:.2f} of its memory")
-    if result.speedup_lean and result.memory_ratio_lean:
-        lean, memory = result.speedup_lean, result.memory_ratio_lean
-        print(f"{lean:.2f} times as fast as reference-lean, with {memory:.2f} of its memory")
-    load, conditions = result.workload, result.environment
-    size = f"C={load.channels}, {load.cells} cells, batch {load.batch}, {load.size} px"
-    what = f"{load.what} {load.space}" if load.what == "search" else "DARTS_V2"
-    print(f"{what}, {size}; medians of {result.repeats} steps")
+        rate, memory = workload.batch / seconds, result.peak_bytes[way] / 2**30
+        shares = f"{result.arithmetic[way]:10.0%}  {result.traffic[way]:7.0%}"
+        print(f"{way:16} {seconds:8.3f}  {rate:8.1f}  {memory:6.2f}  {shares}")
+    for way, times in result.speedup.items():
+        print(f"{result.engine}: {times:.2f} times as fast as {way}, in {result.memory_ratio[way]:.2f} of its memory")
+    for way in result.seconds:
+        print(f"{way}: {WAYS[workload.what][way]}")
+    print("arithmetic, traffic: the least time of a step's multiply-adds and of its maps, of the time taken;")
+    print(f"  this machine: {limits.madds / 1e9:.0f} G multiply-adds/s, {limits.bytes / 1e9:.0f} GB/s")
+    print(workload)
     versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
     print(f"{conditions['hardware']}, {conditions['threads']} threads; {versions}; {conditions['time']}")

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.backends import cudnn
 from torch.func import functional_call
 
-from nas.bilevel.gradients import Learner, constant
-from nas.bilevel.second_order import Batch, hessian_vector
+from nas.bilevel.gradients import Learner
+from nas.bilevel.second_order import Batch, constant, hessian_vector
 from nas.cells.supernet import FanOut, MixedFanOut, Supernet
 from nas.doctor.check import Case, Check, Line, broken, ok, warning
 from nas.engine.merged import BACKENDS, NEEDS, MergedFanOut

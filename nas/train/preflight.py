@@ -47,7 +47,7 @@ def measure(
     if device != "cpu":
         with suppress(torch.OutOfMemoryError):
             whole()
-            return Estimate(_timed(whole, device), peak(device))
+            return Estimate(timed(whole, device), peak(device))
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     eighth = max(2, batch // 8)
@@ -63,11 +63,12 @@ def measure(
             f"--batch {batch} needs about {need / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free: "
             f"--batch {max(2, fits // 8 * 8)} fits"
         )
-    seconds = min(_timed(whole, device) for _ in range(2 if batch <= 128 else 1))
+    seconds = min(timed(whole, device) for _ in range(2 if batch <= 128 else 1))
     return Estimate(seconds, peak(device))
 
 
-def _timed(step: Callable[[], object], device: str) -> float:
+def timed(step: Callable[[], object], device: str) -> float:
+    """Seconds of one step, until the device has done it."""
     if device != "cpu":
         torch.cuda.synchronize(device)
     started = time.perf_counter()

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nas.bilevel.gradients import Batch, Learner, constant
+from nas.bilevel.build import ENGINES
+from nas.bilevel.gradients import Learner
 from nas.bilevel.relaxation import RELAXATIONS
-from nas.bilevel.second_order import hessian_vector, unrolled_gradient
+from nas.bilevel.second_order import Batch, constant, hessian_vector, unrolled_gradient
 from nas.blocks.noise import Noise
 from nas.cells.recompute import noise_rewinder
 from nas.cells.supernet import Supernet
@@ -151,3 +152,27 @@ def test_second_order_draws_noise_once() -> None:
     assert distance(coarse, fine) < 0.01
     after = [module.place for module in supernet.modules() if isinstance(module, Noise)]
     assert all(int(now) == int(before) + 1 for now, before in zip(after, places, strict=True)), "one draw a half"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_passes_of_the_second_order(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each computes only the gradients that are used, and the held-out batch moves no running statistics."""
+    supernet = Supernet(SPACE, channels=4, cells=3, classes=3, fan_out=ENGINES[engine]).double()
+    learner, passes, plain = learner_of(supernet), [], Learner.loss
+    running = [buffer for buffer in supernet.buffers() if buffer.is_floating_point()]
+
+    def loss(learner: Learner, part: Batch) -> tuple[Tensor, Tensor]:
+        before = torch.cat(running)
+        result = plain(learner, part)
+        needed = [all(each.requires_grad for each in group) for group in (learner.weights, learner.alphas)]
+        passes.append((*needed, not torch.equal(torch.cat(running), before)))
+        return result
+
+    counts = [norm.num_batches_tracked for norm in supernet.modules() if isinstance(norm, nn.BatchNorm2d)]
+    before = sum(counts)
+    monkeypatch.setattr(Learner, "loss", loss)
+    unrolled_gradient(learner, batch(1), batch(2))
+    alphas_alone = (False, True, True)
+    assert passes == [(True, False, True), (True, True, False), alphas_alone, alphas_alone]
+    assert sum(counts) == before + 3 * len(counts)
+    assert all(parameter.requires_grad for parameter in supernet.parameters())
