@@ -73,8 +73,6 @@ def cost(
         counting.save(save, networks)
     costs = {name: counting.cost_of(network) for name, network in networks.items()}
     output.print_costs(networks, costs, output.latencies(networks, batch, threads) if latency else {}, json)
-    for remark in counting.remarks(networks):
-        common.say(remark)
 
 
 def _shape(resolution: str | None) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ def show(
         str, typer.Argument(metavar="RUN|GENOTYPE", help="A run (path, name or last) or a genotype file.")
     ],
     to: Annotated[str | None, typer.Option(help="svg, png, dot, graphml or json (node-link).")] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write (default: beside you); - for stdout.")] = None,
     runs: common.Runs = None,
     other: Annotated[str | None, typer.Argument(metavar="[RUN|GENOTYPE]", help="With --diff: a second one.")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show two cells with what differs.")] = False,
@@ -38,10 +38,11 @@ def show(
 
     genotype, beside = genotype_of(target, runs), genotype_of(other, runs) if other else None
     pair = (Path(target).stem, Path(other).stem) if other else ("", "")
+    file = out or Path(f"{'-'.join(filter(None, pair)) or Path(target).stem}.{to}")
     if to is None:
         print_difference(genotype, beside, pair) if beside else print_cells(genotype)
     elif to in PICTURES:
-        draw_cells(genotype, out or Path(f"{'-'.join(filter(None, pair)) or Path(target).stem}.{to}"), to, beside, pair)
+        draw_cells(genotype, file, to, beside, pair)
     elif beside:
         raise UsageError(f"--to {to}: a difference is drawn as {' or '.join(PICTURES)}")
     else:
@@ -49,7 +50,11 @@ def show(
         from nas.files import write
 
         text = write_graph(genotype, to)
-        write(out, text) if out else print(text)
+        if str(out) == "-":
+            print(text)
+        else:
+            write(file, text)
+            print(file)
 
 
 def print_tables(target: str, runs: Path | None) -> bool:
