@@ -25,8 +25,9 @@ def parse(text: str, option: str, of: str = "multiply-adds") -> int:
 
 
 def short(amount: int) -> str:
-    """An amount as its user would write it: 20M."""
-    return f"{amount / 10**6:.6g}M"
+    """An amount as its user would write it: 20M, 800K, 20."""
+    unit = next(unit for unit in ("M", "K", "") if amount >= UNITS[unit] or not unit)
+    return f"{amount / UNITS[unit]:.6g}{unit}"
 
 
 @dataclass(frozen=True)

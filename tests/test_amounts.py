@@ -19,3 +19,5 @@ def test_what_is_no_amount(text: str) -> None:
 
 def test_short_is_read_back() -> None:
     assert parse(short(12_345_678), "--budget") == 12_345_700 and short(20_000_000) == "20M"
+    for text in ("20", "800K", "1.5M", "1500M"):
+        assert short(parse(text, "--budget")) == text

@@ -3,6 +3,7 @@
 import signal
 import sys
 import warnings
+from functools import partial
 from types import FrameType
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ def app() -> typer.Typer:
     from nas.cli import (
         bench,
         clean,
+        common,
         compare,
         cost,
         derive,
@@ -34,10 +36,11 @@ def app() -> typer.Typer:
         study,
         tune,
     )
+    from nas.cli.examples import EXAMPLES
 
     commands = typer.Typer(
         no_args_is_help=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
     commands.callback()(options)
@@ -57,7 +60,8 @@ def app() -> typer.Typer:
         compare.compare,
     )
     for command in (*flow, cost.cost, lookup.lookup, bench.bench, doctor.doctor):
-        commands.command()(command)
+        examples = ["Examples:", *EXAMPLES.get(command.__name__, ())]
+        commands.command(epilog="\n\n".join(examples))(common.completing(command))
     commands.add_typer(latency.latency, name="latency")
     return commands
 
@@ -84,9 +88,9 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs a command line and returns its exit status: 0, 2 (user's mistake), 128 + signal; a bug of ours raises."""
-    warnings.showwarning = _one_line
+    warnings.showwarning = partial(_one_line, set())
     try:
-        status = app()(arguments, standalone_mode=False)
+        status = app()(arguments, standalone_mode=False, prog_name="nas")
     except UsageError as error:
         return _fail(" ".join(str(error).split()))
     except Interrupted as stopped:
@@ -125,5 +129,8 @@ def _fail_of_typer(error: Exception) -> int:
     raise error
 
 
-def _one_line(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+def _one_line(seen: set[str], message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Prints a warning once a command line: Python's own filters forget what was said wherever they are changed."""
+    if str(message) not in seen:
+        seen.add(str(message))
+        print(f"warning: {message}", file=sys.stderr)

@@ -73,18 +73,26 @@ Name = Annotated[
 Resume = Annotated[str | None, typer.Option(help="Go on with an interrupted run.", rich_help_panel=WHAT)]
 
 
-def with_settings(kind: type, *, without: tuple[str, ...] = (), whose: str = "default") -> Callable[[Command], Command]:
+def with_settings(
+    kind: type,
+    *,
+    without: tuple[str, ...] = (),
+    whose: str = "default",
+    quick: dict[str, Any] | None = None,
+) -> Callable[[Command], Command]:
     """Gives a command one option per field of a settings class, handed over by keyword; None: not given.
 
     Args:
         without: fields that have no option.
         whose: what the help calls the fields' defaults.
+        quick: what the preset of that name has instead; shown beside.
     """
 
     def decorate(command: Command) -> Command:
         own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
         hints = get_type_hints(kind)
-        added = [_option(field, hints[field.name], whose) for field in fields(kind) if field.name not in without]
+        named = [field for field in fields(kind) if field.name not in without]
+        added = [_option(field, hints[field.name], whose, (quick or {}).get(field.name)) for field in named]
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*added, *own)]
         signature = inspect.Signature(sorted(parameters, key=_panel))
         command.__signature__ = signature  # type: ignore[attr-defined]
@@ -94,21 +102,41 @@ def with_settings(kind: type, *, without: tuple[str, ...] = (), whose: str = "de
     return decorate
 
 
+def run_names() -> list[str]:
+    """The runs there are, for completion."""
+    from nas.run.folder import every, runs_root
+
+    return ["last", *(run.path.name for run in every(runs_root()))]
+
+
+def completing(command: Command) -> Command:
+    """Has a shell complete a command's arguments, and what it goes on with, by the runs there are."""
+    for parameter in inspect.signature(command).parameters.values():
+        for info in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(info, typer.models.ArgumentInfo) or parameter.name in ("resume", "init"):
+                info.autocompletion = info.autocompletion or run_names
+    return command
+
+
 def _panel(parameter: inspect.Parameter) -> int:
     """The place of a parameter's panel in the help; arguments come first."""
     panels = [getattr(each, "rich_help_panel", None) for each in getattr(parameter.annotation, "__metadata__", ())]
     return PANELS.index(panels[0]) if panels and panels[0] else -1
 
 
-def _option(field: Any, hint: Any, whose: str) -> inspect.Parameter:
+def _option(field: Any, hint: Any, whose: str, quick: Any) -> inspect.Parameter:
     info = field.default  # pydantic's FieldInfo
     default = info.default
-    described = f"{info.description} ({whose}: {default})" if default not in (None, "") else info.description
+    values = {whose: default} | ({} if quick is None else {"quick": quick})
+    said = ", ".join(f"{name}: {value}" for name, value in values.items() if value not in (None, ""))
+    described = f"{info.description} ({said})" if said else info.description
     name = f"--{field.name.replace('_', '-')}"
     kind: Any = _plain(hint)
     flags = f"{name}/--no-{name[2:]}" if kind is bool else name
     reader: dict[str, Any] = {"parser": _reader(kind), "metavar": NUMBERS[kind].upper()} if kind in NUMBERS else {}
     panel = info.json_schema_extra["panel"]
+    if get_origin(hint) is Literal and kind is str:
+        reader["autocompletion"] = lambda: list(get_args(hint))
     option = typer.Option(flags, help=described, show_default=False, rich_help_panel=panel, **reader)
     annotation: Any = Annotated[kind | None, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -81,8 +81,6 @@ def cost(
     costs = {name: counting.cost_of(network) for name, network in networks.items()}
     timed = output.latencies(networks, batch, threads) if latency else {}
     output.print_costs(networks, costs, timed, output.predictions(networks, latency_table), json, to)
-    for remark in counting.remarks(networks):
-        common.say(remark)
 
 
 def _shape(resolution: str | None) -> tuple[int, int] | None:

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 Targets = Annotated[list[str] | None, typer.Argument(help="Runs (path, name or last), genotypes or architectures.")]
 Preset = Annotated[
-    str | None, typer.Option(help=f"Recipe (usual: the run's): {', '.join(TRAIN_PRESETS)}.", rich_help_panel=LONG)
+    str | None,
+    typer.Option(
+        help=f"Recipe (usual: the run's): {', '.join(TRAIN_PRESETS)}.",
+        rich_help_panel=LONG,
+        autocompletion=lambda: list(TRAIN_PRESETS),
+    ),
 ]
 Init = Annotated[
     str | None,
@@ -31,7 +36,7 @@ Channels = Annotated[
 Cells = Annotated[int | None, typer.Option(min=1, max=200, help="Cells L, instead of its own.", rich_help_panel=LONG)]
 
 
-@common.with_settings(TrainSettings, whose="paper")
+@common.with_settings(TrainSettings, whose="paper", quick=TRAIN_PRESETS["quick"])
 def retrain(
     context: typer.Context,
     targets: Targets = None,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common
-from nas.settings import LONG, RARE, SearchSettings
+from nas.settings import LONG, RARE, SEARCH_PRESETS, SearchSettings
 
 if TYPE_CHECKING:
     from nas.run.folder import Run
@@ -14,10 +14,17 @@ FinalChannels = Annotated[
     int | None, typer.Option(min=2, help="Channels of the network to retrain.", rich_help_panel=RARE)
 ]
 FinalCells = Annotated[int | None, typer.Option(min=1, help="Cells of the network to retrain.", rich_help_panel=RARE)]
-Preset = Annotated[str | None, typer.Option(help="paper or quick (two CPU cores, minutes).", rich_help_panel=LONG)]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="paper or quick (two CPU cores, minutes).",
+        rich_help_panel=LONG,
+        autocompletion=lambda: list(SEARCH_PRESETS),
+    ),
+]
 
 
-@common.with_settings(SearchSettings, whose="paper")
+@common.with_settings(SearchSettings, whose="paper", quick=SEARCH_PRESETS["quick"])
 def search(
     context: typer.Context,
     preset: Preset = None,

@@ -27,7 +27,7 @@ def show(
             help="A cell: svg, pdf, png, dot, graphml, json (node-link); a run's tables: markdown, csv, latex."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write (default: beside you, or stdout for text).")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write (default: beside you); - for stdout.")] = None,
     figure: Annotated[
         str | None,
         typer.Option(help="Draw curves, alphas (over the epochs) or madds (accuracy against them): pdf, svg or png."),
@@ -53,10 +53,11 @@ def show(
 
     genotype, beside = genotype_of(target, runs, ops), genotype_of(other, runs, ops) if other else None
     pair = (Path(target).stem, Path(other).stem) if other else ("", "")
+    file = out or Path(f"{'-'.join(filter(None, pair)) or Path(target).stem}.{to}")
     if to is None:
         print_difference(genotype, beside, pair) if beside else print_cells(genotype)
     elif to in PICTURES:
-        draw_cells(genotype, out or Path(f"{'-'.join(filter(None, pair)) or Path(target).stem}.{to}"), to, beside, pair)
+        draw_cells(genotype, file, to, beside, pair)
     elif beside:
         raise UsageError(f"--to {to}: a difference is drawn as {' or '.join(PICTURES)}")
     else:
@@ -64,7 +65,11 @@ def show(
         from nas.files import write
 
         text = write_graph(genotype, to)
-        write(out, text) if out else print(text)
+        if str(out) == "-":
+            print(text)
+        else:
+            write(file, text)
+            print(file)
 
 
 def print_tables(target: str, runs: Path | None, to: str | None, out: Path | None) -> bool:
@@ -87,7 +92,7 @@ def print_tables(target: str, runs: Path | None, to: str | None, out: Path | Non
     tables = outcome_of(run).tables
     if to:
         text = common.written(tables, to)
-        write(out, text + "\n") if out else print(text)
+        write(out, text + "\n") if out and out != Path("-") else print(text)
     elif run.command in PRINTERS:
         import_module(f"nas.cli.{PRINTERS[run.command]}").print_run(run)
     elif run.command == "retrain" and run.spec(Spec).seeds:

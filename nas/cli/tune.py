@@ -8,7 +8,7 @@ import typer
 
 from nas.cli import common
 from nas.cli.common import WHERE
-from nas.settings import LONG, RARE, WHAT, TrainSettings, TuneSettings
+from nas.settings import LONG, RARE, TRAIN_PRESETS, WHAT, TrainSettings, TuneSettings
 
 if TYPE_CHECKING:
     from nas.knobs import Value
@@ -49,7 +49,7 @@ Gpus = Annotated[
 
 
 @common.with_settings(TuneSettings)
-@common.with_settings(TrainSettings, whose="paper")
+@common.with_settings(TrainSettings, whose="paper", quick=TRAIN_PRESETS["quick"])
 def tune(
     context: typer.Context,
     space: Spaces = None,
@@ -79,7 +79,7 @@ def tune(
 
     from nas.cli.tune_output import print_run
     from nas.commands import tuning
-    from nas.settings import TRAIN_PRESETS, make, resolve
+    from nas.settings import make, resolve
 
     execution = common.execution(device, threads, data_root, cluster, backend=backend)
     if resume:

@@ -1,6 +1,7 @@
 """Networks whose costs are asked for: of a run or a file, or a macro network at given settings."""
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,19 +49,15 @@ def networks_of_space(
     return networks
 
 
-def remarks(networks: Mapping[str, Architecture]) -> Iterator[str]:
-    """Where networks are not what the published code would make of their settings."""
-    for name, network in networks.items():
-        if network.body.get("network") == "mobilenext" and (text := remark(macro_settings(network.body["settings"]))):
-            yield f"{name}: {text}"
-
-
 def cost_of(architecture: Architecture) -> Cost:
-    """What one image of its input costs.
+    """What one image of its input costs; warns where the published code would make another network of its settings.
 
     Raises:
         UsageError: an input that the network cannot take.
     """
+    ours = architecture.body.get("network") == "mobilenext"
+    if ours and (text := remark(macro_settings(architecture.body["settings"]))):
+        warnings.warn(text, stacklevel=2)
     try:
         return count(architecture.build_meta(), architecture.input)
     except ValueError as error:

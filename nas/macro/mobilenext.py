@@ -54,13 +54,13 @@ def remark(settings: MacroSettings) -> str:
     t = settings.reduction
     if t is not None and t > 6:
         return (
-            f"reduction {t:g}: no bottleneck of the published code is narrower than a sixth of its output, so above 6 "
-            "nothing would change; here that floor is a t-th"
+            f"mobilenext, reduction {t:g}: no bottleneck of the published code is narrower than a sixth of its output, "
+            "so above 6 nothing would change; here that floor is a t-th"
         )
     if t == 2:
         return (
-            "reduction 2: the published code takes 2 for the first block's layout, two depthwise convolutions and no "
-            "shortcut, in all blocks (6,911,960 parameters at width 1); here each keeps its own"
+            "mobilenext, reduction 2: the published code takes 2 for the first block's layout, two depthwise "
+            "convolutions and no shortcut, in all blocks (6,911,960 parameters at width 1); here each keeps its own"
         )
     return ""
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -108,7 +109,11 @@ def _worker() -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """In a worker: the driver alone hears Ctrl-C, and one that was killed leaves nobody who writes into its run."""
+    """In a worker: the driver alone hears Ctrl-C, and one that was killed leaves nobody who writes into its run.
+
+    What is to be said of the data, the driver has said.
+    """
+    warnings.filterwarnings("ignore", message="data ")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
