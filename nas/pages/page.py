@@ -28,6 +28,9 @@ from nas.pages.replay import Replay, drawings_of, families_of, replay_of
 from nas.pages.stages import Progress, Stage, duration, progress, stages
 from nas.pages.trainings import cloud, rows_of
 from nas.pages.trials import charts_of_tuning
+from nas.reports.claims import other_terms
+from nas.reports.claims import table as claims
+from nas.reports.side_by_side import Entry
 from nas.run import names
 from nas.run.folder import Run
 from nas.run.results import Alarm, SearchResult
@@ -56,16 +59,19 @@ class Subject:
     settings: Sequence[tuple[str, str]]
 
 
-def write_page(runs: Sequence[Run], path: Path) -> None:
+def write_page(runs: Sequence[Run], path: Path, entries: Sequence[Entry] = ()) -> None:
     """Writes the report of these runs.
+
+    Args:
+        entries: what their trainings came to, to be held against published claims.
 
     Raises:
         UsageError: a run folder is damaged; the file cannot be written.
     """
-    write(path, render([record_of(run) for run in runs]))
+    write(path, render([record_of(run) for run in runs], entries))
 
 
-def render(records: Sequence[Record]) -> str:
+def render(records: Sequence[Record], entries: Sequence[Entry] = ()) -> str:
     """The page's text."""
     environment = Environment(
         loader=PackageLoader("nas.pages", "."),
@@ -80,6 +86,8 @@ def render(records: Sequence[Record]) -> str:
         subjects=subjects,
         groups=overlay(records),
         items=checklist(records),
+        published=published(entries),
+        elsewhere=[reason for entry in entries if (reason := other_terms(entry))],
         families=FAMILIES,
         places={name: place for place, name in enumerate(FAMILIES)},
         style=Markup(own_text("page.css")),
@@ -105,6 +113,11 @@ class Group:
     title: str
     charts: Sequence[Chart]
     left_out: int
+
+
+def published(entries: Sequence[Entry]) -> Table | None:
+    """Published errors and what came of repeating them, with those entries among them that stand on equal terms."""
+    return claims([entry for entry in entries if not other_terms(entry)]) if entries else None
 
 
 def overlay(records: Sequence[Record]) -> list[Group]:
