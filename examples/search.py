@@ -6,7 +6,7 @@
 # %%
 import nas
 
-found = nas.search(space="darts+sandglass", data="digits", preset="quick", epochs=3, channels=4, limit=800, chance=20)
+found = nas.search(space="darts+sandglass", data="digits", preset="quick", epochs=2, channels=4, limit=400, chance=0)
 found  # in a notebook: the cells and the result
 
 # %%
@@ -26,7 +26,7 @@ found.figure("alphas", out="alphas.pdf")
 # Another cell of the same supernet, exactly the best one under a limit of multiply-adds.
 
 # %%
-lighter = nas.derive(found, select="strongest,budget", max_madds="1.5M")
+lighter = nas.derive(found, select="strongest,budget", max_madds="2.5M")
 lighter.tables[0]
 
 # %% [markdown]
@@ -35,7 +35,7 @@ lighter.tables[0]
 # %%
 cells = [lighter.path / f"genotype-{name}.json" for name in ("strongest", "budget")]
 size = {"channels": 4, "cells": 3}
-trained = nas.retrain(*cells, data="digits", preset="quick", epochs=3, limit=800, seeds=[0, 1, 2], **size)
+trained = nas.retrain(*cells, data="digits", preset="quick", epochs=2, limit=400, seeds=[0, 1, 2], **size)
 trained
 
 # %% [markdown]

@@ -6,10 +6,10 @@
 import nas
 
 tuned = nas.tune(
-    space="mobilenext",
-    budget=["1M", "2M"],
+    spaces="mobilenext",
+    budgets=["2M", "3M"],
     trials=3,
-    only=["width", "expansion"],
+    only=["reduction"],
     published=False,
     data="digits",
     preset="quick",

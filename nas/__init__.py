@@ -1,3 +1,4 @@
+# ruff: noqa: F403, F405
 """Neural architecture search for mobile networks.
 
 ``search`` finds a cell, ``derive`` derives others of the same search, ``retrain`` trains networks, ``evaluate`` and
@@ -10,22 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.commands.api import (
-        compare,
-        cost,
-        derive,
-        evaluate,
-        export,
-        features,
-        load,
-        pack,
-        report,
-        resume,
-        retrain,
-        search,
-        study,
-        tune,
-    )
+    from nas.commands.api import *
 
 __version__ = "0.1.0"
 __all__ = [

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,12 @@ class Table:
     columns: Mapping[str, Form]
     values: Sequence[Sequence[Any]]
     lead: int = 1
+
+    @classmethod
+    def of(cls, title: str, columns: Mapping[str, tuple[str, Form]], rows: Iterable[object], lead: int = 1) -> "Table":
+        """A row an object; the columns by their heads, each of an attribute and its form."""
+        forms = {head: form for head, (_, form) in columns.items()}
+        return cls(title, forms, [[getattr(row, name) for name, _ in columns.values()] for row in rows], lead)
 
     @property
     def shown(self) -> list[int]:

@@ -30,7 +30,7 @@ from nas.data.dataset import Dataset
 from nas.errors import UsageError, nearest
 from nas.execution import Execution
 from nas.macro.networks import usual_stem
-from nas.reports.curve import Mark, write_curve
+from nas.pages import frontier as curve
 from nas.run import names
 from nas.run.environment import hardware
 from nas.run.folder import Documents, Run, create, runs_root
@@ -293,6 +293,8 @@ def write_frontier(run: Run, basis: Basis, cells: tuple[Derivation, ...]) -> Non
     """
     points = {option.log_strength: option.cost for option in frontier(basis.strengths, basis.costs())}
     marks = [
-        Mark(cell.select, cell.log_strength, cell.madds) for cell in cells if cell.select in ("strongest", "budget")
+        curve.Mark(cell.select, cell.log_strength, cell.madds)
+        for cell in cells
+        if cell.select in ("strongest", "budget")
     ]
-    write_curve(points, marks, basis.limits.madds, run.path / names.CURVE_TABLE, run.path / names.CURVE)
+    curve.write_frontier(points, marks, basis.limits.madds, run.path / names.CURVE_TABLE, run.path / names.CURVE)

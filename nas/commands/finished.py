@@ -107,9 +107,6 @@ class Costs:
         """Each network's stages; of several also all of them side by side."""
         return tables_of(self.costs, self.inputs)
 
-    def __getitem__(self, name: str) -> Cost:
-        return self.costs[name]
-
     def __str__(self) -> str:
         return "\n\n".join(table.text(100) for table in self.tables)
 

@@ -1,51 +1,80 @@
-"""Keywords made of the fields of settings, so that the API says each of them once: where the settings do."""
+"""Keywords that are a command's own and the fields of its settings: each is said once, there."""
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from nas.data.packed import pack
+from nas.errors import UsageError, nearest
 from nas.execution import Execution
+from nas.run.folder import runs_root
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Command = Callable[..., Any]
+Function = TypeVar("Function", bound=Command)
+PATHS = ("ops", "out", "runs", "data_root")
+"""Keywords that may be text."""
 
 
-def with_fields(*kinds: type) -> Callable[[Function], Function]:
-    """Gives a function of ``**values`` a signature and a docstring with the fields of settings and of Execution.
+def with_fields(command: Command, *kinds: type) -> Callable[[Function], Function]:
+    """Gives a function of ``**values`` a signature and a docstring: of its command and of the fields of settings.
 
     The defaults shown are the settings' own; what is not given is the preset's or method's.
     """
 
     def decorate(function: Function) -> Function:
-        own = inspect.signature(function)
-        named = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        added = [_parameter(kind, field) for kind in (*kinds, Execution) for field in fields(kind)]
-        parameters = {each.name: each for each in (*added, *named)}  # what the function itself takes wins
-        order = sorted(parameters.values(), key=lambda each: (each.kind, each not in named))
-        function.__signature__ = own.replace(parameters=order)  # type: ignore[attr-defined]
-        said = [_sentence(field) for kind in kinds for field in fields(kind) if parameters[field.name] in added]
-        where = f"    {', '.join(field.name for field in fields(Execution))}: as of nas.execution.Execution."
-        settings = ["", "Settings:", *said] if said else []
-        function.__doc__ = "\n".join([inspect.getdoc(function) or "", *settings, "", "Where:", where])
+        shown = [each for each in inspect.signature(function).parameters.values() if each.kind is not each.VAR_KEYWORD]
+        own = inspect.signature(command).parameters
+        added = [each for each in own.values() if each.kind is each.KEYWORD_ONLY]
+        added += [each for kind in (*kinds, *[Execution] * ("execution" in own)) for each in _parameters(kind)]
+        names = {"settings", "execution", *(each.name for each in shown)}
+        unique = {each.name: each for each in reversed(added) if each.name not in names}
+        order = sorted([*shown, *reversed(unique.values())], key=lambda each: each.kind)
+        function.__signature__ = inspect.Signature(order)  # type: ignore[attr-defined]
+        options: list[Any] = [field for kind in kinds for field in fields(kind)]
+        said = [f"    {option.name}: {option.default.description}" for option in options]
+        about = [inspect.getdoc(function) or "", "", inspect.getdoc(command) or ""]
+        function.__doc__ = "\n".join([*about, *(["", "Settings:", *said] if said else [])])
         return function
 
     return decorate
 
 
-def _parameter(kind: type, field: Any) -> inspect.Parameter:
-    default = getattr(field.default, "default", field.default)  # pydantic's FieldInfo has its own
-    annotation = get_type_hints(kind)[field.name]
-    default = inspect.Parameter.empty if default is MISSING else default
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+def _parameters(kind: type) -> list[inspect.Parameter]:
+    """The fields of settings as keywords."""
+    hints = get_type_hints(kind)
+    defaults = {field.name: getattr(field.default, "default", field.default) for field in fields(kind)}
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=hints[name])
+        for name, value in defaults.items()
+    ]
 
 
-def _sentence(field: Any) -> str:
-    return f"    {field.name}: {field.default.description}"
+def divided(values: dict[str, Any], command: Command, *kinds: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(The command's own keywords, with an Execution; those of settings): without None, images put into a file.
+
+    Raises:
+        UsageError: a keyword that is neither's; images that cannot be used.
+    """
+    values = {name: Path(value) if name in PATHS else value for name, value in values.items() if value is not None}
+    if "data" in values and not isinstance(values["data"], str):
+        values["data"] = in_a_file(values["data"], values.get("runs"))
+    taken, own = inspect.signature(command).parameters, dict[str, Any]()
+    if "execution" in taken:
+        places = [field.name for field in fields(Execution) if field.name in values]
+        own["execution"] = Execution(**{name: values.pop(name) for name in places})
+    own |= {name: values.pop(name) for name in taken if name in values}
+    known = [field.name for kind in kinds for field in fields(kind)]
+    if unknown := sorted(set(values) - set(known)):
+        raise UsageError(f'unknown keyword "{unknown[0]}": {nearest(unknown[0], [*known, *own])}')
+    return own, values
 
 
-def execution_of(values: dict[str, Any]) -> Execution:
-    """Takes the fields of an Execution out of keywords."""
-    own = {field.name: values.pop(field.name) for field in fields(Execution) if field.name in values}
-    root = own.pop("data_root", None)
-    return Execution(data_root=Path(root) if root else None, **{k: v for k, v in own.items() if v is not None})
+def in_a_file(data: Any, runs: Path | None) -> str:
+    """A path of data as text; images of one's own are kept beside the runs."""
+    if isinstance(data, Path):
+        return str(data)
+    both = isinstance(data, tuple | list) and len(data) == 2 and not hasattr(data[0], "dtype")
+    train, test = data if both else (data, None)
+    return str(pack(train, test, runs_root(runs) / "data"))

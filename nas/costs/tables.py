@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from nas.costs.count import Cost
-from nas.tables import COUNT, TEXT, Table
+from nas.tables import COUNT, TEXT, Form, Table
 
 
 def tables_of(costs: Mapping[str, Cost], inputs: Mapping[str, tuple[int, ...]]) -> list[Table]:
@@ -24,32 +24,22 @@ def megabytes(amount: float) -> str:
 
 def stages(title: str, cost: Cost) -> Table:
     """A network's stages in order."""
-    columns = {
-        "stage": TEXT,
-        "made of": lambda kind: kind.replace("Adaptive", "").replace("2d", ""),
-        "output": TEXT,
-        "params": COUNT,
-        "MAdds": COUNT,
-        "adds": COUNT,
-        "moved, MB": megabytes,
+    columns: dict[str, tuple[str, Form]] = {
+        "stage": ("name", TEXT),
+        "made of": ("kind", lambda kind: kind.replace("Adaptive", "").replace("2d", "")),
+        "output": ("output", lambda *sizes: shape(sizes)),
+        "params": ("params", COUNT),
+        "MAdds": ("madds", COUNT),
+        "adds": ("adds", COUNT),
+        "moved, MB": ("bytes_moved", megabytes),
     }
-    rows = [
-        (one.name, one.kind, shape(one.output), one.params, one.madds, one.adds, one.bytes_moved) for one in cost.stages
-    ]
-    return Table(title, columns, rows)
+    return Table.of(title, columns, cost.stages)
 
 
 def totals(costs: Mapping[str, Cost]) -> Table:
     """Networks side by side."""
-    columns = {
-        "network": TEXT,
-        "params": COUNT,
-        "MAdds": COUNT,
-        "activations": COUNT,
-        "adds": COUNT,
-        "moved, MB": megabytes,
-        "memory, MB": megabytes,
-    }
+    counts = dict.fromkeys(("params", "MAdds", "activations", "adds"), COUNT)
+    columns = {"network": TEXT, **counts, "moved, MB": megabytes, "memory, MB": megabytes}
     rows = [
         (name, one.params, one.madds, one.activations, one.adds, one.bytes_moved, one.peak_memory_bytes)
         for name, one in costs.items()

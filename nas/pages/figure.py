@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from nas.cells.draw import STYLE, save
 from nas.errors import UsageError, nearest
 from nas.pages.charts import Axis, Chart, Series, finite
-from nas.pages.curves import EPOCH, curves
+from nas.pages.curves import EPOCH
+from nas.pages.page import overlay
 from nas.pages.records import Record, record_of
 from nas.pages.replay import HeatMap, replay_of
 from nas.pages.trainings import cloud, rows_of
@@ -41,17 +42,6 @@ def draw(what: str, runs: Sequence[Run], format: str) -> bytes:
     if not shown:
         raise UsageError(f"--figure {what}: {', '.join(str(run.path) for run in runs)}: nothing of that is logged")
     return drawn(shown, format)
-
-
-def of_curves(records: Sequence[Record]) -> list[Chart]:
-    """Losses, accuracies and signs of a collapse over the epochs, the runs over one another."""
-    several = len(records) > 1
-    leaves = [
-        Record(leaf.run, f"{record.name}/{leaf.name}") if several and leaf is not record else leaf
-        for record in records
-        for leaf in record.leaves
-    ]
-    return curves(leaves, replay=False)
 
 
 def of_alphas(records: Sequence[Record]) -> list[Chart]:
@@ -90,7 +80,7 @@ def of_madds(records: Sequence[Record]) -> list[Chart]:
 
 
 FIGURES: dict[str, Callable[[Sequence[Record]], list[Chart]]] = {
-    "curves": of_curves,
+    "curves": lambda records: [chart for group in overlay(records) for chart in group.charts],
     "alphas": of_alphas,
     "madds": of_madds,
 }
@@ -106,7 +96,9 @@ def drawn(charts: Sequence[Chart], format: str) -> bytes:
     down = -(-len(charts) // across)
     file = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.4 * across if across < FEW else 11, 2.3 * down + 0.5), layout="constrained")
+        figure = Figure(
+            figsize=(5.5, 3.6) if len(charts) == 1 else (3.4 * min(across, 3.2), 2.3 * down + 0.5), layout="constrained"
+        )
         legend: dict[str, Artist] = {}
         alike = len({chart.y.title for chart in charts}) == 1
         for place, chart in enumerate(charts, 1):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from nas.bilevel.sentinel import sentence
 from nas.reports import comparison, studies
 from nas.run.folder import Run
-from nas.run.results import Derivation, DeriveResult, SearchRanking, SearchResult, TrainResult
+from nas.run.results import DeriveResult, SearchRanking, SearchResult, TrainResult
 from nas.run.spec import Spec
-from nas.tables import COUNT, SHARE, TEXT, Table, millions
+from nas.tables import COUNT, SHARE, TEXT, Form, Table, millions
 from nas.tuning import tables as tunings
 from nas.tuning.results import TuneResult
 from nas.tuning.spec import TuneSpec
@@ -30,20 +30,15 @@ def outcome_of(run: Run) -> Outcome:
 
 def of_search(run: Run) -> Outcome:
     """One search, or the ranking of several."""
+    figures = {"held-out accuracy": ("valid_accuracy", SHARE), "params": ("params", COUNT)}
     if run.spec(Spec).seeds:
-        rows = [(rank.seed, rank.valid_accuracy, rank.params) for rank in run.result(SearchRanking).ranking]
-        columns = {"seed": TEXT, "held-out accuracy": SHARE, "params": COUNT}
-        return Outcome([Table("Cells, ranked by a short training", columns, rows)])
+        ranking = run.result(SearchRanking).ranking
+        return Outcome([Table.of("Cells, ranked by a short training", {"seed": ("seed", TEXT), **figures}, ranking)])
     result = run.result(SearchResult)
-    columns = {
-        "space": TEXT,
-        "supernet, held-out": SHARE,
-        "params": COUNT,
-        "MAdds": millions,
-        "seconds": "{:.0f}".format,
-    }
-    row = (result.space, result.valid_accuracy, result.params, result.madds, result.seconds)
-    return Outcome([Table("The search, and its cell's network", columns, [row])], [*map(sentence, result.alarms)])
+    columns = {"space": ("space", TEXT), **figures, "MAdds": ("madds", millions)}
+    return Outcome(
+        [Table.of("The supernet, and its cell's network", columns, [result])], [*map(sentence, result.alarms)]
+    )
 
 
 def of_retraining(run: Run) -> Outcome:
@@ -51,35 +46,34 @@ def of_retraining(run: Run) -> Outcome:
     if run.spec(Spec).seeds:
         several = run.result(comparison.Comparison)
         return Outcome([comparison.table(several.networks)], comparison.notes(several))
-    result = run.result(TrainResult)
-    columns = {"seed": TEXT, "test accuracy": SHARE, "held-out accuracy": SHARE, "params": COUNT, "MAdds": millions}
-    row = (result.seed, result.test_accuracy, result.valid_accuracy, result.params, result.madds)
-    return Outcome([Table("The training", columns, [row])])
+    columns = {
+        "seed": ("seed", TEXT),
+        "test accuracy": ("test_accuracy", SHARE),
+        "held-out accuracy": ("valid_accuracy", SHARE),
+        "params": ("params", COUNT),
+        "MAdds": ("madds", millions),
+    }
+    return Outcome([Table.of("The training", columns, [run.result(TrainResult)])])
 
 
 def of_derivation(run: Run) -> Outcome:
     """The selections side by side."""
     result = run.result(DeriveResult)
-    columns = {
-        "select": TEXT,
-        "cell": TEXT,
-        "edges changed": TEXT,
-        "MAdds": millions,
-        "params": COUNT,
-        "skips": TEXT,
-        "score": "{:.3f}".format,
-        "accuracy": "{:.1%}".format,
-        "tuned": "{:.1%}".format,
+    columns: dict[str, tuple[str, Form]] = {
+        "select": ("select", TEXT),
+        "cell": ("genotype", TEXT),
+        "edges changed": ("changed", TEXT),
+        "MAdds": ("madds", millions),
+        "params": ("params", COUNT),
+        "skips": ("skips", TEXT),
+        "score": ("log_strength", "{:.3f}".format),
+        "accuracy": ("valid_accuracy", SHARE),
+        "tuned": ("tuned_accuracy", SHARE),
     }
     unfinished = f"the search is not finished: its supernet after epoch {result.epoch} of {result.epochs}; "
     before = f"supernet {result.valid_accuracy:.1%} on {result.images} held-out images, with batch statistics"
     about = f"{unfinished * (result.epoch < result.epochs)}{before}"
-    return Outcome([Table("Selections", columns, list(map(_selection, result.cells)))], about=about)
-
-
-def _selection(cell: Derivation) -> tuple[object, ...]:
-    figures = (cell.changed, cell.madds, cell.params, cell.skips, cell.log_strength)
-    return (cell.select, cell.genotype, *figures, cell.valid_accuracy, cell.tuned_accuracy)
+    return Outcome([Table.of("Selections", columns, result.cells)], about=about)
 
 
 def of_study(run: Run) -> Outcome:

@@ -28,14 +28,14 @@ from nas.pages.replay import Replay, drawings_of, families_of, replay_of
 from nas.pages.stages import Progress, Stage, duration, progress, stages
 from nas.pages.trainings import cloud, rows_of
 from nas.pages.trials import charts_of_tuning
-from nas.reports import claims
+from nas.reports.claims import other_terms
+from nas.reports.claims import table as claims
 from nas.reports.side_by_side import Entry
 from nas.run import names
 from nas.run.folder import Run
 from nas.run.results import Alarm, SearchResult
 from nas.tables import TEXT, Table
 
-PUBLISHED = "Test errors on CIFAR-10 as published, and as repeated"
 MOST_CURVES = 12
 """So many searches, and trainings, are drawn over one another; a study may have more."""
 
@@ -86,9 +86,8 @@ def render(records: Sequence[Record], entries: Sequence[Entry] = ()) -> str:
         subjects=subjects,
         groups=overlay(records),
         items=checklist(records),
-        published=claims.table([entry for entry in entries if not claims.other_terms(entry)], PUBLISHED),
-        elsewhere=[reason for entry in entries if (reason := claims.other_terms(entry))],
-        claimed=bool(entries),
+        published=published(entries),
+        elsewhere=[reason for entry in entries if (reason := other_terms(entry))],
         families=FAMILIES,
         places={name: place for place, name in enumerate(FAMILIES)},
         style=Markup(own_text("page.css")),
@@ -114,6 +113,11 @@ class Group:
     title: str
     charts: Sequence[Chart]
     left_out: int
+
+
+def published(entries: Sequence[Entry]) -> Table | None:
+    """Published errors and what came of repeating them, with those entries among them that stand on equal terms."""
+    return claims([entry for entry in entries if not other_terms(entry)]) if entries else None
 
 
 def overlay(records: Sequence[Record]) -> list[Group]:

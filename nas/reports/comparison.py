@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from pydantic.dataclasses import dataclass
@@ -162,31 +163,18 @@ def verdict(better: str, other: str, test: Difference) -> str:
 def table(networks: Sequence[NetworkSummary]) -> Table:
     """A table with a row a network; one seed has neither deviation nor interval."""
     columns = {
-        "cell": TEXT,
-        "test accuracy": SHARE,
-        "deviation": SHARE,
-        "95 % interval": RANGE,
-        "n": TEXT,
-        "params": COUNT,
-        "MAdds": millions,
-        "device hours": HOURS,
-        "from": TEXT,
+        "cell": ("name", TEXT),
+        "test accuracy": ("test_accuracy", SHARE),
+        "deviation": ("test_accuracy_deviation", SHARE),
+        "95 % interval": ("test_accuracy_interval", RANGE),
+        "n": ("n", TEXT),
+        "params": ("params", COUNT),
+        "MAdds": ("madds", millions),
+        "device hours": ("device_hours", HOURS),
+        "from": ("source", TEXT),
     }
-    rows = [
-        (
-            network.name,
-            network.test_accuracy,
-            network.test_accuracy_deviation,
-            network.test_accuracy_interval,
-            network.n,
-            network.params,
-            network.madds,
-            network.device_hours,
-            near(network.source),
-        )
-        for network in networks
-    ]
-    return Table("Test accuracy", columns, rows)
+    here = [replace(network, source=near(network.source)) for network in networks]
+    return Table.of("Test accuracy", columns, here)
 
 
 def notes(result: Comparison) -> list[str]:

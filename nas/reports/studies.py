@@ -23,17 +23,17 @@ from nas.run.documents import DOCUMENT
 from nas.tables import COUNT, HOURS, RANGE, SHARE, TEXT, Form, Table, millions
 
 Role = Literal["search", "retrain", "control"]
-COLUMNS: dict[str, Form] = {
-    "cells": TEXT,
-    "test error": SHARE,
-    "95 % interval": RANGE,
-    "n": TEXT,
-    "deviation": SHARE,
-    "trainings": TEXT,
-    "their deviation": SHARE,
-    "params": COUNT,
-    "MAdds": millions,
-    "device hours": HOURS,
+COLUMNS: dict[str, tuple[str, Form]] = {
+    "cells": ("name", TEXT),
+    "test error": ("error", SHARE),
+    "95 % interval": ("interval", RANGE),
+    "n": ("n", TEXT),
+    "deviation": ("deviation", SHARE),
+    "trainings": ("trainings", TEXT),
+    "their deviation": ("training_deviation", SHARE),
+    "params": ("params", COUNT),
+    "MAdds": ("madds", millions),
+    "device hours": ("device_hours", HOURS),
 }
 
 
@@ -297,22 +297,7 @@ def notes(summary: StudySummary) -> list[str]:
 
 def table(summary: StudySummary) -> Table:
     """A row for each arm's found cells and its random ones; one cell has neither deviation nor interval."""
-    rows = [
-        (
-            group.name,
-            group.error,
-            group.interval,
-            group.n,
-            group.deviation,
-            group.trainings,
-            group.training_deviation,
-            group.params,
-            group.madds,
-            group.device_hours,
-        )
-        for group in summary.groups
-    ]
-    return Table("", COLUMNS, rows)
+    return Table.of("", COLUMNS, summary.groups)
 
 
 def markdown(summary: StudySummary) -> str:

@@ -2,7 +2,7 @@
 
 from nas.amounts import short
 from nas.knobs import Values
-from nas.tables import COUNT, RANGE, SHARE, TEXT, Table
+from nas.tables import COUNT, RANGE, SHARE, TEXT, Form, Table
 from nas.tuning.results import PublishedResult, StudySummary, TrialResult, TuneResult
 
 LARGE = 0.05
@@ -61,18 +61,20 @@ def describe(values: Values) -> str:
 
 def finals(result: TuneResult) -> Table:
     """Which space wins where."""
-    columns = {
-        "budget": short,
-        "space": TEXT,
-        "test accuracy": SHARE,
-        "95 % interval": RANGE,
-        "n": TEXT,
-        "against the first": lambda p: f"p = {p:.3f}{', differs' if p < LARGE else ', no difference shown'}",
+    columns: dict[str, tuple[str, Form]] = {
+        "budget": ("budget", short),
+        "space": ("space", TEXT),
+        "test accuracy": ("test_accuracy", SHARE),
+        "95 % interval": ("interval", RANGE),
+        "n": ("n", TEXT),
+        "against the first": ("p_against_first", against),
     }
-    rows = [
-        (one.budget, one.space, one.test_accuracy, one.interval, one.n, one.p_against_first) for one in result.finals
-    ]
-    return Table("Winners, trained anew on all training images", columns, rows, lead=2)
+    return Table.of("Winners, trained anew on all training images", columns, result.finals, lead=2)
+
+
+def against(p: float) -> str:
+    """What may be said of a winner and the first."""
+    return f"p = {p:.3f}{', differs' if p < LARGE else ', no difference shown'}"
 
 
 def importances(result: TuneResult) -> Table:

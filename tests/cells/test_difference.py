@@ -57,7 +57,11 @@ def test_the_command(nas: Nas, tmp_path: Path) -> None:
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[:3] == ["−  a", "+  b", "normal: 3 edges in both"]
-    assert lines[3:6] == ["−  0  sep_conv_3x3(0)", "+  0  sep_conv_3x3(1)", "   0  skip_connect(1)"]
+    assert lines[3:6] == [
+        "−  node 0  sep_conv_3x3(c_k-2)",
+        "+  node 0  sep_conv_3x3(c_k-1)",
+        "   node 0  skip_connect(c_k-1)",
+    ]
     assert sum(line[0] in "−+" for line in lines[2:]) == 2
     for form in ("svg", "png"):
         assert nas("show", "--diff", "a.txt", "b.txt", "--to", form)[:2] == (0, f"a-b.{form}\n")

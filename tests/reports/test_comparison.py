@@ -43,7 +43,7 @@ def trained(accuracies: list[float], name: str = "c1") -> NetworkSummary:
 
 
 def text(networks: list[NetworkSummary]) -> str:
-    return table(networks).text(300)
+    return table(networks).text(10_000)
 
 
 def test_summary() -> None:

@@ -40,7 +40,7 @@ def entry(name: str, *accuracies: float, terms: Fingerprint | None = TERMS, **se
 
 
 def text(result: SideBySide) -> str:
-    return table(result).text(300)
+    return table(result).text(10_000)
 
 
 def test_alike_results_are_ranked_and_tested() -> None:
