@@ -17,6 +17,8 @@ from nas.amounts import Limits
 from nas.errors import UsageError, nearest
 from nas.methods import METHODS, TERMS, parse_regularizers
 
+DATA = ("cifar10", "cifar100", "digits")
+"""Data sets by name; any other name is a folder's."""
 NO_LIMIT = "--select budget needs --max-madds or --max-params"
 BUDGET_ALONE = "a limit is kept by --select budget alone"
 DATA = "Data: cifar10, cifar100, digits, or a folder of images in train/CLASS and test/ or val/CLASS, or CLASS alone."

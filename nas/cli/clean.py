@@ -4,6 +4,7 @@ from itertools import chain
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 
 from nas.cli import common
 
@@ -25,7 +26,7 @@ def clean(
 
     every = leftovers(runs_root(runs), searches=searches, caches=caches)
     for what, paths in every.items():
-        print(f"{common.megabytes(sum(map(size_of, paths))):>12}  {what} ({len(paths)})")
+        print(f"{decimal(sum(map(size_of, paths))):>12}  {what} ({len(paths)})")
     if not every:
         print("nothing to remove")
     elif yes or typer.confirm("remove them?"):

@@ -264,11 +264,6 @@ def resume(context: typer.Context, name: str, runs: Path | None, execution: "Exe
     return run
 
 
-def megabytes(bytes: int) -> str:
-    """A size for people."""
-    return f"{bytes / 1e6:,.1f} MB"
-
-
 def say(text: str) -> None:
     """Prints a line for people, on stderr, so that stdout holds results alone."""
     print(text, file=sys.stderr, flush=True)

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.filesize import decimal
 
 from nas.cli import common
 from nas.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from nas.run.folder import Run
-    from nas.run.log import Epoch
-    from nas.run.spec import OutlineSpec
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Row:
             f"{accuracy:.2%} {'test' if tested else 'held-out'}" if accuracy is not None else "",
             f"{self.params:,} params" if self.params else "",
             f"{self.madds / 1e6:.1f}M MAdds" if self.madds else "",
-            common.megabytes(self.bytes) if self.bytes is not None else "",
+            decimal(self.bytes) if self.bytes is not None else "",
         ]
 
 
@@ -79,7 +78,7 @@ def runs(
         print(housekeeping.rename(find(rename[0], root), rename[1]).path)
     elif delete:
         for run in [find(name, root) for name in delete]:
-            if yes or typer.confirm(f"delete {run.path} ({common.megabytes(size_of(run.path))})?"):
+            if yes or typer.confirm(f"delete {run.path} ({decimal(size_of(run.path))})?"):
                 housekeeping.delete(run)
     elif ledger:
         print_ledger(runs, json)
@@ -124,6 +123,7 @@ def print_ledger(runs: Path | None, json: bool) -> None:
 def row_of(run: "Run", size: bool = False) -> Row:
     """A run's row."""
     from nas.run.log import Epoch
+    from nas.run.names import RESULT, SETTINGS
     from nas.run.results import Figures
     from nas.run.spec import OutlineSpec
     from nas.run.state import size_of, state_of
@@ -134,25 +134,17 @@ def row_of(run: "Run", size: bool = False) -> Row:
         figures, log = run.result(Figures) if run.finished else Figures(), run.log(Epoch)
     except UsageError as error:
         return Row(run.path.name, "", "", f"damaged: {error}", bytes=bytes)
+    runs = len(list(run.path.rglob(SETTINGS))) - 1 if not (log or run.finished) else 0
+    inside = f"with {len(list(run.path.rglob(RESULT)))} of {runs} runs inside finished" if runs else ""
     return Row(
         run.path.name,
         spec.command,
         spec.settings.data,
         state_of(run),
-        "" if run.finished else progress_of(run, spec, log),
+        "" if run.finished else f"at epoch {len(log)}/{spec.settings.epochs}" if log else inside,
         figures.test_accuracy,
         figures.valid_accuracy if run.finished or not log else log[-1].valid_accuracy,
         figures.params,
         figures.madds,
         bytes,
     )
-
-
-def progress_of(run: "Run", spec: "OutlineSpec", log: "list[Epoch]") -> str:
-    """How far a run is: its epochs, or the runs inside of it."""
-    from nas.run.names import RESULT, SETTINGS
-
-    inside = len(list(run.path.rglob(SETTINGS))) - 1
-    if inside and not log:
-        return f"with {len(list(run.path.rglob(RESULT)))} of {inside} runs inside finished"
-    return f"at epoch {len(log)}/{spec.settings.epochs}" if spec.settings.epochs else ""

@@ -92,6 +92,7 @@ def tune(
             spaces=space or [],
             genotype=genotype,
             budgets=budget or [],
+            preset=preset or "paper",
             fixed=dict(parse_knob(text) for text in fixed or []),
             only=only or [],
             seeds=common.parse_seeds(seeds),

@@ -35,6 +35,7 @@ def tune(
     settings: TrainSettings,
     *,
     budgets: Sequence[str],
+    preset: str = "paper",
     spaces: Sequence[str] = (),
     genotype: str | None = None,
     fixed: Mapping[str, Value] | None = None,
@@ -52,6 +53,7 @@ def tune(
     Args:
         tuning: trials, sampler, mode, ….
         settings: of each training; without ``validation`` a fifth of the training images is held out.
+        preset: what the settings are called.
         budgets, spaces, genotype: such as "20M"; what is tuned.
         fixed, only: knobs that stay at a value; the only ones that stay free.
         seeds: the winners' last trainings; None: none for spaces, the settings' seed for a cell.
@@ -74,6 +76,7 @@ def tune(
         settings=settings,
         tune=tuning,
         execution=execution.resolved(),
+        preset=preset,
         seeds=check_seeds([settings.seed] if genotype and seeds is None else seeds),
         spaces=tuple(every),
         budgets=limits,

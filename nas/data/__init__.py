@@ -10,8 +10,9 @@ import torch
 from nas.data.dataset import Dataset, Split
 from nas.errors import UsageError, nearest
 from nas.files import cache
+from nas.settings import DATA
 
-NAMES = ("cifar10", "cifar100", "digits")
+NAMES = DATA
 
 
 def load(name: str, *, root: Path | None = None, image_size: int | None = None, device: str = "cpu") -> Dataset:

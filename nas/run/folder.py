@@ -71,8 +71,8 @@ class Run:
     def child(self, name: str, spec: Spec, documents: Documents = {}) -> "Run":  # noqa: B006 - not changed
         """The child of that name, made with these documents if it is not there."""
         child = Run(self.path / name)
-        if not (child.path / names.SETTINGS).is_file():
-            _fill(child, spec, documents) if child.path.exists() else _make(child.path, spec, documents)
+        if not (child.path / names.SETTINGS).is_file() and _make(child.path, spec, documents) is None:
+            _fill(child, spec, documents)
         return child
 
     def write(self, name: str, content: Any) -> Path:
@@ -153,13 +153,12 @@ def create(
     """
     if name is not None:
         check_name(name, root)
-        return _make(root / name, spec, documents)
     safe = "".join(char if char.isalnum() or char in "+=.:,_-" else "_" for char in label)
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{safe}"[:150]
     for attempt in range(1, 1000):
-        path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
-        if not path.exists():
-            return _make(path, spec, documents)
+        path = root / (name or (stem if attempt == 1 else f"{stem}-{attempt}"))
+        if run := _make(path, spec, documents):
+            return run
     raise UsageError(f"cannot make run folder {root / stem}: a thousand of that name exist")
 
 
@@ -172,14 +171,18 @@ def check_name(name: str, root: Path) -> None:
         raise UsageError(f'there is a "{name}" in {root} already: choose another name')
 
 
-def _make(path: Path, spec: Spec, documents: Documents) -> Run:
-    """A run folder made aside and renamed, so that it is there whole or not at all."""
+def _make(path: Path, spec: Spec, documents: Documents) -> Run | None:
+    """A run folder made aside and renamed, so that it is there whole or not at all; None: there is one already."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if os.path.exists(path):
+        return None
     try:
         aside.mkdir(parents=True)
         _fill(Run(aside), spec, documents)
         aside.rename(path)
     except OSError as error:
+        if os.path.exists(path):  # since a moment ago
+            return None
         raise UsageError(f"cannot make run folder {path}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)

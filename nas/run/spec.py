@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from nas.execution import Execution
 from nas.run.documents import DOCUMENT
-from nas.settings import DeriveSettings, SearchSettings, TrainSettings
+from nas.settings import DATA, DeriveSettings, SearchSettings, TrainSettings
 
 
 @dataclass(frozen=True, config=DOCUMENT)
@@ -232,4 +232,4 @@ def origin_of_training(settings: TrainSettings, preset: str, judged: bool) -> Or
 
 def absolute(data: str) -> str:
     """A data set's name, or the whole path of a folder that is here."""
-    return str(Path(data).resolve()) if Path(data).is_dir() else data
+    return str(Path(data).resolve()) if data not in DATA and Path(data).is_dir() else data

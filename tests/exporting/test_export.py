@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 import nas as library
-from nas import exporting, extras
+from nas import exporting, extras, plugins
 from nas.architecture import of_genotype
 from nas.cells.genotype import Cell, Genotype, from_text, pruned
 from nas.errors import UsageError
 from nas.exporting.fold import folded
 from nas.exporting.onnx import predictor, to_onnx
-from nas.run.folder import Run
+from nas.run.folder import Run, find
 from nas.run.results import TrainResult
 from tests.exporting.trained import cell, short, trained
 
@@ -194,8 +194,20 @@ def test_users_operations(nas: Nas, cifar: Path, tmp_path: Path, monkeypatch: py
     words = ("--channels", "4", "--cells", "3", "--epochs", "1", "--batch", "20", "--ops", "mine.py")
     status, _, err = nas("retrain", "cell.txt", "--preset", "quick", *words)
     assert status == 0, err
-    monkeypatch.delitem(OPS, "plain")
-    assert "--ops" in one_line(nas, "last", "--to", "onnx")
-    exported(nas, "last", "--to", "onnx", "--ops", "mine.py")
+    run, asking = find("last", tmp_path / "runs").path, (("export", "last", "--to", "onnx"), ("evaluate", "last"))
+    monkeypatch.setenv("NAS_TRUSTED", str(tmp_path / "trusted"))
+    for given, works in (((), False), (("--ops", "mine.py"), True), ((), False)):
+        for words in (*asking, ("cost", "last")):
+            monkeypatch.setattr(plugins, "_registered", {})  # as in another process
+            monkeypatch.delitem(OPS, "plain", raising=False)
+            status, _, err = nas(*words, *given)
+            assert status == (0 if works else 2) and works != ("name their file, --ops" in err), err
+    assert nas("show", "last")[0] == 0, "to look at a cell its operations need not be known"
+    for load in (library.load, library.features):
+        with pytest.raises(UsageError, match="--ops"):
+            load(run)
+    (tmp_path / "trusted").write_text(f"{plugins.digest_of(tmp_path / 'mine.py')}  mine.py")
+    library.load(run)
+    library.features(run, ops="mine.py")
     assert "cannot hold" in one_line(nas, "last", "--to", "torch", "--ops", "mine.py")
     monkeypatch.delitem(OPS, "plain")

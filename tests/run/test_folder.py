@@ -72,6 +72,22 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == [made.path]
 
 
+def test_another_run_of_that_name_appears_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment, others = run.environment, iter([True])
+
+    def slow() -> dict[str, object]:
+        if next(others, False):
+            (tmp_path / "rival").mkdir()
+            (tmp_path / "rival" / "file").touch()
+            for name in tmp_path.glob(".*.part"):
+                (tmp_path / "rival").rename(tmp_path / name.name.split(".")[1])
+        return environment()
+
+    monkeypatch.setattr(run, "environment", slow)
+    assert run.create(tmp_path, "x", SPEC).path.name.endswith("-x-2")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_the_runs_around_a_file(tmp_path: Path) -> None:
     """From the inside out; settings of another program are no run's."""
     made = run.create(tmp_path, "x", SPEC)
