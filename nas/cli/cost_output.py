@@ -1,8 +1,6 @@
 """How ``nas cost`` prints: tables for people, one JSON object for programs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,17 +10,6 @@ from nas.cli import common
 from nas.costs.count import Cost, count
 from nas.costs.latency import Latency, measure
 from nas.latency.table import LatencyTable
-from nas.run.documents import read
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Milliseconds of one image, the mean error of such sums as a share, and the device."""
-
-    ms: float
-    error: float
-    place: str
-
 
 Timed = Mapping[str, Mapping[str, Latency]]
 
@@ -35,39 +22,30 @@ def latencies(networks: Mapping[str, Architecture], batch: int, threads: int | N
     return measure({name: network.build() for name, network in networks.items()}, shape, batch=batch)
 
 
-def predictions(networks: Mapping[str, Architecture], path: Path | None) -> Mapping[str, Prediction]:
-    """Milliseconds of all networks by a device's table; {} without one.
-
-    Raises:
-        UsageError: no table, or one that does not cover a network.
-    """
-    if path is None:
-        return {}
-    table = read(path, LatencyTable)
-    return {
-        name: Prediction(table.predict([part.signature for part in network.parts()]), table.fit.error, table.place)
-        for name, network in networks.items()
-    }
-
-
 def print_costs(
     networks: Mapping[str, Architecture],
     costs: Mapping[str, Cost],
     timed: Timed,
-    predicted: Mapping[str, Prediction],
+    table: LatencyTable | None,
     json: bool,
 ) -> None:
-    """Prints one network's cost, or several networks' costs."""
+    """Prints one network's cost, or several networks' costs, with what a device's table predicts.
+
+    Raises:
+        UsageError: a table that does not cover a network.
+    """
     documents = [_document(name, networks[name], costs[name], timed.get(name)) for name in networks]
-    for document, one in zip(documents, predicted.values(), strict=False):
-        document["predicted_latency"] = asdict(one)
+    for document, network in zip(documents, networks.values(), strict=True):
+        if table:
+            predicted = table.predict([part.signature for part in network.parts()])
+            document["predicted_latency"] = {"ms": predicted, "error": table.fit.error, "place": table.place}
     if json:
         common.print_json(documents[0] if len(documents) == 1 else {"networks": documents})
         return
-    for name, cost in costs.items():
+    for (name, cost), document in zip(costs.items(), documents, strict=True):
         print_cost(name, networks[name], cost, timed.get(name))
-        if told := predicted.get(name):
-            print(f"predicted {told.ms:.2f} ms (± {told.error:.1%} on whole networks) on {told.place}")
+        if told := document.get("predicted_latency"):
+            print(f"predicted {told['ms']:.2f} ms (± {told['error']:.1%} on whole networks) on {told['place']}")
 
 
 def _document(name: str, network: Architecture, cost: Cost, timed: Mapping[str, Latency] | None) -> dict[str, Any]:
