@@ -4,7 +4,7 @@ BIN := .venv/bin
 GPU_TESTS := -m pytest -n 8 -m gpu -vv -rf --tb=short --durations=8 -p tests.at_once -p no:benchmark -W default \
 	--continue-on-collection-errors
 
-.PHONY: demo test test-gpu check
+.PHONY: demo test test-gpu check site
 
 demo: .venv/installed
 	$(BIN)/nas search --space darts+sandglass --data digits --preset quick --limit 800 --epochs 4
@@ -25,6 +25,10 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+site: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

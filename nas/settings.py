@@ -21,7 +21,9 @@ DATA = ("cifar10", "cifar100", "digits")
 """Data sets by name; any other name is a folder's."""
 NO_LIMIT = "--select budget needs --max-madds or --max-params"
 BUDGET_ALONE = "a limit is kept by --select budget alone"
-DATA = "Data: cifar10, cifar100, digits, or a folder of images in train/CLASS and test/ or val/CLASS, or CLASS alone."
+OF_DATA = (
+    "Data: cifar10, cifar100, digits, or a folder of images in train/CLASS and test/ or val/CLASS, or CLASS alone."
+)
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -39,7 +41,7 @@ class SearchSettings:
     """A cell search. Defaults: Liu et al., DARTS, ICLR 2019, §3.1 and Appendix A.1.1."""
 
     space: str = option("darts", "Search space: a name, names joined by +, or a TOML file.", WHAT)
-    data: str = option("cifar10", DATA, WHAT)
+    data: str = option("cifar10", OF_DATA, WHAT)
     seed: int = option(0, "Seed of everything random.", WHAT, ge=0, lt=2**31)
     method: str = option(
         "darts", f"Published method, which brings its parts and constants: {', '.join(METHODS)}.", WHAT
@@ -256,7 +258,7 @@ class DeriveSettings:
 class TrainSettings:
     """Training of one network. Defaults: DARTS' recipe for CIFAR-10 (ICLR 2019, §3.2 and Appendix A.2.1)."""
 
-    data: str = option("cifar10", DATA, WHAT)
+    data: str = option("cifar10", OF_DATA, WHAT)
     seed: int = option(0, "Seed of everything random.", WHAT, ge=0, lt=2**31)
     epochs: int = option(600, "Passes over the training images.", LONG, ge=1)
     batch: int = option(96, "Images a step.", LONG, ge=2)
@@ -347,7 +349,7 @@ class StudySettings:
     controls: int = option(
         8, "Random cells beside the searches of each space and method, of as many multiply-adds.", WHAT, ge=0, le=1000
     )
-    data: str = option("cifar10", DATA, WHAT)
+    data: str = option("cifar10", OF_DATA, WHAT)
     preset: str = option("paper", "paper or quick: size and length of searches, and recipe of the trainings.", LONG)
     recipe: str = option("", "Another recipe for the trainings, such as fast.", LONG)
     search: dict[str, Any] = option({}, "Changes to the searches' settings.")

@@ -60,6 +60,8 @@ def cost(
     """Count what a network costs: parameters, multiply-adds, memory; --identity 1,1/2 compares several."""
     from nas.cli import cost_output as output
     from nas.commands import counting
+    from nas.latency.table import LatencyTable
+    from nas.run.documents import read
 
     if list_:
         output.print_published(json, to)
@@ -80,7 +82,8 @@ def cost(
         counting.save(save, networks)
     costs = {name: counting.cost_of(network) for name, network in networks.items()}
     timed = output.latencies(networks, batch, threads) if latency else {}
-    output.print_costs(networks, costs, timed, output.predictions(networks, latency_table), json, to)
+    predicting = read(latency_table, LatencyTable) if latency_table else None
+    output.print_costs(networks, costs, timed, predicting, json, to)
 
 
 def _shape(resolution: str | None) -> tuple[int, int] | None:

@@ -1,8 +1,6 @@
 """How ``nas cost`` prints: tables for people, one JSON object for programs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,18 +11,7 @@ from nas.costs.count import Cost, count
 from nas.costs.latency import Latency, measure
 from nas.costs.tables import sentences, tables_of
 from nas.latency.table import LatencyTable
-from nas.run.documents import read
 from nas.tables import COUNT, TEXT, Form, Table
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Milliseconds of one image, the mean error of such sums as a share, and the device."""
-
-    ms: float
-    error: float
-    place: str
-
 
 Timed = Mapping[str, Mapping[str, Latency]]
 
@@ -37,44 +24,36 @@ def latencies(networks: Mapping[str, Architecture], batch: int, threads: int | N
     return measure({name: network.build() for name, network in networks.items()}, shape, batch=batch)
 
 
-def predictions(networks: Mapping[str, Architecture], path: Path | None) -> Mapping[str, Prediction]:
-    """Milliseconds of all networks by a device's table; {} without one.
-
-    Raises:
-        UsageError: no table, or one that does not cover a network.
-    """
-    if path is None:
-        return {}
-    table = read(path, LatencyTable)
-    return {
-        name: Prediction(table.predict([part.signature for part in network.parts()]), table.fit.error, table.place)
-        for name, network in networks.items()
-    }
-
-
 def print_costs(
     networks: Mapping[str, Architecture],
     costs: Mapping[str, Cost],
     timed: Timed,
-    predicted: Mapping[str, Prediction],
+    device: LatencyTable | None,
     json: bool,
     to: str | None = None,
 ) -> None:
-    """Prints one network's cost, or several networks' costs."""
+    """Prints one network's cost, or several networks' costs, with what a device's table predicts.
+
+    Raises:
+        UsageError: a table that does not cover a network.
+    """
+    documents = [_document(name, networks[name], costs[name], timed.get(name)) for name in networks]
+    for document, network in zip(documents, networks.values(), strict=True):
+        if device:
+            predicted = device.predict([part.signature for part in network.parts()])
+            document["predicted_latency"] = {"ms": predicted, "error": device.fit.error, "place": device.place}
     if json:
-        documents = [_document(name, networks[name], costs[name], timed.get(name)) for name in networks]
-        for document, one in zip(documents, predicted.values(), strict=False):
-            document["predicted_latency"] = asdict(one)
         common.print_json(documents[0] if len(documents) == 1 else {"networks": documents})
         return
     tables = tables_of(costs, {name: network.input for name, network in networks.items()})
     if to:
         common.print_tables(tables[-1:], to)
         return
-    for table, (name, cost) in zip(tables, costs.items(), strict=False):
-        classes = f"{networks[name].classes} classes"
-        latency = [*latency_lines(timed.get(name)), *prediction_lines(predicted.get(name))]
-        common.print_tables([table], notes=[classes, *sentences(cost), *latency])
+    for table, document, (name, cost) in zip(tables, documents, costs.items(), strict=False):
+        notes = [f"{networks[name].classes} classes", *sentences(cost), *latency_lines(timed.get(name))]
+        if one := document.get("predicted_latency"):
+            notes.append(f"predicted {one['ms']:.2f} ms (± {one['error']:.1%} on whole networks) on {one['place']}")
+        common.print_tables([table], notes=notes)
     common.print_tables(tables[len(costs) :])
 
 
@@ -90,11 +69,6 @@ def latency_lines(timed: Mapping[str, Latency] | None) -> list[str]:
         f"after {taken.warmup}, batch {taken.batch}, {taken.threads} threads)"
         for way, taken in (timed or {}).items()
     ]
-
-
-def prediction_lines(one: Prediction | None) -> list[str]:
-    """What a device's table says of a network, if there is one."""
-    return [f"predicted {one.ms:.2f} ms (± {one.error:.1%} on whole networks) on {one.place}"] if one else []
 
 
 def print_published(json: bool, to: str | None = None) -> None:

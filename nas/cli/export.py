@@ -51,7 +51,7 @@ def print_export(result: "Export") -> None:
         size = f"{result.bytes[form] / 1e6:.2f} MB" if form in result.bytes else ""
         accuracy = (result.test_accuracy or {})[form]
         print(
-            f"{form:6} {accuracy:7.2%} test accuracy  {size:>9}  {latency.median_ms:.2f} ms "
+            f"{form:10} {accuracy:7.2%} test accuracy  {size:>9}  {latency.median_ms:.2f} ms "
             f"(quartiles {latency.low_ms:.2f}–{latency.high_ms:.2f}; batch 1, {latency.threads} threads)"
         )
     if result.weight_bits == 7:

@@ -4,6 +4,9 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import track
+
 from nas.amounts import parse
 from nas.architecture import Architecture
 from nas.commands.tuning import macro_space
@@ -13,7 +16,7 @@ from nas.exporting.fold import folded
 from nas.exporting.folder import write_model
 from nas.exporting.model import Convert
 from nas.extras import need
-from nas.files import write
+from nas.files import read_text, write
 from nas.knobs import Value
 from nas.latency import sheet
 from nas.latency.sheet import Line, model_name
@@ -41,7 +44,7 @@ def export_models(
     """Writes one model per distinct operation and input of a macro space, whole networks beside, and the sheet to fill.
 
     Args:
-        out: a new folder.
+        out: a new folder, or one where the same call was stopped.
         to: a name in ``nas.exporting.FORMS`` that converts any network.
         budgets: the space's networks just under these, as ``nas tune`` fills them; none: all of its networks.
         fixed, only: knobs that stay at a value; the only ones that stay free.
@@ -51,14 +54,12 @@ def export_models(
         The number of operations.
 
     Raises:
-        UsageError: an unknown space, form or knob, a package that is missing, a folder that is there already.
+        UsageError: an unknown space, form or knob, a package that is missing, a folder with something else.
     """
     forms = {name: form for name, form in FORMS.items() if form.convert}
     if to not in forms:
         raise UsageError(f'--to "{to}": {nearest(to, list(forms))}')
     need(f"--to {to}", forms[to].extra, *forms[to].packages)
-    if out.exists():
-        raise UsageError(f"{out} is there already: name another folder with --out")
     tuned = macro_space(space, Restriction(dict(fixed or {}), only, fill=bool(budgets)))
     limits = [parse(text, "--budget") for text in budgets]
     every = list(Budgets(tuned, image, classes, fill=bool(budgets)).architectures(limits))
@@ -72,27 +73,28 @@ def export_models(
 
 
 def _write(out: Path, every: Sequence[Architecture], networks: int, suffix: str, convert: Convert) -> int:
+    """Writes the sheet and then the models; those that are there from a call that was stopped stay."""
     operations: dict[str, Part] = {part.signature: part for network in every for part in network.parts()}
     numbers = {signature: index + 1 for index, signature in enumerate(operations)}
+    models: list[tuple[Line, Part | Architecture]] = [
+        (Line(model_name("operation", numbers[part.signature], len(operations)), part.signature), part)
+        for part in operations.values()
+    ]
     drawn = random.Random(0).sample(every, min(networks, len(every)))
-    lines = []
-    for index, part in enumerate(operations.values()):
-        lines.append(Line(model_name("operation", index + 1, len(operations)), part.signature))
-        _write_one(out, lines[-1], suffix, convert, part)
     for index, network in enumerate(drawn):
         own = " ".join(str(numbers[part.signature]) for part in network.parts())
         words = " ".join(f"{name}={value}" for name, value in network.body["settings"].items())
-        lines.append(Line(model_name("network", index + 1, len(drawn)), words, own))
-        _write_one(out, lines[-1], suffix, convert, network)
-    write(out / SHEET, sheet.text(lines))
-    return len(operations)
-
-
-def _write_one(out: Path, line: Line, suffix: str, convert: Convert, what: Part | Architecture) -> None:
-    """Writes a model of an operation or a network, whose weights are drawn."""
+        models.append((Line(model_name("network", index + 1, len(drawn)), words, own), network))
+    text, written = sheet.text(line for line, _ in models), out / SHEET
+    if out.exists() and not (written.is_file() and read_text(written) == text):
+        raise UsageError(f"{out} is there already, with something else: name another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
-    model = convert(folded(what.build()), what.input, {})
-    write_model(model.files, out / f"{line.model}{suffix}")
+    write(written, text)
+    for line, what in track(models, "models", console=Console(stderr=True)):
+        target = out / f"{line.model}{suffix}"
+        if not target.exists():
+            write_model(convert(folded(what.build()), what.input, {}).files, target)
+    return len(operations)
 
 
 def import_table(path: Path, out: Path | None = None) -> tuple[LatencyTable, Path]:

@@ -71,11 +71,7 @@ def so_far(record: Record) -> Chart:
 def front(result: TuneResult, draws: Sequence[Draw]) -> Chart:
     """Accuracy against multiply-adds: tuned trials, random ones hollow, published settings, and the front."""
     members = [(trial.madds / 1e6, trial.accuracy) for trial in result.front]
-    series = [Series("front", members, 4)]
-    spaces = list(dict.fromkeys(draw.space for draw in draws))
-    for space, sampler in dict.fromkeys((draw.space, draw.sampler) for draw in draws):
-        own = [draw for draw in draws if (draw.space, draw.sampler) == (space, sampler)]
-        series.append(cloud(f"{space}, {sampler}", own, spaces.index(space), hollow=sampler == "random"))
+    series = [Series("front", members, 4), *clouds(draws, lambda draw: (draw.madds or 0) / 1e6)]
     published = [(one.madds / 1e6, one.accuracy) for one in result.published]
     series.append(Series("published settings", published, 5, line=False, notes=[one.name for one in result.published]))
     rules = [budget / 1e6 for budget in result.budgets]
@@ -84,25 +80,19 @@ def front(result: TuneResult, draws: Sequence[Draw]) -> Chart:
 
 def latencies(draws: Sequence[Draw]) -> list[Chart]:
     """Accuracy against latency, where that was an objective."""
-    timed = [draw for draw in draws if draw.latency_ms]
-    series = [
-        cloud(f"{space}, {sampler}", own, place, sampler == "random", lambda draw: draw.latency_ms or 0.0)
-        for place, (space, sampler) in enumerate(dict.fromkeys((draw.space, draw.sampler) for draw in timed))
-        if (own := [draw for draw in timed if (draw.space, draw.sampler) == (space, sampler)])
-    ]
+    series = clouds([draw for draw in draws if draw.latency_ms], lambda draw: draw.latency_ms or 0.0)
     return [Chart("Accuracy against latency", Axis("milliseconds an image"), ACCURACY, series)] if series else []
 
 
-def cloud(
-    name: str,
-    draws: Sequence[Draw],
-    colour: int,
-    hollow: bool,
-    x: Callable[[Draw], float] = lambda draw: (draw.madds or 0) / 1e6,
-) -> Series:
-    """Trials as marks."""
-    points = [(x(draw), draw.accuracy or 0.0) for draw in draws]
-    return Series(name, points, colour, line=False, hollow=hollow, notes=[f"trial {draw.trial}" for draw in draws])
+def clouds(draws: Sequence[Draw], x: Callable[[Draw], float]) -> list[Series]:
+    """Trials as marks, a colour a space, random ones hollow."""
+    spaces, series = list(dict.fromkeys(draw.space for draw in draws)), []
+    for space, sampler in dict.fromkeys((draw.space, draw.sampler) for draw in draws):
+        own = [draw for draw in draws if (draw.space, draw.sampler) == (space, sampler)]
+        points, notes = [(x(draw), draw.accuracy or 0.0) for draw in own], [f"trial {draw.trial}" for draw in own]
+        name, hollow = f"{space}, {sampler}", sampler == "random"
+        series.append(Series(name, points, spaces.index(space), line=False, hollow=hollow, notes=notes))
+    return series
 
 
 def progress_of_studies(draws: Sequence[Draw]) -> list[Chart]:

@@ -59,9 +59,9 @@ def _madds(axes: "Axes", trials: Sequence[TrialResult], result: TuneResult) -> N
         axes.axvline(budget / 1e6, color="0.8", linewidth=1, zorder=0)
     colours = _clouds(axes, trials, lambda trial: trial.madds / 1e6)
     for space, colour in colours.items():
-        crosses = [one for one in result.published if one.name.startswith(f"{space}-")]
-        points = [one.madds / 1e6 for one in crosses], [100 * one.accuracy for one in crosses]
-        axes.scatter(*points, s=70, marker="x", color=colour, label=f"{space}, published setting")
+        if crosses := [one for one in result.published if one.name.startswith(f"{space}-")]:
+            points = [one.madds / 1e6 for one in crosses], [100 * one.accuracy for one in crosses]
+            axes.scatter(*points, s=70, marker="x", color=colour, label=f"{space}, published setting")
     for chance in (False, True):
         members = front(trial for trial in trials if (trial.sampler == CONTROL) == chance)
         style, label = ("--", "front of random trials") if chance else ("-", "front")

@@ -31,14 +31,14 @@ def stops(address: Address, step: int, accuracy: float) -> bool:
 
     Trials of several objectives are never stopped, as Optuna cannot.
     """
-    study = _study(address.database, address.study, address.pruner)
-    if len(study.directions) > 1:
-        return False
-    trial = trial_of(study, address.id)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a resumed trial reports again, which Optuna passes over
+        warnings.simplefilter("ignore")  # a resumed trial reports again; Optuna calls a pruner experimental
+        study = _study(address.database, address.study, address.pruner)
+        if len(study.directions) > 1:
+            return False
+        trial = trial_of(study, address.id)
         trial.report(accuracy, step + 1)
-    return trial.should_prune()
+        return trial.should_prune()
 
 
 def trial_of(study: "optuna.Study", id: int) -> "optuna.Trial":
