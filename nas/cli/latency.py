@@ -39,7 +39,7 @@ def export_models(
         networks=networks,
     )
     table = out / latencies.SHEET
-    print(f"{count} operations and {networks} networks; measure each with batch 1, fill {table}, then:")
+    print(f"{count} operations, and whole networks; measure each model with batch 1, fill {table}, then:")
     print(f"nas latency import {table}")
 
 
