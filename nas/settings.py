@@ -21,7 +21,7 @@ DATA = ("cifar10", "cifar100", "digits")
 """Data sets by name; any other name is a folder's."""
 NO_LIMIT = "--select budget needs --max-madds or --max-params"
 BUDGET_ALONE = "a limit is kept by --select budget alone"
-OF_DATA = "cifar10, cifar100, digits, or a folder of images in train/CLASS and test/ or val/CLASS, or CLASS alone."
+OF_DATA = (
     "Data: cifar10, cifar100, digits, or a folder of images in train/CLASS and test/ or val/CLASS, or CLASS alone."
 )
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
