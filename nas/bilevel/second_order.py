@@ -44,7 +44,6 @@ def unrolled_gradient(learner: Bilevel, train: Batch, valid: Batch, scale: float
         gradients = _gradients(learner.loss(valid)[0], [*learner.alphas, *weights])
     direct, vector = gradients[: len(learner.alphas)], gradients[len(learner.alphas) :]
     _set(weights, before)
-    rewind()
     implicit = hessian_vector(learner, train, vector, scale)
     return [first - rate * second for first, second in zip(direct, implicit, strict=True)]
 

@@ -31,7 +31,7 @@ from nas.train.step import train_step
 Step = Callable[[], object]
 
 TEXTBOOK = ("reference", "plain")
-"""Ways in contiguous memory."""
+"""Ways of the published code: in contiguous memory, with the defaults of the C library and of Python's collector."""
 LEAN = "reference-lean"
 NETWORK_WAYS = {
     "compiled": "channels-last memory, by the compiled kernels where there are any",
