@@ -126,33 +126,60 @@ template <class T> struct Kernel {
         });
     }
 
-    // L channels of a row of a depthwise convolution: keep(pixel, value). Pixels it reads are `step` apart.
-    template <int L, int K, class Keep>
-    void slide(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t pixels, Keep&& keep) const {
-        const int64_t across = s.dilation * s.in, down = s.dilation * row;
+    // L channels of a row of a depthwise convolution. Pixels it reads are `step` apart; where that is one pixel and the
+    // dilation D, a pixel is read once for all taps of a line; D is 0 elsewhere.
+    template <int L, int K, int D>
+    void slide(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t pixels, T* to) const {
+        const int64_t across = s.dilation * s.in, down = s.dilation * row, channels = s.in;
         each_group(pixels, [&](auto count, int64_t first) {
             V<L> sums[count] = {};
             const T *line = from + first * step, *weight = weights;
-            for (int y = 0; y < K; y++, line += down) {
-                const T* at = line;
+            for (int y = 0; y < K; y++, line += down, weight += K * next) {
+                if constexpr (D && count == 8) add_line<L, K, D>(line, step, weight, next, sums);
+                else {
+                    const T *at = line, *tap = weight;
 #pragma GCC unroll 1
-                for (int x = 0; x < K; x++, at += across, weight += next) {
-                    hide(at);
-                    const V<L> tap = load<T, L>(weight);
+                    for (int x = 0; x < K; x++, at += across, tap += next) {
+                        hide(at);
+                        const V<L> factor = load<T, L>(tap);
 #pragma GCC unroll 8
-                    for (int p = 0; p < count; p++) sums[p] += load<T, L>(at + p * step) * tap;
+                        for (int p = 0; p < count; p++) sums[p] += load<T, L>(at + p * step) * factor;
+                    }
                 }
             }
 #pragma GCC unroll 8
-            for (int p = 0; p < count; p++) keep(first + p, sums[p]);
+            for (int p = 0; p < count; p++) store<T, L>(to + (first + p) * channels, sums[p]);
         });
     }
 
-    template <int L, class Keep>
-    void depthwise(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t pixels, Keep&& keep) const {
-        if (k == 3) slide<L, 3>(from, step, row, weights, next, pixels, keep);
-        else if (k == 5) slide<L, 5>(from, step, row, weights, next, pixels, keep);
-        else slide<L, 7>(from, step, row, weights, next, pixels, keep);
+    template <int L, int K, int D> static inline void add_line(const T* at, int64_t step, const T* weight, int64_t next, V<L>* sums) {
+        V<L> taps[K];
+#pragma GCC unroll 7
+        for (int x = 0; x < K; x++) taps[x] = load<T, L>(weight + x * next);
+#pragma GCC unroll 20
+        for (int i = 0; i < 8 + (K - 1) * D; i++, at += step) {
+            hide(at);
+            const V<L> value = load<T, L>(at);
+#pragma GCC unroll 7
+            for (int x = 0; x < K; x++)
+                if (i >= x * D && i < x * D + 8) sums[i - x * D] += value * taps[x];
+        }
+    }
+
+    template <int L, int K>
+    void slide(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t pixels, T* to) const {
+        if constexpr (L >= 8) {
+            if (step == s.in && s.dilation == 1) return slide<L, K, 1>(from, step, row, weights, next, pixels, to);
+            if (step == s.in && s.dilation == 2) return slide<L, K, 2>(from, step, row, weights, next, pixels, to);
+        }
+        slide<L, K, 0>(from, step, row, weights, next, pixels, to);
+    }
+
+    template <int L>
+    void depthwise(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t pixels, T* to) const {
+        if (k == 3) slide<L, 3>(from, step, row, weights, next, pixels, to);
+        else if (k == 5) slide<L, 5>(from, step, row, weights, next, pixels, to);
+        else slide<L, 7>(from, step, row, weights, next, pixels, to);
     }
 
     // Rows between the two convolutions, (rows, out_width, in).
@@ -162,11 +189,9 @@ template <class T> struct Kernel {
         each_vector<T>(s.in, [&](auto lanes, int64_t c) {
             constexpr int L = lanes;
             for (int64_t r = 0; r < rows; r++) {
-                T* to = whole + r * s.out_width * s.in + c;
                 const T* from = tile + (row + r) * s.stride * tile_row + c;
-                const int64_t step = s.in;
-                depthwise<L>(from, s.stride * step, tile_row, &taps[edge * step + c], s.edges * step, s.out_width,
-                             [&](int64_t p, V<L> value) { store<T, L>(to + p * step, value); });
+                depthwise<L>(from, s.stride * s.in, tile_row, &taps[edge * s.in + c], s.edges * s.in, s.out_width,
+                             whole + r * s.out_width * s.in + c);
             }
         });
         return whole;
@@ -217,14 +242,17 @@ template <class T> struct Kernel {
             constexpr int L = lanes;
             const V<L> origin = load<T, L>(origins + c);
             const int64_t step = s.out;
-            V<L> sum{}, squares{};
-            for (int64_t p = 0; p < pixels; p++) {
-                const V<L> off = load<T, L>(rows + p * step + c) - origin;
-                sum += off;
-                squares += off * off;
-            }
-            add_to<T, L>(totals + c, sum);
-            add_to<T, L>(totals + s.out + c, squares);
+            V<L> sum[4]{}, squares[4]{};  // as many additions are under way at once
+            each_group(pixels, [&](auto count, int64_t first) {
+#pragma GCC unroll 8
+                for (int p = 0; p < count; p++) {
+                    const V<L> off = load<T, L>(rows + (first + p) * step + c) - origin;
+                    sum[p % 4] += off;
+                    squares[p % 4] += off * off;
+                }
+            });
+            add_to<T, L>(totals + c, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+            add_to<T, L>(totals + s.out + c, (squares[0] + squares[1]) + (squares[2] + squares[3]));
         });
     }
 
@@ -296,8 +324,11 @@ template <class T> struct Kernel {
             const V<L> offset = load<T, L>(&grad_offset[channel]);
             const T *grad = grads + c, *y = ys + c;
             T* to = whole + c;
-            for (int64_t i = 0; i < end; i += step)
+            for (int64_t i = 0; i < end; i += step) {
+                __builtin_prefetch(grad + end + i);  // the next rows'
+                __builtin_prefetch(y + end + i);
                 store<T, L>(to + i, load<T, L>(grad + i) * scale + (load<T, L>(y + i) * slope + offset));
+            }
         });
         return whole;
     }
@@ -351,13 +382,15 @@ template <class T> struct Kernel {
         for (int t = 0; t < K * K; t++) store<T, L>(to + t * next, sums[t]);
     }
 
-    // Gradient of the row of pixels that the depthwise convolution reads: the flipped taps over the framed gradients.
-    template <int L, class Keep> void row_gradient(const T* grads, int64_t edge, int64_t row, int64_t c, Keep&& keep) const {
+    // L channels of the gradient of a row of pixels that the depthwise convolution reads: the flipped taps over the framed
+    // gradients.
+    template <int L> const T* row_gradient(const T* grads, int64_t edge, int64_t row, int64_t c) const {
         const T* from = grads + row * grads_row + c;
         const int64_t next = s.edges * s.in;
-        if (k) depthwise<L>(from, s.in, grads_row, &taps[(k * k - 1) * next + edge * s.in + c], -next, s.width, keep);
-        else
-            for (int64_t p = 0; p < s.width; p++) keep(p, load<T, L>(from + p * s.in));
+        if (!k) return from;
+        T* to = memory<T>(ROWS, s.width * s.in) + c;
+        depthwise<L>(from, s.in, grads_row, &taps[(k * k - 1) * next + edge * s.in + c], -next, s.width, to);
+        return to;
     }
 
     // Through the activation; `sums` (2, in) of an image: of the gradient, and of it times (x − mean).
@@ -368,18 +401,18 @@ template <class T> struct Kernel {
             constexpr int L = lanes;
             const Entry<L> entry(*this, edge * s.in + c);
             const bool shared = s.shared;
-            const int64_t step = s.in;
+            const int64_t step = s.in, width = s.width * step;
             V<L> sum{}, product{};
             for (int64_t row = 0; row < s.height; row++) {
-                const T* from = x + row * s.width * step + c;
-                T* to = x_grad + row * s.width * step + c;
-                row_gradient<L>(grads, edge, row, c, [&](int64_t p, V<L> grad) {
-                    const V<L> standard = entry.standard(load<T, L>(from + p * step));
-                    grad = entry.gradient(grad, entry.scaled(standard));
-                    store<T, L>(to + p * step, shared ? load<T, L>(to + p * step) + grad : grad);
+                const T *own = row_gradient<L>(grads, edge, row, c), *from = x + row * width + c;
+                T* to = x_grad + row * width + c;
+                for (int64_t at = 0; at < width; at += step) {
+                    const V<L> standard = entry.standard(load<T, L>(from + at));
+                    const V<L> grad = entry.gradient(load<T, L>(own + at), entry.scaled(standard));
+                    store<T, L>(to + at, shared ? load<T, L>(to + at) + grad : grad);
                     sum += grad;
                     product += grad * standard;
-                });
+                }
             }
             if (!sums) return;
             for (int l = 0; l < L; l++) {
