@@ -6,7 +6,7 @@ state dicts, checkpoints, moving averages, hooks, modes and masks of dropped pat
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
@@ -15,11 +15,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nas.cells.found import ChosenFanOut
+from nas.cells.network import CellNetwork
 from nas.engine.merged import BACKENDS, Operation, contributions
 from nas.engine.native.backend import Native
 from nas.engine.segments import merge_terms
 
-Forward = Callable[[Tensor], Tensor]
 Together = Callable[[Tensor], Sequence[Tensor]]
 
 
@@ -57,10 +57,14 @@ def computed_by(blocks: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None
 def overlay(network: nn.Module, backend: str = "auto") -> nn.Module:
     """The network under compiled kernels; itself, if its device or the back end has none or they know none of it.
 
+    "auto" leaves mobile networks to torch, whose wide 1×1 convolutions of small maps are faster.
+
     Args:
         backend: as in :data:`BACKENDS`.
     """
     device = next(network.parameters()).device.type
+    if backend == "auto" and not isinstance(network, CellNetwork):
+        return network
     if Native not in BACKENDS[backend] or not Native.available(device) or dist.is_initialized():
         return network
     blocks = dict(blocks_of(network))
@@ -73,8 +77,8 @@ def blocks_of(module: nn.Module) -> Iterator[tuple[nn.Module, Callable[..., Any]
         yield module, FanOut(module)
         for operation in module.undropped:
             yield from blocks_of(operation)  # which the fan-out calls, if it does not know it
-    elif forward := block(module) or activated(module):
-        yield module, forward
+    elif compute := together([module]):
+        yield module, partial(first, compute)
     else:
         for child in module.children():
             yield from blocks_of(child)
@@ -105,19 +109,9 @@ def together(operations: Sequence[nn.Module]) -> Together | None:
     return compute
 
 
-def block(*modules: nn.Module) -> Forward | None:
-    """What computes modules in a row; None: the kernels do not."""
-    compute = together([modules[0] if len(modules) == 1 else nn.Sequential(*modules)])
-    return compute and (lambda x: compute(x)[0])
-
-
-def activated(module: nn.Module) -> Forward | None:
-    """What computes a sequence that ends in an activation, which stays torch's; None: it is something else."""
-    if type(module) is not nn.Sequential or len(module) < 2 or any(True for _ in module[-1].parameters()):
-        return None
-    *layers, last = module
-    forward = block(*layers)
-    return forward and (lambda x: last(forward(x)))
+def first(compute: Together, x: Tensor) -> Tensor:
+    """The map of the only operation."""
+    return compute(x)[0]
 
 
 class FanOut:

@@ -13,6 +13,8 @@ from nas.blocks.segment import Segment, Step, Term, terms_of
 from nas.blocks.sync_norm import SyncBatchNorm, joint_statistics, unbiased
 
 ATEN = torch.ops.aten
+ACTIVATIONS = (None, nn.ReLU, nn.ReLU6)
+"""That a segment can begin with."""
 
 
 class Geometry(NamedTuple):
@@ -179,6 +181,15 @@ class MergedSegment:
     def channels(self) -> tuple[int, int]:
         """That enter and leave one edge."""
         return self.convolutions[0].modules[0].in_channels, self.convolutions[-1].modules[0].out_channels
+
+    @cached_property
+    def form(self) -> tuple[int, ...]:
+        """Channels that enter and leave an edge; kernel size (0: no depthwise convolution), stride, padding, dilation;
+        whether there is a pointwise convolution; activation (0: none, 1: ReLU, 2: ReLU6).
+        """
+        kernel = self.depthwise.modules[0].kernel_size[0] if self.depthwise else 0
+        sides = self.depthwise.sides if self.depthwise else (1, 0, 1)
+        return *self.channels, kernel, *sides, int(self.pointwise is not None), ACTIVATIONS.index(self.activation)
 
     @property
     def mergeable(self) -> bool:

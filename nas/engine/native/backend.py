@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nas.engine.backend import Chain, ChainSum, Contribution, Summand, spread_rows
 from nas.engine.native.functions import Plan, SumFunction
-from nas.engine.native.kernels import lanes_for, library
+from nas.engine.native.kernels import library
 
 
 class Native(ChainSum):
@@ -20,7 +20,7 @@ class Native(ChainSum):
     @staticmethod
     def supports(chain: Chain, state: Tensor) -> bool:
         fits = state.device.type == "cpu" and state.dtype in (torch.float32, torch.float64)
-        return fits and all(each.fusable and lanes_for(*each.channels) for each in chain) and library() is not None
+        return fits and all(each.fusable for each in chain) and library() is not None
 
     def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
         plan = Plan(self.edges, [chain], apart=starts is not None)

@@ -6,19 +6,19 @@ and the backward of a batch norm is an affine map within the next pass. Maps of 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice, pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nas.engine.backend import Chain
-from nas.engine.native.kernels import MixFields, SegmentFields, Value, call, fill, lanes_for
-from nas.engine.segments import MergedNorm, MergedSegment, Statistics, check_values
+from nas.engine.native.kernels import MixFields, SegmentFields, Value, call, fill
+from nas.engine.segments import MergedSegment, Statistics, buffers, check_values
 
 LAST = torch.channels_last
-ACTIVATIONS: dict[type[nn.Module] | None, int] = {None: 0, nn.ReLU: 1, nn.ReLU6: 2}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SumFunction(torch.autograd.Function):
         weights = iter(tensors[len(common) :])
         chains = [forward_chain(plan, chain, x, weights) for chain in plan.chains]
         ctx.passes = [passes for passes, _ in chains]
-        ctx.sum = total = Sum(plan, scales, [passes[-1].after for passes in ctx.passes])
+        ctx.sum = total = Sum(plan, scales, [passes[-1] for passes in ctx.passes])
         ctx.save_for_backward(x, *common, *(y for _, maps in chains for y in maps))
         out = total.forward([*(maps[-1] for _, maps in chains), *common], shift)
         return out.chunk(plan.edges) if plan.edges > 1 else (out,)  # into a view of it no shortcut could be added
@@ -112,10 +112,8 @@ def forward_chain(
     """A pass of each segment, and the map that leaves it, before its batch norm."""
     passes: list[SegmentPass] = []
     maps: list[Tensor] = []
-    for index, segment in enumerate(chain):
-        before = passes[-1].after if passes else None
-        affine = chain[index - 1].norm.modules[0].affine
-        passes.append(SegmentPass(plan, segment, before, affine, weights))
+    for segment in chain:
+        passes.append(SegmentPass(plan, segment, passes[-1] if passes else None, weights))
         maps.append(passes[-1].forward(maps[-1] if maps else x))
     return passes, maps
 
@@ -141,60 +139,44 @@ class SegmentPass:
     """A pass of a segment, forward and back, which keeps all but the maps.
 
     Args:
-        before: the batch norm over what enters; None: there is none, it is the state.
-        affine: whether that has γ and β.
-        weights: the next are these and those of the convolutions, edge after edge.
+        before: the pass whose map enters, under its batch norm; None: there is none, it is the state.
+        weights: the next are γ and β of that batch norm, if it is affine, and the convolutions' weights, edge after edge.
     """
 
     def __init__(
-        self, plan: Plan, segment: MergedSegment, before: Statistics | None, affine: bool, weights: Iterator[Tensor]
+        self, plan: Plan, segment: MergedSegment, before: "SegmentPass | None", weights: Iterator[Tensor]
     ) -> None:
-        self.segment, self.edges, self.before, self.affine = segment, plan.edges, before, affine
-        if before and affine:
-            scale, shift = next(weights), next(weights)
-            self.before = before._replace(scale=scale.double(), shift=shift.double())
+        self.segment, self.edges, self.before = segment, plan.edges, before
+        affine = before is not None and before.segment.norm.modules[0].affine
+        self.affine = [next(weights).double() for _ in ("scale", "shift")] if affine else []
         self.shared = before is None and not plan.apart
         self.depthwise = next(weights) if segment.depthwise else None
         self.pointwise = next(weights) if segment.pointwise else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map before the segment's batch norm, (edges · N, C', H', W'); the running statistics move."""
-        self.fields = self._sizes(x)
-        images, channels = self.fields.edges * self.fields.images, self.fields.edges * self.fields.out
-        y = x.new_empty(images, self.fields.out_height, self.fields.out_width, self.fields.out).permute(0, 3, 1, 2)
-        mean, var = torch.empty(2, channels, dtype=torch.float64).unbind()
-        fill(self.fields, depthwise_weight=self.depthwise, pointwise_weight=self.pointwise)
-        if self.before:
-            norm = self.before
-            fill(self.fields, x_mean=norm.mean, x_invstd=norm.invstd, x_scale=norm.scale, x_shift=norm.shift)
-        call("segment_forward", self.fields, x.dtype, x=x, y=y, y_mean=mean, y_var=var)
-        self.after = statistics_of(self.segment.norm, mean, var, y.numel() // channels)
-        fill(self.fields, y_mean=self.after.mean, y_invstd=self.after.invstd)
-        return y
+        """The map before the segment's batch norm, (edges · N, C', H', W'); the running statistics move.
 
-    def _sizes(self, x: Tensor) -> SegmentFields:
-        """The kernel's structure, with all integers."""
-        (images, channels, height, width), conv = x.shape, self.segment.depthwise
-        kernel, stride, padding, dilation = (conv.modules[0].kernel_size[0], *conv.sides) if conv else (0, 1, 0, 1)
-        reach = max(kernel - 1, 0) * dilation + 1
-        return SegmentFields(
-            lanes=lanes_for(*self.segment.channels),
-            images=images if self.shared else images // self.edges,
-            edges=self.edges,
-            shared=self.shared,
-            channels=channels,
-            height=height,
-            width=width,
-            out=self.segment.channels[1],
-            out_height=(height + 2 * padding - reach) // stride + 1,
-            out_width=(width + 2 * padding - reach) // stride + 1,
-            kernel=kernel,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            pointwise=self.pointwise is not None,
-            activation=ACTIVATIONS[self.segment.activation],
-        )
+        Raises:
+            ValueError: one value a channel has no variance.
+        """
+        images = x.shape[0] if self.shared else x.shape[0] // self.edges
+        fields = self.fields = sizes(images, x.shape[2], x.shape[3], self.edges, self.shared, *self.segment.form)
+        norm = self.segment.norm
+        fields.training, fields.eps, fields.momentum = norm.modules[0].training, norm.modules[0].eps, norm.modules[0].momentum
+        if fields.training:
+            check_values(images * fields.out_height * fields.out_width)
+        y = x.new_empty(self.edges * images, fields.out_height, fields.out_width, fields.out).permute(0, 3, 1, 2)
+        self.mean, self.invstd = torch.empty(2, self.edges * fields.out, dtype=torch.float64).unbind()
+        if self.before:
+            fill(fields, x_mean=self.before.mean, x_invstd=self.before.invstd)
+        if self.affine:
+            fill(fields, x_scale=self.affine[0], x_shift=self.affine[1])
+        fill(fields, depthwise_weight=self.depthwise, pointwise_weight=self.pointwise)
+        fill(fields, x=x, y=y, y_mean=self.mean, y_invstd=self.invstd)
+        running = [*buffers(norm.modules, "running_mean"), *buffers(norm.modules, "running_var")]
+        fill(fields, running=running, batches=buffers(norm.modules, "num_batches_tracked"))
+        call("segment_forward", fields, x.dtype)
+        return y
 
     def backward(
         self, x: Tensor, y: Tensor, gradient: Gradient, x_grad: Tensor | None, needs: bool
@@ -205,40 +187,49 @@ class SegmentPass:
             x_grad: where that of the state is added; None: it is not needed.
             needs: whether those of the weights are needed.
         """
-        before, x_sums = gradient, None
+        before, x_sums, affine = gradient, None, list[Tensor | None]([None] * len(self.affine))
         if self.before:
             x_grad, x_sums = torch.empty_like(x), gradient.sums.new_empty(2, len(self.before.mean))
-            before = Gradient(x_grad.chunk(self.edges), self.before.scale, x_sums)
+            before = Gradient(x_grad.chunk(self.edges), self.affine[0] if self.affine else None, x_sums)
         depthwise, pointwise = (
             torch.empty_like(weight) if needs and weight is not None else None
             for weight in (self.depthwise, self.pointwise)
         )
-        sums = gradient.sums if self.after.training else None
-        factor = self.after.invstd if gradient.scale is None else self.after.invstd * gradient.scale
-        fill(self.fields, x=x, y=y, y_grad=gradient.maps, y_factor=factor, y_sums=sums)
+        fill(self.fields, x=x, y=y, y_grad=gradient.maps, y_scale=gradient.scale, y_sums=gradient.sums)
         fill(self.fields, x_grad=x_grad, x_sums=x_sums, depthwise_grad=depthwise, pointwise_grad=pointwise)
         call("segment_backward", self.fields, x.dtype)
-        grads: list[Tensor | None] = []
-        if x_sums is not None and self.before and self.affine:
-            grads += [x_sums[1] * self.before.invstd, x_sums[0]] if needs else [None, None]
+        if x_sums is not None and self.before and self.affine and needs:
+            affine = [x_sums[1] * self.before.invstd, x_sums[0]]
         every = zip((depthwise, pointwise), (self.depthwise, self.pointwise), strict=True)
-        return before, grads + [grad for grad, weight in every if weight is not None]
+        return before, affine + [grad for grad, weight in every if weight is not None]
 
 
-def statistics_of(norm: MergedNorm, mean: Tensor, var: Tensor, values: int) -> Statistics:
-    """In training the batch's, towards which the running ones are moved; else the running ones; in float64.
+def sizes(images: int, height: int, width: int, edges: int, shared: bool, *form: int) -> SegmentFields:
+    """The kernel's structure with all sizes; ``form`` is that of the segment."""
+    return SegmentFields.from_buffer_copy(_sizes(images, height, width, edges, shared, *form))
 
-    Args:
-        mean, var: of the batch, (edges · channels,), of so many values each.
 
-    Raises:
-        ValueError: one value has no variance.
-    """
-    if not norm.modules[0].training:
-        return norm.of(*(each.double() for each in norm.running(len(mean))))
-    check_values(values)
-    norm.move(torch.stack([mean, var * (values / (values - 1))]))
-    return norm.of(mean, var)
+@cache
+def _sizes(images: int, height: int, width: int, edges: int, shared: bool, *form: int) -> SegmentFields:
+    channels, out, kernel, stride, padding, dilation, pointwise, activation = form
+    reach = max(kernel - 1, 0) * dilation + 1
+    return SegmentFields(
+        images=images,
+        edges=edges,
+        shared=shared,
+        channels=channels,
+        height=height,
+        width=width,
+        out=out,
+        out_height=(height + 2 * padding - reach) // stride + 1,
+        out_width=(width + 2 * padding - reach) // stride + 1,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        pointwise=pointwise,
+        activation=activation,
+    )
 
 
 class Sum:
@@ -246,10 +237,10 @@ class Sum:
 
     Args:
         scales: (maps, edges · C).
-        chains: the batch norm over each chain's last map.
+        chains: the last pass of each.
     """
 
-    def __init__(self, plan: Plan, scales: Tensor, chains: Sequence[Statistics]) -> None:
+    def __init__(self, plan: Plan, scales: Tensor, chains: Sequence[SegmentPass]) -> None:
         self.plan, self.scales = plan, scales
         plain = torch.zeros(len(chains[0].mean) // plan.edges), torch.ones(len(chains[0].mean) // plan.edges)
         common = [plain if each is None else (each.mean, each.invstd) for each in plan.common]
@@ -297,6 +288,6 @@ class Sum:
         """Calls a kernel."""
         (images, channels, height, width), edges = maps[0].shape, self.plan.edges
         sizes = {"images": images // edges, "edges": edges, "channels": channels, "pixels": height * width}
-        fields = MixFields(lanes=lanes_for(channels), terms=len(maps), **sizes)
+        fields = MixFields(terms=len(maps), **sizes)
         shared = torch.tensor([0] * len(self.plan.chains) + [1] * len(self.plan.common))
         call(function, fields, maps[0].dtype, maps=maps, shared=shared, **values)

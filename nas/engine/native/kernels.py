@@ -21,14 +21,15 @@ class SegmentFields(ctypes.Structure):
 
     __slots__ = ()
     _fields_ = (
-        *((name, INTEGER) for name in ("threads", "precise", "lanes", "images", "edges", "shared")),
+        *((name, INTEGER) for name in ("threads", "precise", "images", "edges", "shared")),
         *((name, INTEGER) for name in ("channels", "height", "width", "out", "out_height", "out_width")),
-        *((name, INTEGER) for name in ("kernel", "stride", "padding", "dilation", "pointwise", "activation")),
+        *((name, INTEGER) for name in ("kernel", "stride", "padding", "dilation", "pointwise", "activation", "training")),
+        *((name, ctypes.c_double) for name in ("eps", "momentum")),
         *((name, POINTER) for name in ("x", "depthwise_weight", "pointwise_weight")),
         *((name, POINTER) for name in ("x_mean", "x_invstd", "x_scale", "x_shift")),
-        *((name, POINTER) for name in ("y", "y_mean", "y_var", "y_factor", "y_invstd", "y_sums")),
+        *((name, POINTER) for name in ("y", "y_mean", "y_invstd", "y_scale", "y_sums")),
         *((name, POINTER) for name in ("x_grad", "depthwise_grad", "pointwise_grad", "x_sums")),
-        ("y_grad", POINTERS),
+        *((name, POINTERS) for name in ("y_grad", "running", "batches")),
     )
 
 
@@ -37,10 +38,7 @@ class MixFields(ctypes.Structure):
 
     __slots__ = ()
     _fields_ = (
-        *(
-            (name, INTEGER)
-            for name in ("threads", "precise", "lanes", "images", "edges", "channels", "pixels", "terms")
-        ),
+        *((name, INTEGER) for name in ("threads", "precise", "images", "edges", "channels", "pixels", "terms")),
         *((name, POINTER) for name in ("shared", "scale", "offset", "out", "mean", "sums", "slope", "shift")),
         *((name, POINTERS) for name in ("maps", "grads", "map_grads")),
     )
@@ -69,24 +67,11 @@ def call(function: str, fields: ctypes.Structure, dtype: torch.dtype, **values: 
 
 
 def fill(fields: ctypes.Structure, **values: Value) -> None:
-    """Sets pointers."""
+    """Sets pointers; kernels know no strides, so all memory is contiguous or channels-last."""
     for name, value in values.items():
-        if value is None or isinstance(value, Tensor):
-            setattr(fields, name, pointer(value))
+        if isinstance(value, Tensor):
+            setattr(fields, name, value.data_ptr())
+        elif value is None:
+            setattr(fields, name, None)
         else:
-            setattr(fields, name, (POINTER * len(value))(*map(pointer, value)))
-
-
-def pointer(tensor: Tensor | None) -> int | None:
-    """Of a tensor's memory; kernels know no strides."""
-    if tensor is None:
-        return None
-    assert tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
-    return tensor.data_ptr()
-
-
-@cache
-def lanes_for(*channels: int) -> int:
-    """The widest vectors that divide all these numbers of channels; 0: none does."""
-    widths = (16, 8, 4) if torch.backends.cpu.get_cpu_capability() == "AVX512" else (8, 4)
-    return next((lanes for lanes in widths if all(count % lanes == 0 for count in channels)), 0)
+            setattr(fields, name, (POINTER * len(value))(*[None if each is None else each.data_ptr() for each in value]))

@@ -4,31 +4,35 @@
 // One image of one edge at a time, so that all between stays in a core's cache: x is read once and y written once.
 // Maps of the edges stand one after another. Sums over images are taken in one order, whatever the number of threads.
 
-#include <algorithm>
+#include <cmath>
 #include "lanes.h"
 
 struct Segment {
-    int64_t threads, precise, lanes;                            // precise: double, else float
+    int64_t threads, precise;                                   // precise: double, else float
     int64_t images, edges, shared;                              // shared: every edge reads the same maps
     int64_t in, height, width, out, out_height, out_width;      // channels of one edge, pixels
     int64_t kernel, stride, padding, dilation;                  // of the depthwise convolution; kernel 0: none
     int64_t pointwise, activation;                              // activation 0: none, 1: ReLU, 2: ReLU6
+    int64_t training;                                           // whether y's batch norm takes the batch's statistics
+    double eps, momentum;                                       // of y's batch norm
     const void *x, *depthwise_weight, *pointwise_weight;        // weights (edges·in, kernel, kernel), (edges·out, in)
     const double *x_mean, *x_invstd;                            // (edges·in), null: x is not normalised
     const double *x_scale, *x_shift;                            // (edges·in), γ and β of an affine batch norm; or null
     void* y;
-    double *y_mean, *y_var;                                     // (edges·out)
-    // Backward: y_grad is that of what y's batch norm gives, (y − mean) · y_factor + a constant; (edges·out).
-    const double *y_factor, *y_invstd, *y_sums;                 // y_sums: Σ y_grad, Σ y_grad · (y − mean); null: evaluation
+    double *y_mean, *y_invstd;                                  // (edges·out)
+    // Backward: y_grad is that of what y's batch norm gives, (y − mean) / σ · y_scale + a constant; (edges·out).
+    const double *y_scale, *y_sums;                             // y_sums: Σ y_grad, Σ y_grad · (y − mean); null: as none
     void *x_grad, *depthwise_grad, *pointwise_grad;             // null: not wanted; a shared x_grad is added to
     double* x_sums;                                             // the same sums of x_grad; null: not wanted
     const void* const* y_grad;                                  // one map (images, out pixels, out) an edge
+    void* const* running;                                       // means of each edge's batch norm, then variances
+    int64_t* const* batches;                                    // how many each has taken into account
 };
 
 namespace {
 
 // Memory of a thread, by use; its content is lost when a larger piece is asked for.
-enum Use { TILE, GRADS, MIDDLE, ROW, USES };
+enum Use { TILE, GRADS, MIDDLE, ROWS, USES };
 template <class T> T* memory(Use use, int64_t size) {
     static thread_local Aligned<T> kept[USES];
     static thread_local int64_t sizes[USES];
@@ -36,26 +40,22 @@ template <class T> T* memory(Use use, int64_t size) {
     return &kept[use][0];
 }
 
-template <class T, int L> struct Kernel {
-    using V = Vector<T, L>;
+template <class T> struct Kernel {
+    template <int L> using V = Vector<T, L>;
     const Segment& s;
     const int64_t k, reach;                 // taps a side; pixels that they span, less one
     const int64_t tile_row, grads_row;      // elements of a row of the padded tiles of x and of the gradient
+    const int64_t group;                    // rows of y that are computed together, of at least 32 pixels if there are
     Aligned<T> taps, point, point_t;        // (k·k, edges·in), (edges, in, out), (edges, out, in)
-    Aligned<T> mean, invstd, scale, shift, grad_scale, grad_slope, grad_offset;
+    const Aligned<T> mean, invstd, scale, shift;
+    Aligned<T> grad_scale, grad_slope, grad_offset;
 
     explicit Kernel(const Segment& segment)
         : s(segment), k(s.kernel), reach(k ? (k - 1) * s.dilation : 0), tile_row((s.width + 2 * s.padding) * s.in),
-          grads_row((s.width + reach) * s.in) {
+          grads_row((s.width + reach) * s.in), group(std::max<int64_t>(1, 32 / std::max<int64_t>(1, s.out_width))),
+          mean(s.x_mean, s.edges * s.in), invstd(s.x_invstd, s.edges * s.in), scale(s.x_scale, s.edges * s.in),
+          shift(s.x_shift, s.edges * s.in) {
         arrange_weights();
-        if (s.x_mean) {
-            std::copy(s.x_mean, s.x_mean + s.edges * s.in, mean.resized(s.edges * s.in));
-            std::copy(s.x_invstd, s.x_invstd + s.edges * s.in, invstd.resized(s.edges * s.in));
-        }
-        if (s.x_scale) {
-            std::copy(s.x_scale, s.x_scale + s.edges * s.in, scale.resized(s.edges * s.in));
-            std::copy(s.x_shift, s.x_shift + s.edges * s.in, shift.resized(s.edges * s.in));
-        }
     }
 
     void arrange_weights() {
@@ -86,90 +86,133 @@ template <class T, int L> struct Kernel {
 
     // Forward.
 
-    V normalised(V value, int64_t channel) const {
-        return s.x_mean ? (value - load<T, L>(&mean[channel])) * load<T, L>(&invstd[channel]) : value;
-    }
+    // The batch norm and activation over some channels of what enters.
+    template <int L> struct Entry {
+        bool normal, affine;
+        int64_t activation;
+        V<L> mean, invstd, scale, shift;
 
-    V scaled(V value, int64_t channel) const {
-        return s.x_scale ? value * load<T, L>(&scale[channel]) + load<T, L>(&shift[channel]) : value;
-    }
-
-    V activated(V value) const {
-        const V zero{}, six = zero + T(6);
-        if (s.activation) value = value < zero ? zero : value;  // a NaN stays one
-        return s.activation == 2 ? (value > six ? six : value) : value;
-    }
+        Entry(const Kernel& kernel, int64_t channel)
+            : normal(kernel.s.x_mean), affine(kernel.s.x_scale), activation(kernel.s.activation) {
+            if (normal) mean = load<T, L>(&kernel.mean[channel]), invstd = load<T, L>(&kernel.invstd[channel]);
+            if (affine) scale = load<T, L>(&kernel.scale[channel]), shift = load<T, L>(&kernel.shift[channel]);
+        }
+        V<L> standard(V<L> value) const { return normal ? (value - mean) * invstd : value; }
+        V<L> scaled(V<L> standard) const { return affine ? standard * scale + shift : standard; }
+        V<L> activated(V<L> value) const {
+            const V<L> zero{}, six = zero + T(6);
+            if (activation) value = value < zero ? zero : value;  // a NaN stays one
+            return activation == 2 ? (value > six ? six : value) : value;
+        }
+        V<L> gradient(V<L> grad, V<L> scaled) const {
+            const V<L> zero{}, six = zero + T(6);
+            if (activation) grad = scaled <= zero ? zero : grad;
+            return activation == 2 ? (scaled >= six ? zero : grad) : grad;
+        }
+    };
 
     // One image of an edge, normalised and activated, inside a frame that stays zero.
     void fill(const T* x, int64_t edge, T* tile) const {
-        for (int64_t row = 0; row < s.height; row++) {
-            T* to = tile + (row + s.padding) * tile_row + s.padding * s.in;
-            for (int64_t c = 0; c < s.in; c += L)
-                for (int64_t at = c; at < s.width * s.in; at += s.in)
-                    store<T, L>(to + at, activated(scaled(normalised(load<T, L>(x + at), edge * s.in + c), edge * s.in + c)));
-            x += s.width * s.in;
-        }
+        each_vector<T>(s.in, [&](auto lanes, int64_t c) {
+            constexpr int L = lanes;
+            const Entry<L> entry(*this, edge * s.in + c);
+            const int64_t step = s.in, width = s.width * step, height = s.height;
+            for (int64_t row = 0; row < height; row++) {
+                const T* from = x + row * width + c;
+                T* to = tile + (row + s.padding) * tile_row + s.padding * step + c;
+                for (int64_t at = 0; at < width; at += step)
+                    store<T, L>(to + at, entry.activated(entry.scaled(entry.standard(load<T, L>(from + at)))));
+            }
+        });
     }
 
-    // L channels of a row of a depthwise convolution: keep(pixel, value). Pixels it reads are `step` apart.
-    template <int K, class Keep>
-    void slide(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t pixels, Keep&& keep) const {
-        int64_t p = 0;
-        for (; p + 8 <= pixels; p += 8) slide_over<K, 8>(from + p * step, step, row, weights, next, p, keep);
-        for (; p < pixels; p++) slide_over<K, 1>(from + p * step, step, row, weights, next, p, keep);
-    }
-
-    template <int K, int P, class Keep>
-    void slide_over(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t first, Keep&& keep) const {
-        V sums[P] = {};
-        for (int64_t y = 0; y < K; y++)
-            for (int64_t x = 0; x < K; x++) {
-                const V weight = load<T, L>(weights + (y * K + x) * next);
-                const T* at = from + s.dilation * (y * row + x * s.in);
+    // L channels of a row of a depthwise convolution. Pixels it reads are `step` apart; where that is one pixel and the
+    // dilation D, a pixel is read once for all taps of a line; D is 0 elsewhere.
+    template <int L, int K, int D>
+    void slide(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t pixels, T* to) const {
+        const int64_t across = s.dilation * s.in, down = s.dilation * row, channels = s.in;
+        each_group(pixels, [&](auto count, int64_t first) {
+            V<L> sums[count] = {};
+            const T *line = from + first * step, *weight = weights;
+            for (int y = 0; y < K; y++, line += down, weight += K * next) {
+                if constexpr (D && count == 8) add_line<L, K, D>(line, step, weight, next, sums);
+                else {
+                    const T *at = line, *tap = weight;
+#pragma GCC unroll 1
+                    for (int x = 0; x < K; x++, at += across, tap += next) {
+                        hide(at);
+                        const V<L> factor = load<T, L>(tap);
 #pragma GCC unroll 8
-                for (int p = 0; p < P; p++) sums[p] += load<T, L>(at + p * step) * weight;
+                        for (int p = 0; p < count; p++) sums[p] += load<T, L>(at + p * step) * factor;
+                    }
+                }
             }
 #pragma GCC unroll 8
-        for (int p = 0; p < P; p++) keep(first + p, sums[p]);
+            for (int p = 0; p < count; p++) store<T, L>(to + (first + p) * channels, sums[p]);
+        });
     }
 
-    template <class Keep>
-    void depthwise(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t pixels, Keep&& keep) const {
-        if (k == 3) slide<3>(from, step, row, weights, next, pixels, keep);
-        else if (k == 5) slide<5>(from, step, row, weights, next, pixels, keep);
-        else slide<7>(from, step, row, weights, next, pixels, keep);
+    template <int L, int K, int D> static inline void add_line(const T* at, int64_t step, const T* weight, int64_t next, V<L>* sums) {
+        V<L> taps[K];
+#pragma GCC unroll 7
+        for (int x = 0; x < K; x++) taps[x] = load<T, L>(weight + x * next);
+#pragma GCC unroll 20
+        for (int i = 0; i < 8 + (K - 1) * D; i++, at += step) {
+            hide(at);
+            const V<L> value = load<T, L>(at);
+#pragma GCC unroll 7
+            for (int x = 0; x < K; x++)
+                if (i >= x * D && i < x * D + 8) sums[i - x * D] += value * taps[x];
+        }
     }
 
-    // A row between the two convolutions, (out_width, in).
-    const T* middle(const T* tile, int64_t edge, int64_t row) const {
+    template <int L, int K>
+    void slide(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t pixels, T* to) const {
+        if constexpr (L >= 8) {
+            if (step == s.in && s.dilation == 1) return slide<L, K, 1>(from, step, row, weights, next, pixels, to);
+            if (step == s.in && s.dilation == 2) return slide<L, K, 2>(from, step, row, weights, next, pixels, to);
+        }
+        slide<L, K, 0>(from, step, row, weights, next, pixels, to);
+    }
+
+    template <int L>
+    void depthwise(const T* from, int64_t step, int64_t row, const T* weights, int64_t next, int64_t pixels, T* to) const {
+        if (k == 3) slide<L, 3>(from, step, row, weights, next, pixels, to);
+        else if (k == 5) slide<L, 5>(from, step, row, weights, next, pixels, to);
+        else slide<L, 7>(from, step, row, weights, next, pixels, to);
+    }
+
+    // Rows between the two convolutions, (rows, out_width, in).
+    const T* middle(const T* tile, int64_t edge, int64_t row, int64_t rows) const {
         if (!k) return tile + row * tile_row;
-        T* to = memory<T>(MIDDLE, s.out_width * s.in);
-        for (int64_t c = 0; c < s.in; c += L)
-            depthwise(tile + row * s.stride * tile_row + c, s.stride * s.in, tile_row, &taps[edge * s.in + c], s.edges * s.in,
-                      s.out_width, [&](int64_t p, V value) { store<T, L>(to + p * s.in + c, value); });
-        return to;
+        T* const whole = memory<T>(MIDDLE, group * s.out_width * s.in);
+        each_vector<T>(s.in, [&](auto lanes, int64_t c) {
+            constexpr int L = lanes;
+            for (int64_t r = 0; r < rows; r++) {
+                const T* from = tile + (row + r) * s.stride * tile_row + c;
+                depthwise<L>(from, s.stride * s.in, tile_row, &taps[edge * s.in + c], s.edges * s.in, s.out_width,
+                             whole + r * s.out_width * s.in + c);
+            }
+        });
+        return whole;
     }
 
-    // Pixels (n channels) times a matrix (n, m): keep(pixel, channel, value).
-    template <class Keep>
-    void multiply(const T* from, const T* matrix, int64_t n, int64_t m, int64_t pixels, Keep&& keep) const {
-        for (int64_t c = 0; c < m; c += L) {
-            int64_t p = 0;
-            for (; p + 8 <= pixels; p += 8) multiply_some<8>(from + p * n, matrix + c, n, m, p, c, keep);
-            for (; p < pixels; p++) multiply_some<1>(from + p * n, matrix + c, n, m, p, c, keep);
-        }
-    }
-
-    template <int P, class Keep>
-    void multiply_some(const T* from, const T* matrix, int64_t n, int64_t m, int64_t first, int64_t c, Keep&& keep) const {
-        V sums[P] = {};
-        for (int64_t i = 0; i < n; i++) {
-            const V row = load<T, L>(matrix + i * m);
+    // Pixels (n channels) times a matrix (n, m), to pixels `step` apart.
+    void multiply(const T* from, const T* matrix, int64_t n, int64_t m, int64_t pixels, T* to, int64_t step) const {
+        each_vector<T>(m, [&](auto lanes, int64_t c) {
+            constexpr int L = lanes;
+            each_group(pixels, [&](auto count, int64_t first) {
+                V<L> sums[count] = {};
+                const T *at = from + first * n, *row = matrix + c;
+                for (int64_t i = 0; i < n; i++, at++, row += m) {
+                    const V<L> weights = load<T, L>(row);
 #pragma GCC unroll 8
-            for (int p = 0; p < P; p++) sums[p] += row * from[p * n + i];
-        }
+                    for (int p = 0; p < count; p++) sums[p] += weights * at[p * n];
+                }
 #pragma GCC unroll 8
-        for (int p = 0; p < P; p++) keep(first + p, c, sums[p]);
+                for (int p = 0; p < count; p++) store<T, L>(to + (first + p) * step + c, sums[p]);
+            });
+        });
     }
 
     // One image of an edge; `mean` and `spread` (Σ (y − mean)²) of its channels.
@@ -177,13 +220,13 @@ template <class T, int L> struct Kernel {
         T* const y = (T*)s.y + output(edge, image);
         static thread_local std::vector<double> totals;
         totals.assign(2 * s.out, 0.0);
-        for (int64_t row = 0; row < s.out_height; row++) {
-            const T* between = middle(tile, edge, row);
+        for (int64_t row = 0; row < s.out_height; row += group) {
+            const int64_t rows = std::min(group, s.out_height - row), pixels = rows * s.out_width;
+            const T* between = middle(tile, edge, row, rows);
             T* to = y + row * s.out_width * s.out;
-            const auto keep = [&](int64_t p, int64_t c, V value) { store<T, L>(to + p * s.out + c, value); };
-            if (s.pointwise) multiply(between, &point[edge * s.in * s.out], s.in, s.out, s.out_width, keep);
-            else std::copy(between, between + s.out_width * s.out, to);
-            for (int64_t c = 0; c < s.out; c += L) add_moments(to + c, load<T, L>(y + c), &totals[c]);
+            if (s.pointwise) multiply(between, &point[edge * s.in * s.out], s.in, s.out, pixels, to, s.out);
+            else std::copy(between, between + pixels * s.out, to);
+            if (s.training) add_moments(to, pixels, y, totals.data());
         }
         const double pixels = double(s.out_height * s.out_width);
         for (int64_t c = 0; c < s.out; c++) {
@@ -192,19 +235,25 @@ template <class T, int L> struct Kernel {
         }
     }
 
-    // Adds Σ (y − origin) and Σ (y − origin)² of a row: the origin, a value of y, keeps the squares small where a map is
-    // far from zero. Rows are added in double, as a corner is an outlier in maps with padding.
-    void add_moments(const T* row, V origin, double* totals) const {
-        V sum{}, squares{};
-        for (int64_t p = 0; p < s.out_width; p++) {
-            const V off = load<T, L>(row + p * s.out) - origin;
-            sum += off;
-            squares += off * off;
-        }
-        for (int l = 0; l < L; l++) {
-            totals[l] += sum[l];
-            totals[s.out + l] += squares[l];
-        }
+    // Adds Σ (y − origin) and Σ (y − origin)²: the origin, a value of y, keeps the squares small where a map is far from
+    // zero. Groups of rows are added in double, as a corner is an outlier in maps with padding.
+    void add_moments(const T* rows, int64_t pixels, const T* origins, double* totals) const {
+        each_vector<T>(s.out, [&](auto lanes, int64_t c) {
+            constexpr int L = lanes;
+            const V<L> origin = load<T, L>(origins + c);
+            const int64_t step = s.out;
+            V<L> sum[4]{}, squares[4]{};  // as many additions are under way at once
+            each_group(pixels, [&](auto count, int64_t first) {
+#pragma GCC unroll 8
+                for (int p = 0; p < count; p++) {
+                    const V<L> off = load<T, L>(rows + (first + p) * step + c) - origin;
+                    sum[p % 4] += off;
+                    squares[p % 4] += off * off;
+                }
+            });
+            add_to<T, L>(totals + c, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+            add_to<T, L>(totals + s.out + c, (squares[0] + squares[1]) + (squares[2] + squares[3]));
+        });
     }
 
     void forward() const {
@@ -222,15 +271,28 @@ template <class T, int L> struct Kernel {
                     forward_image(edge, image, tile, &means[first], &spreads[first]);
                 }
         }
-        const double pixels = double(s.out_height * s.out_width);
-        for (int64_t c = 0; c < channels; c++) {  // Chan et al., 1979
-            double whole = 0, spread = 0;
-            for (int64_t i = c; i < s.images * channels; i += channels) whole += means[i] / s.images;
-            for (int64_t i = c; i < s.images * channels; i += channels)
-                spread += spreads[i] / pixels + (means[i] - whole) * (means[i] - whole);
-            s.y_mean[c] = whole;
-            s.y_var[c] = spread / s.images;
+        for (int64_t c = 0; c < channels; c++) {
+            T *mean = (T*)s.running[c / s.out] + c % s.out, *var = (T*)s.running[s.edges + c / s.out] + c % s.out;
+            s.y_mean[c] = *mean;
+            s.y_invstd[c] = 1 / std::sqrt(*var + s.eps);
+            if (s.training) take_statistics(c, means, spreads, mean, var);
         }
+        for (int64_t edge = 0; s.training && edge < s.edges; edge++) ++*s.batches[edge];
+    }
+
+    // The batch's mean and variance of a channel (Chan et al., 1979), towards which the running ones are moved.
+    void take_statistics(int64_t c, const std::vector<double>& means, const std::vector<double>& spreads, T* mean, T* var) const {
+        const int64_t channels = s.edges * s.out;
+        const double pixels = double(s.out_height * s.out_width), values = pixels * s.images;
+        double whole = 0, spread = 0;
+        for (int64_t i = c; i < s.images * channels; i += channels) whole += means[i] / s.images;
+        for (int64_t i = c; i < s.images * channels; i += channels)
+            spread += spreads[i] / pixels + (means[i] - whole) * (means[i] - whole);
+        spread /= s.images;
+        s.y_mean[c] = whole;
+        s.y_invstd[c] = 1 / std::sqrt(spread + s.eps);
+        *mean += T(s.momentum * (whole - *mean));
+        *var += T(s.momentum * (spread * (values / (values - 1)) - *var));
     }
 
     // Backward.
@@ -241,127 +303,146 @@ template <class T, int L> struct Kernel {
         const double values = double(s.images * s.out_height * s.out_width);
         grad_scale.resized(channels), grad_slope.resized(channels), grad_offset.resized(channels);
         for (int64_t c = 0; c < channels; c++) {
-            const double invstd = s.y_invstd[c], scale = s.y_factor[c];
-            const double sum = s.y_sums ? s.y_sums[c] / values : 0;
-            const double along = s.y_sums ? s.y_sums[channels + c] / values * invstd * invstd : 0;
+            const double invstd = s.y_invstd[c], scale = invstd * (s.y_scale ? s.y_scale[c] : 1);
+            const double sum = s.training ? s.y_sums[c] / values : 0;
+            const double along = s.training ? s.y_sums[channels + c] / values * invstd * invstd : 0;
             grad_scale[c] = T(scale);
             grad_slope[c] = T(-scale * along);
             grad_offset[c] = T(scale * (s.y_mean[c] * along - sum));
         }
     }
 
-    // A row of y's gradient, (out_width, out).
-    const T* gradient_row(int64_t edge, int64_t image, int64_t row) const {
-        T* to = memory<T>(ROW, s.out_width * s.out);
-        const int64_t at = row * s.out_width * s.out;
-        const T* grad = (const T*)s.y_grad[edge] + output(0, image) + at;
-        const T* y = (const T*)s.y + output(edge, image) + at;
-        for (int64_t c = 0; c < s.out; c += L) {
-            const int64_t channel = edge * s.out + c;
-            const V scale = load<T, L>(&grad_scale[channel]), slope = load<T, L>(&grad_slope[channel]);
-            const V offset = load<T, L>(&grad_offset[channel]);
-            for (int64_t i = c; i < s.out_width * s.out; i += s.out)
+    // Pixels of y's gradient from the first on, (pixels, out).
+    const T* gradient(int64_t edge, int64_t image, int64_t first, int64_t pixels) const {
+        T* const whole = memory<T>(ROWS, group * s.out_width * s.out);
+        const T* const grads = (const T*)s.y_grad[edge] + output(0, image) + first * s.out;
+        const T* const ys = (const T*)s.y + output(edge, image) + first * s.out;
+        each_vector<T>(s.out, [&](auto lanes, int64_t c) {
+            constexpr int L = lanes;
+            const int64_t channel = edge * s.out + c, step = s.out, end = pixels * step;
+            const V<L> scale = load<T, L>(&grad_scale[channel]), slope = load<T, L>(&grad_slope[channel]);
+            const V<L> offset = load<T, L>(&grad_offset[channel]);
+            const T *grad = grads + c, *y = ys + c;
+            T* to = whole + c;
+            for (int64_t i = 0; i < end; i += step) {
+                __builtin_prefetch(grad + end + i);  // the next rows'
+                __builtin_prefetch(y + end + i);
                 store<T, L>(to + i, load<T, L>(grad + i) * scale + (load<T, L>(y + i) * slope + offset));
-        }
-        return to;
+            }
+        });
+        return whole;
     }
 
-    // Adds a row's gradient of the pointwise weight, (in, out).
-    void add_point_gradient(const T* between, const T* grad, T* to) const {
-        for (int64_t c = 0; c < s.out; c += L) {
+    // Adds the gradient of the pointwise weight, (in, out).
+    void add_point_gradient(const T* between, const T* grad, int64_t pixels, T* to) const {
+        each_vector<T>(s.out, [&](auto lanes, int64_t c) {
+            constexpr int L = lanes;
             int64_t i = 0;
-            for (; i + 16 <= s.in; i += 16) add_point_rows<16>(between + i, grad + c, to + i * s.out + c);
-            for (; i < s.in; i += 4) add_point_rows<4>(between + i, grad + c, to + i * s.out + c);
-        }
+            for (; i + 16 <= s.in; i += 16) add_point_rows<L, 16>(between + i, grad + c, pixels, to + i * s.out + c);
+            for (; i + 4 <= s.in; i += 4) add_point_rows<L, 4>(between + i, grad + c, pixels, to + i * s.out + c);
+            for (; i < s.in; i++) add_point_rows<L, 1>(between + i, grad + c, pixels, to + i * s.out + c);
+        });
     }
 
-    template <int I> void add_point_rows(const T* between, const T* grad, T* to) const {
-        V sums[I];
+    template <int L, int I> void add_point_rows(const T* between, const T* grad, int64_t pixels, T* to) const {
+        const int64_t n = s.in, m = s.out;
+        V<L> sums[I];
 #pragma GCC unroll 16
-        for (int i = 0; i < I; i++) sums[i] = load<T, L>(to + i * s.out);
-        for (int64_t p = 0; p < s.out_width; p++) {
-            const V g = load<T, L>(grad + p * s.out);
+        for (int i = 0; i < I; i++) sums[i] = load<T, L>(to + i * m);
+        for (int64_t p = 0; p < pixels; p++, between += n, grad += m) {
+            const V<L> g = load<T, L>(grad);
 #pragma GCC unroll 16
-            for (int i = 0; i < I; i++) sums[i] += g * between[p * s.in + i];
+            for (int i = 0; i < I; i++) sums[i] += g * between[i];
         }
 #pragma GCC unroll 16
-        for (int i = 0; i < I; i++) store<T, L>(to + i * s.out, sums[i]);
+        for (int i = 0; i < I; i++) store<T, L>(to + i * m, sums[i]);
     }
 
     // Adds an image's gradient of L channels' taps.
-    template <int K> void add_tap_gradient(const T* tile, const T* grads, T* to) const {
-        const int64_t next = s.edges * s.in;
-        V sums[K * K];
+    template <int L, int K> void add_tap_gradient(const T* tile, const T* grads, T* to) const {
+        const int64_t next = s.edges * s.in, across = s.dilation * s.in, down = s.dilation * tile_row, step = s.stride * s.in;
+        const int64_t width = s.out_width;
+        V<L> sums[K * K];
 #pragma GCC unroll 49
         for (int t = 0; t < K * K; t++) sums[t] = load<T, L>(to + t * next);
-        for (int64_t y = 0; y < s.out_height; y++)
-            for (int64_t x = 0; x < s.out_width; x++) {
-                const V g = load<T, L>(grads + s.stride * (y * grads_row + x * s.in));
-                const T* at = tile + s.stride * (y * tile_row + x * s.in);
-#pragma GCC unroll 49
-                for (int t = 0; t < K * K; t++)
-                    sums[t] += g * load<T, L>(at + s.dilation * (t / K * tile_row + t % K * s.in));
+        for (int64_t row = 0; row < s.out_height; row++) {
+            const T *grad = grads + s.stride * row * grads_row, *first = tile + s.stride * row * tile_row;
+            for (int64_t p = 0; p < width; p++, grad += step, first += step) {
+                const V<L> g = load<T, L>(grad);
+                const T* at = first;
+#pragma GCC unroll 7
+                for (int y = 0; y < K; y++, at += down) {
+                    hide(at);
+#pragma GCC unroll 7
+                    for (int x = 0; x < K; x++) sums[y * K + x] += g * load<T, L>(at + x * across);
+                }
             }
+        }
 #pragma GCC unroll 49
         for (int t = 0; t < K * K; t++) store<T, L>(to + t * next, sums[t]);
     }
 
-    // Gradient of the row of pixels that the depthwise convolution reads: the flipped taps over the framed gradients.
-    template <class Keep> void row_gradient(const T* grads, int64_t edge, int64_t row, int64_t c, Keep&& keep) const {
+    // L channels of the gradient of a row of pixels that the depthwise convolution reads: the flipped taps over the framed
+    // gradients.
+    template <int L> const T* row_gradient(const T* grads, int64_t edge, int64_t row, int64_t c) const {
         const T* from = grads + row * grads_row + c;
         const int64_t next = s.edges * s.in;
-        if (k) depthwise(from, s.in, grads_row, &taps[(k * k - 1) * next + edge * s.in + c], -next, s.width, keep);
-        else
-            for (int64_t p = 0; p < s.width; p++) keep(p, load<T, L>(from + p * s.in));
+        if (!k) return from;
+        T* to = memory<T>(ROWS, s.width * s.in) + c;
+        depthwise<L>(from, s.in, grads_row, &taps[(k * k - 1) * next + edge * s.in + c], -next, s.width, to);
+        return to;
     }
 
     // Through the activation; `sums` (2, in) of an image: of the gradient, and of it times (x − mean).
     void input_gradient(const T* grads, int64_t edge, int64_t image, double* sums) const {
-        const V zero{}, six = zero + T(6);
         const T* const x = (const T*)s.x + input(edge, image);
-        T* const to = (T*)s.x_grad + input(edge, image);
-        for (int64_t c = 0; c < s.in; c += L) {
-            V sum{}, product{};
-            for (int64_t row = 0; row < s.height; row++)
-                row_gradient(grads, edge, row, c, [&](int64_t p, V grad) {
-                    const int64_t at = (row * s.width + p) * s.in + c;
-                    const V standard = normalised(load<T, L>(x + at), edge * s.in + c);
-                    const V entered = scaled(standard, edge * s.in + c);
-                    if (s.activation) grad = entered <= zero ? zero : grad;
-                    if (s.activation == 2) grad = entered >= six ? zero : grad;
-                    store<T, L>(to + at, s.shared ? load<T, L>(to + at) + grad : grad);
-                    if (sums) {
-                        sum += grad;
-                        product += grad * standard;
-                    }
-                });
-            for (int l = 0; sums && l < L; l++) {
+        T* const x_grad = (T*)s.x_grad + input(edge, image);
+        each_vector<T>(s.in, [&](auto lanes, int64_t c) {
+            constexpr int L = lanes;
+            const Entry<L> entry(*this, edge * s.in + c);
+            const bool shared = s.shared;
+            const int64_t step = s.in, width = s.width * step;
+            V<L> sum{}, product{};
+            for (int64_t row = 0; row < s.height; row++) {
+                const T *own = row_gradient<L>(grads, edge, row, c), *from = x + row * width + c;
+                T* to = x_grad + row * width + c;
+                for (int64_t at = 0; at < width; at += step) {
+                    const V<L> standard = entry.standard(load<T, L>(from + at));
+                    const V<L> grad = entry.gradient(load<T, L>(own + at), entry.scaled(standard));
+                    store<T, L>(to + at, shared ? load<T, L>(to + at) + grad : grad);
+                    sum += grad;
+                    product += grad * standard;
+                }
+            }
+            if (!sums) return;
+            for (int l = 0; l < L; l++) {
                 sums[c + l] = sum[l];
                 sums[s.in + c + l] = product[l] / invstd[edge * s.in + c + l];
             }
-        }
+        });
     }
 
     // One image of an edge: adds to the gradients of taps (k·k, edges·in) and matrix (in, out).
     void backward_image(int64_t edge, int64_t image, const T* tile, T* grads, T* dtaps, T* dpoint, double* sums) const {
-        const int64_t frame = (reach - s.padding) * (grads_row + s.in);
-        for (int64_t row = 0; row < s.out_height; row++) {
-            const T* grad = gradient_row(edge, image, row);
-            T* to = grads + (k ? frame + row * s.stride * grads_row : row * grads_row);
-            const int64_t step = s.stride * s.in;
-            const auto keep = [&](int64_t p, int64_t c, V value) { store<T, L>(to + p * step + c, value); };
-            if (dpoint) add_point_gradient(middle(tile, edge, row), grad, dpoint);
-            if (s.pointwise) multiply(grad, &point_t[edge * s.in * s.out], s.out, s.in, s.out_width, keep);
-            else
-                for (int64_t p = 0; p < s.out_width; p++)
-                    for (int64_t c = 0; c < s.in; c += L) keep(p, c, load<T, L>(grad + p * s.in + c));
+        const int64_t frame = (reach - s.padding) * (grads_row + s.in), step = s.stride * s.in;
+        for (int64_t row = 0; row < s.out_height; row += group) {
+            const int64_t rows = std::min(group, s.out_height - row), pixels = rows * s.out_width;
+            const T* grad = gradient(edge, image, row * s.out_width, pixels);
+            if (dpoint) add_point_gradient(middle(tile, edge, row, rows), grad, pixels, dpoint);
+            for (int64_t r = 0; r < rows; r++, grad += s.out_width * s.out) {
+                T* to = grads + (k ? frame + (row + r) * s.stride * grads_row : (row + r) * grads_row);
+                if (s.pointwise) multiply(grad, &point_t[edge * s.in * s.out], s.out, s.in, s.out_width, to, step);
+                else
+                    for (int64_t p = 0; p < s.out_width; p++) std::copy(grad + p * s.in, grad + (p + 1) * s.in, to + p * step);
+            }
         }
-        for (int64_t c = 0; dtaps && c < s.in; c += L) {
-            T* to = dtaps + edge * s.in + c;
-            if (k == 3) add_tap_gradient<3>(tile + c, grads + frame + c, to);
-            else if (k == 5) add_tap_gradient<5>(tile + c, grads + frame + c, to);
-            else add_tap_gradient<7>(tile + c, grads + frame + c, to);
-        }
+        if (dtaps)
+            each_vector<T>(s.in, [&](auto lanes, int64_t c) {
+                T* to = dtaps + edge * s.in + c;
+                if (k == 3) add_tap_gradient<lanes, 3>(tile + c, grads + frame + c, to);
+                else if (k == 5) add_tap_gradient<lanes, 5>(tile + c, grads + frame + c, to);
+                else add_tap_gradient<lanes, 7>(tile + c, grads + frame + c, to);
+            });
         if (s.x_grad) input_gradient(grads, edge, image, sums);
     }
 
