@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from nas.commands.comparing import entries_of
 from nas.errors import UsageError
 from nas.pages.page import write_page
+from nas.pages.records import ReportSpec
 from nas.run import names
 from nas.run.folder import Run
 
@@ -25,5 +27,11 @@ def report(runs: Sequence[Run], out: Path | None = None) -> Path:
     if twice := [path for path in paths if paths.count(path) > 1]:
         raise UsageError(f"run {twice[0]} is named twice")
     path = out or runs[0].path / names.REPORT
-    write_page(runs, path)
+    write_page(runs, path, [entry for run in runs if has_claims(run) for entry in entries_of(run)])
     return path
+
+
+def has_claims(run: Run) -> bool:
+    """Whether there are published claims of what a run measures."""
+    trained = run.finished and run.command in ("retrain", "study")
+    return trained and run.spec(ReportSpec).settings.data == "cifar10"

@@ -28,7 +28,9 @@ from nas.pages.replay import Replay, drawings_of, families_of, replay_of
 from nas.pages.stages import Progress, Stage, duration, progress, stages
 from nas.pages.trainings import Block, cloud, rows_of, table_of
 from nas.pages.trials import budgets_of, charts_of_tuning, importances
+from nas.reports.claims import HEADS, other_terms, rows
 from nas.reports.comparison import Comparison, notes
+from nas.reports.side_by_side import Entry
 from nas.run import names
 from nas.run.folder import Run
 from nas.run.results import SearchRanking, SearchResult
@@ -68,16 +70,19 @@ class Subject:
     settings: Sequence[tuple[str, str]]
 
 
-def write_page(runs: Sequence[Run], path: Path) -> None:
+def write_page(runs: Sequence[Run], path: Path, entries: Sequence[Entry] = ()) -> None:
     """Writes the report of these runs.
+
+    Args:
+        entries: what their trainings came to, to be held against published claims.
 
     Raises:
         UsageError: a run folder is damaged; the file cannot be written.
     """
-    write(path, render([record_of(run) for run in runs]))
+    write(path, render([record_of(run) for run in runs], entries))
 
 
-def render(records: Sequence[Record]) -> str:
+def render(records: Sequence[Record], entries: Sequence[Entry] = ()) -> str:
     """The page's text."""
     environment = Environment(
         loader=PackageLoader("nas.pages", "."),
@@ -92,6 +97,8 @@ def render(records: Sequence[Record]) -> str:
         subjects=subjects,
         groups=overlay(records),
         items=checklist(records),
+        published=published(entries),
+        elsewhere=[reason for entry in entries if (reason := other_terms(entry))],
         families=FAMILIES,
         places={name: place for place, name in enumerate(FAMILIES)},
         style=Markup(own_text("page.css")),
@@ -117,6 +124,12 @@ class Group:
     title: str
     charts: Sequence[Chart]
     left_out: int
+
+
+def published(entries: Sequence[Entry]) -> Table:
+    """Published errors and what came of repeating them, with those entries among them that stand on equal terms."""
+    equal = [entry for entry in entries if not other_terms(entry)]
+    return Table("Test errors on CIFAR-10 as published, and as repeated", HEADS, rows(equal) if entries else [])
 
 
 def overlay(records: Sequence[Record]) -> list[Group]:

@@ -66,10 +66,16 @@ def claims() -> list[Claim]:
 
 def check_terms(entry: Entry) -> None:
     """Raises UsageError where a result was not had on the claims' terms; the line names all that differs."""
+    if reason := other_terms(entry):
+        raise UsageError(reason)
+
+
+def other_terms(entry: Entry) -> str:
+    """What keeps a result from standing among the claims; empty: nothing does."""
     if not entry.fingerprint:
-        raise UsageError(f"{entry.name} has no fingerprint: its terms are not known")
+        return f"{entry.name} has no fingerprint: its terms are not known"
     if not isinstance(entry.settings, TrainSettings):
-        raise UsageError(f"{entry.name} is no training: claims are of retrained cells")
+        return f"{entry.name} is no training: claims are of retrained cells"
     wanted = TrainSettings()
     names = [field.name for field in fields(TrainSettings) if field.name != "seed"]
     unequal = [
@@ -81,30 +87,36 @@ def check_terms(entry: Entry) -> None:
     unequal += [f"network {entry.network} (not {NETWORK})"] if entry.network != NETWORK else []
     unequal += ["data that are not the official files"] if not entry.fingerprint.official else []
     unequal += ["weights that were trained before"] if entry.fingerprint.init else []
-    if unequal:
-        raise UsageError(f"{entry.name} cannot stand among the claims, as it has other terms: {', '.join(unequal)}")
+    return f"{entry.name} cannot stand among the claims, as it has other terms: {', '.join(unequal)}" if unequal else ""
+
+
+HEADS = ("error %", "n", "rerun %", "n", "method", "terms", "where", "remark")
+Row = tuple[str, ...]
+
+
+def rows(entries: Sequence[Entry]) -> list[Row]:
+    """Claims in the order of what was last measured, the entries among them; below, those on other terms."""
+    placed = [(claim.last, row_of(claim)) for claim in claims() if claim.terms == DARTS]
+    placed += [(100 * (1 - entry.mean), own_row(entry)) for entry in entries]
+    other = [row_of(claim) for claim in claims() if claim.terms != DARTS]
+    return [row for _, row in sorted(placed, key=lambda pair: pair[0])] + other
 
 
 def table(entries: Sequence[Entry]) -> "Table":
-    """Claims in the order of what was last measured, the entries among them; below, those on other terms."""
+    """:func:`rows` as a table, the entries' in bold."""
     from rich.table import Table
 
-    rows = Table("error %", "n", "rerun %", "n", "method", "terms", "where", "remark", box=None)
-    placed = [(claim.last, row_of(claim)) for claim in claims() if claim.terms == DARTS]
-    placed += [(100 * (1 - entry.mean), own_row(entry)) for entry in entries]
-    for _, row in sorted(placed, key=lambda pair: pair[0]):
-        rows.add_row(*row, style="bold" if row[-1] == OWN else None)
-    for claim in claims():
-        if claim.terms != DARTS:
-            rows.add_row(*row_of(claim))
-    return rows
+    shown = Table(*HEADS, box=None)
+    for row in rows(entries):
+        shown.add_row(*row, style="bold" if row[-1] == OWN else None)
+    return shown
 
 
 OWN = "here"
 """The remark of one's own row."""
 
 
-def row_of(claim: Claim) -> tuple[str, ...]:
+def row_of(claim: Claim) -> Row:
     """A claim's row."""
     rerun = number(claim.rerun, claim.rerun_deviation)
     rerun += f" to {claim.rerun_to:g}" if claim.rerun_to else ""
@@ -113,7 +125,7 @@ def row_of(claim: Claim) -> tuple[str, ...]:
     return (*head, claim.method, claim.terms, claim.where, claim.remark)
 
 
-def own_row(entry: Entry) -> tuple[str, ...]:
+def own_row(entry: Entry) -> Row:
     """One's own result's row."""
     spread = deviation(entry.accuracies)
     error = number(100 * (1 - entry.mean), None if spread is None else 100 * spread)

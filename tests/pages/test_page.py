@@ -21,6 +21,7 @@ from nas.run.results import Alarm, Chance, Marks, SearchResult
 from nas.settings import SearchSettings
 from tests.pages import made
 from tests.pages.made import Page
+from tests.reports.test_claims import OWN
 
 Nas = Callable[..., tuple[int, str, str]]
 ADDRESSED = ("src", "href", "action", "data", "poster", "srcset", "xlink:href")
@@ -155,6 +156,16 @@ def test_weights_of_a_stage_are_of_the_operations_it_has(tmp_path: Path) -> None
     assert replay
     present = [[sum(weight is not None for weight in row) for row in epoch] for epoch in replay.maps[0].weights]
     assert present == [[8] * 14] * 2 + [[5] * 14] * 2
+
+
+def test_published_figures_with_ones_own_on_equal_terms_alone(tmp_path: Path) -> None:
+    record = record_of(made.search(tmp_path))
+    other = replace(OWN, name="short", settings=replace(OWN.settings, epochs=4))
+    page = Page(render([record], [OWN, other]))
+    check(page)
+    assert "mine" in page.words["td"] and "PR-DARTS" in page.words["td"] and "short" not in page.words["td"]
+    assert "short cannot stand among the claims, as it has other terms: --epochs 4 (not 600)." in page.words["p"]
+    assert "PR-DARTS" not in page_of(made.search(tmp_path)).words["td"]
 
 
 def test_a_damaged_run_is_one_line(nas: Nas, tmp_path: Path) -> None:
