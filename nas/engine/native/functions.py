@@ -140,7 +140,8 @@ class SegmentPass:
 
     Args:
         before: the pass whose map enters, under its batch norm; None: there is none, it is the state.
-        weights: the next are γ and β of that batch norm, if it is affine, and the convolutions' weights, edge after edge.
+        weights: the next are γ and β of that batch norm, if it is affine, and the convolutions' weights, edge after
+            edge.
     """
 
     def __init__(
@@ -161,8 +162,8 @@ class SegmentPass:
         """
         images = x.shape[0] if self.shared else x.shape[0] // self.edges
         fields = self.fields = sizes(images, x.shape[2], x.shape[3], self.edges, self.shared, *self.segment.form)
-        norm = self.segment.norm
-        fields.training, fields.eps, fields.momentum = norm.modules[0].training, norm.modules[0].eps, norm.modules[0].momentum
+        norm, first = self.segment.norm, self.segment.norm.modules[0]
+        fields.training, fields.eps, fields.momentum = first.training, first.eps, first.momentum
         if fields.training:
             check_values(images * fields.out_height * fields.out_width)
         y = x.new_empty(self.edges * images, fields.out_height, fields.out_width, fields.out).permute(0, 3, 1, 2)

@@ -23,7 +23,8 @@ class SegmentFields(ctypes.Structure):
     _fields_ = (
         *((name, INTEGER) for name in ("threads", "precise", "images", "edges", "shared")),
         *((name, INTEGER) for name in ("channels", "height", "width", "out", "out_height", "out_width")),
-        *((name, INTEGER) for name in ("kernel", "stride", "padding", "dilation", "pointwise", "activation", "training")),
+        *((name, INTEGER) for name in ("kernel", "stride", "padding", "dilation")),
+        *((name, INTEGER) for name in ("pointwise", "activation", "training")),
         *((name, ctypes.c_double) for name in ("eps", "momentum")),
         *((name, POINTER) for name in ("x", "depthwise_weight", "pointwise_weight")),
         *((name, POINTER) for name in ("x_mean", "x_invstd", "x_scale", "x_shift")),
@@ -74,4 +75,5 @@ def fill(fields: ctypes.Structure, **values: Value) -> None:
         elif value is None:
             setattr(fields, name, None)
         else:
-            setattr(fields, name, (POINTER * len(value))(*[None if each is None else each.data_ptr() for each in value]))
+            pointers = [None if each is None else each.data_ptr() for each in value]
+            setattr(fields, name, (POINTER * len(value))(*pointers))
