@@ -3,7 +3,8 @@
     NAS_DATA=FOLDER python -m benchmarks.study_cluster STUDY.toml OUT
 
 The nodes are real raylets at 127.0.0.2 (the head) and 127.0.0.3, of one CPU each. The second is killed as soon as two
-trainings have an epoch behind them; a fresh one takes its place a minute later. OUT/runs holds the study's run.
+epochs are done; a fresh one takes its place a minute later. OUT/runs holds the study's run; where it
+is begun already, it goes on.
 """
 
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from benchmarks.cluster_demo import events
 from nas.run.folder import every
 from nas.run.log import Epoch
+from nas.run.names import EVENTS
 
 
 def main(study: Path, out: Path) -> None:
@@ -28,9 +30,11 @@ def main(study: Path, out: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={**node, "node_ip_address": "127.0.0.2"})
     victim = cluster.add_node(**second)
     began = time.monotonic()
-    words = ["study", str(study), "--threads", "1", "--cluster", cluster.address, "--storage", str(out / "runs")]
-    command = subprocess.Popen([sys.executable, "-m", "nas", *words])
-    while sum(len(child.log(Epoch)) >= 1 for run in every(out / "runs") for child in run.children) < 2:
+    begun = every(out / "runs") if (out / "runs").is_dir() else []
+    what = ["--resume", str(begun[0].path)] if begun else [str(study), "--threads", "1", "--storage", str(out / "runs")]
+    command = subprocess.Popen([sys.executable, "-m", "nas", "study", *what, "--cluster", cluster.address])
+    before = epochs(out)
+    while epochs(out) < before + 2:
         time.sleep(1)
         assert command.poll() is None, "the study ended too early"
     cluster.remove_node(victim, allow_graceful=False)
@@ -42,9 +46,15 @@ def main(study: Path, out: Path) -> None:
     cluster.shutdown()
     for run in every(out / "runs"):
         for child in run.children:
-            for event in events(child):
+            for event in events(child) if (child.path / EVENTS).is_file() else ():
                 if event["event"] == "resumed":
                     print(f"{child.path.name}: resumed at step {event['step']}, epoch {event['epoch'] + 1}")
+
+
+def epochs(out: Path) -> int:
+    """That are logged of all searches and trainings."""
+    runs = every(out / "runs") if (out / "runs").is_dir() else []
+    return sum(len(child.log(Epoch)) for run in runs for child in run.children)
 
 
 if __name__ == "__main__":
