@@ -23,6 +23,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "export": ("nas export last --to onnx", "nas export last --to int8 --out small.onnx"),
     "report": ("nas report last --open",),
     "runs": ("nas runs",),
+    "clean": ("nas clean", "nas clean --caches --yes"),
     "compare": ("nas compare last RUN",),
     "cost": (
         "nas cost --space mobilenet_v2 --width 0.5 --resolution 160",
