@@ -1,5 +1,6 @@
 """The Python API, ``nas.search`` and the rest: what the commands of these names do, by keywords."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -13,8 +14,11 @@ from nas.cells.genotype import Genotype
 from nas.commands import comparing, counting, deriving, reporting, retraining, searching, studying, trained, tuning
 from nas.commands import resume as resuming
 from nas.commands.finished import Costs, Finished
+from nas.commands.inheritance import training_of
 from nas.commands.keywords import divided, with_fields
+from nas.commands.pretrained import pretrained
 from nas.data import packed
+from nas.execution import Execution
 from nas.exporting import Export
 from nas.macro.settings import MacroSettings
 from nas.reports.comparison import Comparison
@@ -65,18 +69,24 @@ def retrain(
 ) -> Finished[TrainResult | Comparison]:
     """Train networks and test each once: ``nas.retrain("last", preset="quick", seeds=[0, 1, 2])``.
 
-    ``best`` takes the K best cells of searches of several seeds, ``channels`` and ``cells`` another size.
+    ``best`` takes the K best cells of searches of several seeds, ``channels`` and ``cells`` another size. What networks
+    come with, data, input and recipe, is gone on with where nothing else is said, and printed.
     """
     own, rest = divided(values, retraining.retrain, TrainSettings)
-    preset, runs = own.get("preset", "paper"), own.get("runs")
-    if "init" in own:
-        own["init"] = run_of(own["init"], runs)
+    preset, runs = own.get("preset"), own.get("runs")
     objects = {str(place): network for place, each in enumerate(targets, 1) if (network := as_network(each, preset))}
     size: dict[str, Any] = {"channels": channels, "cells": cells}
     networks = [retraining.Target(network.changed(**size), name) for name, network in objects.items()]
     if texts := [text for each in targets if (text := as_text(each))]:
         networks += retraining.targets_of(texts, runs, preset, best, ops=own.get("ops"), **size)
-    return finished(retraining.retrain(networks, resolve(TrainSettings, TRAIN_PRESETS, preset, rest), **own))
+    if "init" in own:
+        own["init"] = start = pretrained(as_text(own["init"]), runs)
+        networks = networks or [retraining.Target(start.architecture, start.where)]
+    training = training_of(networks, rest, preset, own.get("execution", Execution()))
+    for note in training.notes:
+        print(note, file=sys.stderr)
+    own |= {"preset": training.preset, "execution": training.execution}
+    return finished(retraining.retrain(networks, training.settings, **own))
 
 
 @with_fields(tuning.tune, TuneSettings, TrainSettings)
@@ -163,20 +173,26 @@ def report(*targets: Target, out: Place = None, runs: Place = None) -> Path:
     return reporting.report([run_of(target, runs) for target in targets], as_path(out))
 
 
-def load(target: Target, *, runs: Place = None) -> nn.Module:
+def load(target: Target, *, ops: Place = None, runs: Place = None) -> nn.Module:
     """The trained network of a run or exported folder, in evaluation mode: images (N, 3, H, W), normalised → logits.
 
+    Args:
+        ops: the file of the user's own operations, if it has any.
+
     Raises:
-        UsageError: no weights there, or they do not fit.
+        UsageError: no weights there, or they do not fit; operations whose file is neither named nor trusted.
     """
-    return trained.load(folder_of(target, runs))
+    return trained.load(folder_of(target, runs), ops)
 
 
 def features(
-    target: Target, levels: Sequence[str] | Mapping[str, str] | None = None, output_stride: int | None = None
+    target: Target,
+    levels: Sequence[str] | Mapping[str, str] | None = None,
+    output_stride: int | None = None,
+    ops: Place = None,
 ) -> Backbone:
     """The trained network of a run or exported folder as a backbone; see :func:`nas.commands.trained.features`."""
-    return trained.features(folder_of(target, None), levels, output_stride)
+    return trained.features(folder_of(target, None), levels, output_stride, ops)
 
 
 def pack(train: Any, test: Any = None, folder: str | Path = "data") -> str:
@@ -220,9 +236,9 @@ def as_text(target: object) -> str:
     return str(target) if isinstance(target, str | Path) else ""
 
 
-def as_network(target: object, preset: str = "paper") -> Architecture | None:
+def as_network(target: object, preset: str | None = None) -> Architecture | None:
     """An object as the network it is; a genotype has the preset's size."""
     if isinstance(target, Genotype):
-        channels, cells = final_size(preset, target.skeleton)
+        channels, cells = final_size(preset or "paper", target.skeleton)
         return of_genotype(target, channels=channels, cells=cells)
     return target if isinstance(target, Architecture) else None

@@ -18,6 +18,7 @@ from nas.errors import UsageError
 from nas.execution import Execution
 from nas.macro.settings import MacroSettings
 from nas.run.results import SearchResult, TrainResult
+from nas.run.spec import TrainSpec
 from nas.settings import DeriveSettings, SearchSettings, StudySettings, TrainSettings, TuneSettings
 from tests.pages import made
 
@@ -75,7 +76,8 @@ def test_own_images_from_a_search_to_a_module(tmp_path: Path) -> None:
     page = found._repr_html_()
     assert page.startswith("<img src=") and "<table>" in page and str(found.path) in page
     assert found.figure("curves", tmp_path / "curves.pdf").svg and (tmp_path / "curves.pdf").is_file()
-    trained = nas.retrain(found, data=file, preset="quick", epochs=1, batch=8, runs=tmp_path, threads=1)
+    trained = nas.retrain(found, epochs=1, batch=8, runs=tmp_path, threads=1)
+    assert trained.run.spec(TrainSpec).settings.data == str(file), "the search's data"
     assert isinstance(trained.result, TrainResult) and "test accuracy" in str(trained)
     assert nas.load("last", runs=tmp_path)(torch.randn(1, 3, 8, 8)).shape == (1, 3)
     assert nas.evaluate(trained).test_openings == 2
