@@ -44,7 +44,7 @@ TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().spli
         ("retrain half.json", "half.json"),
         ("evaluate last", "no runs"),
         ("show nothing", "nothing"),
-        ("show cell.txt --to pdf", "pdf"),
+        ("show cell.txt --to gif", "gif"),
         ("show cell.txt --to png --out no/such/folder.png", "cannot write"),
         ("show bad.json", "bad.json"),
     ],
