@@ -1,6 +1,7 @@
 """The connection to Ray: what workers are given, and what is refused."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 from nas.cluster.connect import check_answers, connected
 from nas.errors import UsageError
+from nas.extras import install
 
 PROGRAM = """
 import os, time
@@ -46,5 +48,8 @@ def test_where_nothing_answers(address: str) -> None:
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.extras.find_spec", lambda package: None)
-    with pytest.raises(UsageError, match=r"--cluster needs .*ray.*pip install 'nas\[cluster\]'"), connected("local"):
+    with (
+        pytest.raises(UsageError, match=r"--cluster needs .*ray.*" + re.escape(install("cluster"))),
+        connected("local"),
+    ):
         pass
