@@ -20,4 +20,4 @@ def test_a_map_that_comes_and_goes_is_no_fresh_memory_each_time() -> None:
 
     faults()
     first = faults()
-    assert [faults() for _ in range(4)][-1] - first < pages
+    assert [faults() for _ in range(4)][-1] - first < 3 * pages

@@ -1,5 +1,6 @@
 """A whole step on fake CUDA tensors: where a tensor is left on the CPU, or a type or shape is not kept, it fails."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -78,6 +79,9 @@ def test_so_does_one_of_second_order(engine: str, precision: str) -> None:
 
 
 def test_a_tensor_left_behind_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas.engine.library.functions._per_channel", lambda rows, maps: torch.ones(rows.shape[0], 1))
+    def left(rows: Sequence[Tensor], channels: int, *_: object) -> tuple[Tensor, None]:
+        return torch.ones(len(rows), len(rows[0]) * channels), None
+
+    monkeypatch.setattr("nas.engine.library.backend.spread_rows", left)
     with pytest.raises(RuntimeError, match="device"):
         check_step("ir", "library", "fp32")
