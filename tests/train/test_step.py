@@ -71,7 +71,7 @@ def step_on(device: str, variant: str, dtype: torch.dtype = torch.float32, lr: f
     stream = Stream(split, augmentation, BATCH, 0)
     group = ProcessGroup(BATCH, settings.accumulate)
     optimizer, average = make_optimizer(network, settings), make_average(network, settings)
-    return TrainStep(network, optimizer, average, stream, settings, device, group)
+    return TrainStep(network, optimizer, average, stream, settings, device, group, "library")
 
 
 def as_on_a_gpu(step: TrainStep, *, recorded: bool = True) -> TrainStep:
