@@ -125,7 +125,8 @@ def _fail_of_typer(error: Exception) -> int:
         print(error)
         return 0
     if hasattr(error, "format_message"):
-        return _fail(f"{' '.join(error.format_message().split())} (nas --help)")
+        where = getattr(getattr(error, "ctx", None), "command_path", "nas")
+        return _fail(f"{' '.join(error.format_message().split())} ({where} --help)")
     raise error
 
 

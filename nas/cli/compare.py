@@ -38,6 +38,8 @@ def compare(
 
     if not targets and (figure or not published):
         raise UsageError("nas compare needs at least one RUN, or --published")
+    if out and not figure:
+        raise UsageError("--out goes with --figure; tables are printed: nas compare … --to csv > FILE")
     if figure:
         common.draw_figure(figure, targets or [], runs, None if out else "pdf", out)
         return

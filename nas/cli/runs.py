@@ -87,17 +87,17 @@ def runs(
         wanted = {"command": command, "data": data, "state": state}
         asked = {name: value for name, value in wanted.items() if value}
         rows = [row for row in rows if all(getattr(row, name) == value for name, value in asked.items())]
-        common.print_json([asdict(row) for row in rows]) if json else print_rows(rows, root)
+        common.print_json([asdict(row) for row in rows]) if json else print_rows(rows, root, asked)
 
 
-def print_rows(rows: list[Row], root: Path) -> None:
+def print_rows(rows: list[Row], root: Path, asked: dict[str, str]) -> None:
     """Prints a line a run, or two where the terminal is narrow: names stay whole, to be copied."""
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
     if not rows:
-        print(f"no runs in {root}")
+        print(f"no runs in {root}{''.join(f', {name} {value}' for name, value in asked.items())}")
         return
     console, table = Console(highlight=False), Table(box=None, show_header=False)
     for row in rows:

@@ -40,8 +40,9 @@ def show(
     """Show a cell as text, picture or graph file; of a tuning, a study, or trainings of seeds or cells the tables."""
     if diff != (other is not None):
         raise UsageError("nas show --diff A B takes two runs or genotypes; without --diff there is one")
-    if to is None and out is not None:
-        to = out.suffix[1:]
+    to = out.suffix[1:] if to is None and out is not None else to
+    if diff:
+        check_difference(figure, to)
     if figure:
         common.draw_figure(figure, [target], runs, to, out)
         return
@@ -53,13 +54,12 @@ def show(
 
     genotype, beside = genotype_of(target, runs, ops), genotype_of(other, runs, ops) if other else None
     pair = (Path(target).stem, Path(other).stem) if other else ("", "")
-    file = out or Path(f"{'-'.join(filter(None, pair)) or Path(target).stem}.{to}")
+    name = "-".join(filter(None, pair)) or Path(target).stem
+    file = out or Path(f"{name.replace(':', '-')}.{to}")
     if to is None:
         print_difference(genotype, beside, pair) if beside else print_cells(genotype)
     elif to in PICTURES:
         draw_cells(genotype, file, to, beside, pair)
-    elif beside:
-        raise UsageError(f"--to {to}: a difference is drawn as {' or '.join(PICTURES)}")
     else:
         from nas.cells.graph import write_graph
         from nas.files import write
@@ -70,6 +70,14 @@ def show(
         else:
             write(file, text)
             print(file)
+
+
+def check_difference(figure: str | None, to: str | None) -> None:
+    """Refuses what a difference of two cells cannot be shown as."""
+    if figure:
+        raise UsageError("--figure draws one run; nas compare A B --figure curves draws several")
+    if to is not None and to not in PICTURES:
+        raise UsageError(f"--to {to}: a difference is drawn as {' or '.join(PICTURES)}")
 
 
 def print_tables(target: str, runs: Path | None, to: str | None, out: Path | None) -> bool:

@@ -47,6 +47,10 @@ TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().spli
         ("show cell.txt --to gif", "gif"),
         ("show cell.txt --to png --out no/such/folder.png", "cannot write"),
         ("show bad.json", "bad.json"),
+        ("show --diff cell.txt cell.txt --to csv", "drawn as svg"),
+        ("show --diff cell.txt cell.txt --figure curves", "nas compare"),
+        ("report", "(nas report --help)"),
+        ("compare cell.txt --out x.png", "--figure"),
     ],
 )
 def test_one_line_and_status_2(line: str, said: str, nas: Nas, tmp_path: Path) -> None:
