@@ -68,7 +68,9 @@ def cost(
         return
     given = {name: value for name, value in settings.items() if value is not None}
     shape = _shape(resolution)
-    if (target is None) == (space is None):
+    if target is not None and space is not None:
+        raise UsageError(f"cost of what? {target} and --space {space} are both named")
+    if target is None and space is None:
         raise UsageError("cost of what? name a run or file, or a network with --space, or ask for --list")
     if target is not None:
         if given or stem or classes:
