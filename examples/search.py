@@ -26,7 +26,7 @@ found.figure("alphas", out="alphas.pdf")
 # Another cell of the same supernet, exactly the best one under a limit of multiply-adds.
 
 # %%
-lighter = nas.derive(found, select="strongest,budget", max_madds="2.5M")
+lighter = nas.derive(found, select="strongest,budget", max_madds="2M")
 lighter.tables[0]
 
 # %% [markdown]

@@ -78,8 +78,8 @@ def of_file(path: Path) -> Pretrained:
     else:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises errors of any kind at other files
-            raise UsageError(f"--init {path} is no file of weights: {str(error).splitlines()[0]}") from None
+        except Exception:  # torch.load raises errors of any kind at other files
+            raise UsageError(f"--init {path} is no file of weights: safetensors, or torch's format") from None
     model = next((each for each in MODELS if set(tensor_names(each)) == set(state)), None)
     if model is None:
         raise UsageError(f"--init {path}: its tensors have the names of none of torchvision's {', '.join(MODELS)}")

@@ -130,7 +130,7 @@ def _draw(axes: "Axes", chart: Chart) -> None:
     axes.set_title(chart.title, fontsize="medium", loc="left")
     axes.set_xlabel(chart.x.title)
     axes.set_ylabel(chart.y.title)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=chart.x.whole))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=chart.x.whole, min_n_ticks=1))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: chart.y.form.format(value)))
     axes.grid(color="0.93")
     axes.set_axisbelow(True)

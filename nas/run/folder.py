@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nas.errors import UsageError
+from nas.errors import UsageError, nearest
 from nas.files import write, write_json
 from nas.run import names
 from nas.run.documents import as_json, parse, read
@@ -230,7 +230,10 @@ def newest(root: Path, command: str = "") -> Run:
     for run in runs:
         if not command or run.command == command:
             return run
-    raise UsageError(f"there are no runs{f' of nas {command}' if command else ''} in {root}")
+    if command and runs:
+        kinds = sorted({run.command for run in runs})
+        raise UsageError(f'there are no runs of "{command}" in {root}: {nearest(command, kinds)}')
+    raise UsageError(f"there are no runs in {root}")
 
 
 def every(root: Path) -> list[Run]:

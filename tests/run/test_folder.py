@@ -42,7 +42,7 @@ def test_found_by_a_beginning_and_by_the_newest_of_a_command(tmp_path: Path) -> 
     assert [run.find(name, tmp_path).path.name for name in ("last", "last:search")] == ["seventh", "first"]
     with pytest.raises(UsageError, match="begins the names of 2 runs: second, seventh"):
         run.find("se", tmp_path)
-    with pytest.raises(UsageError, match="no runs of nas tune"):
+    with pytest.raises(UsageError, match=r'no runs of "tune" in .*: known: retrain, search'):
         run.find("last:tune", tmp_path)
     with pytest.raises(UsageError, match=r"the nearest: [^,]*, [^,]*, [^,]*$"):
         run.find("x", tmp_path)
