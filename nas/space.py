@@ -202,7 +202,8 @@ def _read(part: str, kind: str) -> tuple[dict[str, Any], str]:
         raise UsageError(f"space {path}: malformed TOML: {error}") from None
     if document.get("kind") != kind:
         wanted = {"cell": 'a cell space (kind = "cell")', "ops": 'operations to add (kind = "ops")'}[kind]
-        raise UsageError(f'space {path}: kind = "{document.get("kind")}", but here {wanted} must stand')
+        said = f'kind = "{document["kind"]}"' if "kind" in document else "no kind"
+        raise UsageError(f"space {path}: {said}, but here {wanted} must stand")
     if wrong := KEYS[kind] - set(document) or set(document) - KEYS[kind] - OPTIONAL[kind]:
         key = sorted(wrong)[0]
         raise UsageError(f'space {path}: {"unknown" if key in document else "missing"} key "{key}"')
