@@ -37,22 +37,26 @@ def print_costs(
     Raises:
         UsageError: a table that does not cover a network.
     """
-    documents = [_document(name, networks[name], costs[name], timed.get(name)) for name in networks]
-    for document, network in zip(documents, networks.values(), strict=True):
-        if device:
-            predicted = device.predict([part.signature for part in network.parts()])
-            document["predicted_latency"] = {"ms": predicted, "error": device.fit.error, "place": device.place}
+    predicted: dict[str, float] = {}
+    if device:
+        signatures = {name: [part.signature for part in network.parts()] for name, network in networks.items()}
+        predicted = {name: device.predict(own) for name, own in signatures.items()}
     if json:
+        documents = [_document(name, networks[name], costs[name], timed.get(name)) for name in networks]
+        for document, ms in zip(documents, predicted.values(), strict=False):
+            assert device
+            document["predicted_latency"] = {"ms": ms, "error": device.fit.error, "place": device.place}
         common.print_json(documents[0] if len(documents) == 1 else {"networks": documents})
         return
     tables = tables_of(costs, {name: network.input for name, network in networks.items()})
     if to:
         common.print_tables(tables[-1:], to)
         return
-    for table, document, (name, cost) in zip(tables, documents, costs.items(), strict=False):
+    for table, (name, cost) in zip(tables, costs.items(), strict=False):
         notes = [f"{networks[name].classes} classes", *sentences(cost), *latency_lines(timed.get(name))]
-        if one := document.get("predicted_latency"):
-            notes.append(f"predicted {one['ms']:.2f} ms (± {one['error']:.1%} on whole networks) on {one['place']}")
+        if device:
+            error = f"± {device.fit.error:.1%} on whole networks"
+            notes.append(f"predicted {predicted[name]:.2f} ms ({error}) on {device.place}")
         common.print_tables([table], notes=notes)
     common.print_tables(tables[len(costs) :])
 

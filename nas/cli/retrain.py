@@ -64,7 +64,7 @@ def retrain(
 ) -> None:
     """Train found cells' networks (or any architectures) and test each once: nas retrain RUN --seeds 0,1,2."""
     from nas.commands import retraining
-    from nas.commands.inheritance import training_of
+    from nas.commands.inheritance import train
     from nas.commands.pretrained import pretrained
 
     runs, url = common.on_cluster(runs, cluster, workers, storage)
@@ -72,28 +72,21 @@ def retrain(
     if resume:
         run = common.resume(context, resume, runs, execution, ops)
     else:
-        start = pretrained(init, runs) if init else None
-        if targets:
-            networks = retraining.targets_of(targets, runs, preset, best, channels=channels, cells=cells, ops=ops)
-        elif start:
-            networks = [retraining.Target(start.architecture, start.where)]
-        else:
+        if not targets and not init:
             raise UsageError("nas retrain needs a run, a genotype or an architecture (or --init, or --resume RUN)")
-        given = common.read_settings(settings_file) | {name: one for name, one in values.items() if one is not None}
-        training = training_of(networks, given, preset, execution)
-        for note in training.notes:
-            common.say(note)
-        run = retraining.retrain(
+        start = pretrained(init, runs) if init else None
+        networks = retraining.targets_of(targets or [], runs, preset, best, channels=channels, cells=cells, ops=ops)
+        run = train(
             networks,
-            training.settings,
-            preset=training.preset,
+            common.read_settings(settings_file) | {name: one for name, one in values.items() if one is not None},
+            preset,
             seeds=common.parse_seeds(seeds),
             init=start,
             ops=ops,
             tensorboard=tensorboard,
             name=name,
             runs=runs,
-            execution=training.execution,
+            execution=execution,
         )
     common.print_result(run) if json else print_run(run)
 

@@ -9,6 +9,7 @@ from rich.filesize import decimal
 
 from nas.cli import common
 from nas.errors import UsageError, nearest
+from nas.tables import millions
 
 if TYPE_CHECKING:
     from nas.run.folder import Run
@@ -47,7 +48,7 @@ class Row:
             f"{self.state} {self.progress}".strip(),
             f"{accuracy:.2%} {'test' if tested else 'held-out'}" if accuracy is not None else "",
             f"{self.params:,} params" if self.params else "",
-            f"{self.madds / 1e6:.1f}M MAdds" if self.madds else "",
+            f"{millions(self.madds)} MAdds" if self.madds else "",
             decimal(self.bytes) if self.bytes is not None else "",
         ]
 

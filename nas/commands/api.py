@@ -1,6 +1,5 @@
 """The Python API, ``nas.search`` and the rest: what the commands of these names do, by keywords."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,11 +13,10 @@ from nas.cells.genotype import Genotype
 from nas.commands import comparing, counting, deriving, reporting, retraining, searching, studying, trained, tuning
 from nas.commands import resume as resuming
 from nas.commands.finished import Costs, Finished
-from nas.commands.inheritance import training_of
+from nas.commands.inheritance import train
 from nas.commands.keywords import divided, with_fields
 from nas.commands.pretrained import pretrained
 from nas.data import packed
-from nas.execution import Execution
 from nas.exporting import Export
 from nas.macro.settings import MacroSettings
 from nas.reports.comparison import Comparison
@@ -79,14 +77,8 @@ def retrain(
     networks = [retraining.Target(network.changed(**size), name) for name, network in objects.items()]
     if texts := [text for each in targets if (text := as_text(each))]:
         networks += retraining.targets_of(texts, runs, preset, best, ops=own.get("ops"), **size)
-    if "init" in own:
-        own["init"] = start = pretrained(as_text(own["init"]), runs)
-        networks = networks or [retraining.Target(start.architecture, start.where)]
-    training = training_of(networks, rest, preset, own.get("execution", Execution()))
-    for note in training.notes:
-        print(note, file=sys.stderr)
-    own |= {"preset": training.preset, "execution": training.execution}
-    return finished(retraining.retrain(networks, training.settings, **own))
+    start = pretrained(as_text(own.pop("init")), runs) if "init" in own else None
+    return finished(train(networks, rest, own.pop("preset", None), init=start, **own))
 
 
 @with_fields(tuning.tune, TuneSettings, TrainSettings)

@@ -1,13 +1,16 @@
 """What a retraining goes on with where its user says nothing: data, input and recipe that its networks come with."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nas import data
-from nas.commands.retraining import Target
+from nas.commands.pretrained import Pretrained
+from nas.commands.retraining import Target, retrain
 from nas.errors import UsageError
 from nas.execution import Execution
+from nas.run.folder import Run
 from nas.run.hints import near
 from nas.run.spec import Origin, absolute
 from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
@@ -59,6 +62,32 @@ def training_of(
     notes = [f"as {near(targets[0].source)}: {described(settings, preset)}"] if inherited else []
     chosen = bool({"data", "image_size"} & set(given))
     return Training(settings, preset, execution, (*notes, *other_inputs(targets, settings, execution, chosen)))
+
+
+def train(
+    targets: Sequence[Target],
+    given: Mapping[str, Any],
+    preset: str | None,
+    *,
+    init: Pretrained | None = None,
+    execution: Execution,
+    **rest: Any,
+) -> Run:
+    """A run of :func:`nas.commands.retraining.retrain` by what networks come with and what is ``given``; says which.
+
+    Args:
+        targets: none: the network that the weights ``init`` are of.
+        rest: as of that function.
+
+    Raises:
+        UsageError, Interrupted: as :func:`training_of` and that function.
+    """
+    if not targets and init:
+        targets = [Target(init.architecture, init.where)]
+    training = training_of(targets, given, preset, execution)
+    for note in training.notes:
+        print(note, file=sys.stderr, flush=True)
+    return retrain(targets, training.settings, preset=training.preset, init=init, execution=training.execution, **rest)
 
 
 def common_origin(targets: Sequence[Target], data_given: bool, preset_given: bool) -> Origin | None:

@@ -102,8 +102,8 @@ def checked(trained: Trained, convert: Convert) -> tuple[Model, Agreement | None
 def write_float(name: str, convert: Convert, trained: Trained, out: Path) -> Export:
     """A float model that agrees with the network, where it can be run here."""
     model, agreement = checked(trained, convert)
-    told = {"preprocessing.json": json.dumps(trained.preprocessing, indent=1).encode()}
-    write_model({**model.files, **(told if len(model.files) > 1 else {})}, out)
+    beside = {"preprocessing.json": json.dumps(trained.preprocessing, indent=1).encode()}
+    write_model({**model.files, **(beside if len(model.files) > 1 else {})}, out)
     return Export(str(out), {name: model.size}, agreement)
 
 
