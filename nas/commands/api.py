@@ -12,11 +12,11 @@ from nas.backbone import Backbone
 from nas.cells.genotype import Genotype
 from nas.commands import comparing, counting, deriving, reporting, retraining, searching, studying, trained, tuning
 from nas.commands import resume as resuming
-from nas.commands.finished import Costs, Finished
 from nas.commands.inheritance import train
 from nas.commands.keywords import divided, with_fields
 from nas.commands.pretrained import pretrained
-from nas.data import packed
+from nas.commands.views import Costs, View
+from nas.data import tensors
 from nas.exporting import Export
 from nas.macro.settings import MacroSettings
 from nas.reports.comparison import Comparison
@@ -40,7 +40,7 @@ from nas.settings import (
 )
 from nas.tuning.results import TuneResult
 
-Target = str | Path | Run | Finished[Any]
+Target = str | Path | Run | View[Any]
 """A run: its path, its name, ``last``, or what a function here has returned."""
 Place = str | Path | None
 Network = Target | Genotype | Architecture
@@ -48,23 +48,23 @@ Network = Target | Genotype | Architecture
 
 
 @with_fields(searching.search, SearchSettings)
-def search(**values: Any) -> Finished[SearchResult | SearchRanking]:
+def search(**values: Any) -> View[SearchResult | SearchRanking]:
     """Search a cell by gradient: ``nas.search(space="darts+sandglass", preset="quick")``."""
     own, rest = divided(values, searching.search, SearchSettings)
-    return finished(searching.search(resolve_search(own.get("preset", "paper"), rest), **own))
+    return view_of(searching.search(resolve_search(own.get("preset", "paper"), rest), **own))
 
 
 @with_fields(deriving.derive, DeriveSettings)
-def derive(source: Target, **values: Any) -> Finished[DeriveResult]:
+def derive(source: Target, **values: Any) -> View[DeriveResult]:
     """Derive cells of a search by several selections: ``nas.derive("last", select="budget", max_madds="400M")``."""
     own, rest = divided(values, deriving.derive, DeriveSettings)
-    return finished(deriving.derive(run_of(source, own.get("runs")), make(DeriveSettings, rest), **own))
+    return view_of(deriving.derive(run_of(source, own.get("runs")), make(DeriveSettings, rest), **own))
 
 
 @with_fields(retraining.retrain, TrainSettings)
 def retrain(
     *targets: Network, best: int | None = None, channels: int | None = None, cells: int | None = None, **values: Any
-) -> Finished[TrainResult | Comparison]:
+) -> View[TrainResult | Comparison]:
     """Train networks and test each once: ``nas.retrain("last", preset="quick", seeds=[0, 1, 2])``.
 
     ``best`` takes the K best cells of searches of several seeds, ``channels`` and ``cells`` another size. What networks
@@ -78,11 +78,11 @@ def retrain(
     if texts := [text for each in targets if (text := as_text(each))]:
         networks += retraining.targets_of(texts, runs, preset, best, ops=own.get("ops"), **size)
     start = pretrained(as_text(own.pop("init")), runs) if "init" in own else None
-    return finished(train(networks, rest, own.pop("preset", None), init=start, **own))
+    return view_of(train(networks, rest, own.pop("preset", None), init=start, **own))
 
 
 @with_fields(tuning.tune, TuneSettings, TrainSettings)
-def tune(*, preset: str = "paper", **values: Any) -> Finished[TuneResult]:
+def tune(*, preset: str = "paper", **values: Any) -> View[TuneResult]:
     """Tune networks under budgets: ``nas.tune(spaces=["mobilenext"], budgets=["20M"], trials=60)``."""
     own, rest = divided(values, tuning.tune, TuneSettings, TrainSettings)
     trials = {field.name: rest.pop(field.name) for field in fields(TuneSettings) if field.name in rest}
@@ -90,23 +90,23 @@ def tune(*, preset: str = "paper", **values: Any) -> Finished[TuneResult]:
     if "genotype" in own:
         own["genotype"] = as_text(own["genotype"])
     settings = resolve(TrainSettings, TRAIN_PRESETS, preset, rest)
-    return finished(tuning.tune(make(TuneSettings, trials), settings, **{"budgets": (), **own}))
+    return view_of(tuning.tune(make(TuneSettings, trials), settings, **{"budgets": (), **own}))
 
 
 @with_fields(studying.study, StudySettings)
-def study(**values: Any) -> Finished[StudySummary]:
+def study(**values: Any) -> View[StudySummary]:
     """Hold searches against random cells of the same cost: ``nas.study(space=["darts", "darts+sandglass"])``."""
     own, rest = divided(values, studying.study, StudySettings)
-    return finished(studying.study(make(StudySettings, rest), **own))
+    return view_of(studying.study(make(StudySettings, rest), **own))
 
 
 @with_fields(resuming.resume)
-def resume(target: Target = "last", *, runs: Place = None, **values: Any) -> Finished[Any]:
+def resume(target: Target = "last", *, runs: Place = None, **values: Any) -> View[Any]:
     """Go on with an interrupted run of any command; a finished one is returned as it is."""
     own, _ = divided(values, resuming.resume)
     run = run_of(target, runs)
     resuming.resume(run, **own)
-    return finished(run)
+    return view_of(run)
 
 
 @with_fields(trained.evaluate)
@@ -188,11 +188,11 @@ def features(
 
 
 def pack(train: Any, test: Any = None, folder: str | Path = "data") -> str:
-    """Keep images of your own in a file, whose path is a name of data; see :func:`nas.data.packed.pack`."""
-    return str(packed.pack(train, test, Path(folder)).resolve())
+    """Keep images of your own in a file, whose path is a name of data; see :func:`nas.data.tensors.pack`."""
+    return str(tensors.pack(train, test, Path(folder)).resolve())
 
 
-def finished(run: Run) -> Finished[Any]:
+def view_of(run: Run) -> View[Any]:
     """A finished run with its result, by its command."""
     several = bool(run.spec(Spec).seeds)
     kinds: dict[str, type] = {
@@ -202,7 +202,7 @@ def finished(run: Run) -> Finished[Any]:
         "study": StudySummary,
         "tune": TuneResult,
     }
-    return Finished(run, run.result(kinds[run.command]))
+    return View(run, run.result(kinds[run.command]))
 
 
 def run_of(target: Target, runs: Place) -> Run:
@@ -223,7 +223,7 @@ def as_path(place: Place) -> Path | None:
 
 def as_text(target: object) -> str:
     """A run or file as the command line would name it; empty for what has no name there."""
-    if isinstance(target, Run | Finished):
+    if isinstance(target, Run | View):
         return str(target.path)
     return str(target) if isinstance(target, str | Path) else ""
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from nas.data.packed import pack
+from nas.data.tensors import pack
 from nas.errors import UsageError, nearest
 from nas.execution import Execution
 from nas.run.folder import runs_root

@@ -52,9 +52,9 @@ def _load(name: str, place: Path, image_size: int | None, device: str) -> Datase
 
         return folder.load(Path(name), image_size, cache())
     if is_packed(name):
-        from nas.data import packed
+        from nas.data import tensors
 
-        dataset = packed.load(Path(name))
+        dataset = tensors.load(Path(name))
     elif name == "digits":
         from nas.data import digits
 

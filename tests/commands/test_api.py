@@ -12,8 +12,8 @@ from torch import Tensor
 import nas
 from nas import data
 from nas.cells.genotype import read
-from nas.commands.api import Finished
-from nas.data.packed import pack, split_of
+from nas.commands.api import View
+from nas.data.tensors import pack, split_of
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.macro.settings import MacroSettings
@@ -97,10 +97,10 @@ def test_objects_are_networks(tmp_path: Path) -> None:
 
 def test_a_run_of_seeds_shows_its_table(tmp_path: Path) -> None:
     run = made.trainings(tmp_path, {0: 0.9, 1: 0.92})
-    (table,) = Finished(run, None).tables
-    assert "91.00%" in table._repr_html_() and "91.00%" in str(Finished(run, None))
+    (table,) = View(run, None).tables
+    assert "91.00%" in table._repr_html_() and "91.00%" in str(View(run, None))
     with pytest.raises(UsageError, match="nothing of that"):
-        Finished(run, None).figure("alphas")
+        View(run, None).figure("alphas")
 
 
 class Listed:

@@ -33,7 +33,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Finished(Generic[Result]):
+class View(Generic[Result]):
     """A finished run.
 
     Args:
