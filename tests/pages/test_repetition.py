@@ -70,7 +70,7 @@ def test_a_method_is_not_spelt_out(tmp_path: Path, method: str) -> None:
 def test_a_retraining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = TrainSettings(data="digits", epochs=3, nesterov=False, drop_path=0.0, label_smoothing=0.05)
     run = made.trainings(tmp_path, {0: 0.9, 1: 0.8}, settings)
-    seen = run_with(run, "nas.commands.retraining.retrain", monkeypatch)
+    seen = run_with(run, "nas.commands.inheritance.retrain", monkeypatch)
     assert seen["arguments"][1] == settings and seen["seeds"] == [0, 1]
     assert seen["arguments"][0][0].source == str(run.path / names.ARCHITECTURE)
 
