@@ -15,16 +15,21 @@ from nas.errors import UsageError
 from nas.execution import Execution
 from nas.exporting import ONNX
 from nas.extras import need
+from nas.files import write
 from nas.knobs import Value
 from nas.latency.table import LatencyTable
 from nas.macro.published import published
 from nas.macro.space import load as load_macro
+from nas.pages.figure import drawn
+from nas.pages.records import record_of
+from nas.pages.trials import draws_of, outcome
 from nas.run.documents import read
 from nas.run.folder import Run, create, runs_root
-from nas.run.names import FRONT_PAGE
+from nas.run.names import FRONT, FRONT_PAGE, FRONT_SVG
 from nas.settings import TrainSettings, TuneSettings
 from nas.train.start import load_data
 from nas.tuning import plan
+from nas.tuning.results import TuneResult
 from nas.tuning.space import FamilySpace, GenotypeSpace, Restriction, family_space, genotype_space
 from nas.tuning.spec import TuneSpec
 from nas.tuning.tuner import Tuner
@@ -136,9 +141,17 @@ def cell_space(genotype: str, dataset: Dataset, restriction: Restriction, runs: 
 
 
 def continue_tuning(run: Run, execution: Execution) -> None:
-    """Does what is left of a tuning; a finished one is left as it is."""
-    if run.finished:
-        return
-    need("nas tune", "tune", "optuna")
-    Tuner(run, execution, [(row.network, row.settings) for row in published()]).tune()
+    """Does what is left of a tuning, its pictures included; a finished one is left as it is."""
+    if not run.finished:
+        need("nas tune", "tune", "optuna")
+        Tuner(run, execution, [(row.network, row.settings) for row in published()]).tune()
+    if not (run.path / FRONT_PAGE).exists():
+        show(run)
+
+
+def show(run: Run) -> None:
+    """Draws a finished tuning as a page, as PNG and as SVG whose text is text."""
+    charts = outcome(run.result(TuneResult), draws_of(record_of(run)))
+    for name in (FRONT, FRONT_SVG):
+        write(run.path / name, drawn(charts, Path(name).suffix[1:]))
     report([run], run.path / FRONT_PAGE)

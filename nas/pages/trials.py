@@ -9,10 +9,12 @@ from typing import Any
 from pydantic import TypeAdapter, field_validator
 from pydantic.dataclasses import dataclass
 
+from nas.amounts import short
 from nas.files import read_text
 from nas.knobs import Value
 from nas.pages.charts import Axis, Chart, Series, best_so_far
 from nas.pages.records import Record
+from nas.tuning.front import CONTROL, Judged, pareto
 from nas.tuning.report import TABLE
 from nas.tuning.results import TuneResult
 
@@ -22,22 +24,27 @@ ACCURACY = Axis("accuracy on held-out images", "{:.0%}")
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """A line of trials.csv: a draw, trained to its end, stopped or rejected."""
+    """A line of trials.csv: a draw that was trained."""
 
     study: str
     space: str
     sampler: str
     trial: int
-    state: str
-    accuracy: float | None
-    madds: int | None
-    latency_ms: float | None
+    accuracy: float
+    madds: int
+    budget: int
+    latency_ms: float | None = None
     values: dict[str, Value]
 
-    @field_validator("accuracy", "madds", "latency_ms", mode="before")
+    @field_validator("latency_ms", mode="before")
     @classmethod
     def _empty(cls, given: Any) -> Any:
         return given or None
+
+    @property
+    def control(self) -> bool:
+        """Whether it was drawn at random."""
+        return self.sampler == CONTROL
 
     @field_validator("values", mode="before")
     @classmethod
@@ -47,17 +54,21 @@ class Draw:
 
 def draws_of(record: Record) -> list[Draw]:
     """All draws of a finished tuning that were trained."""
-    text = read_text(record.run.path / TABLE)
-    draws = TypeAdapter(list[Draw]).validate_python(list(csv.DictReader(io.StringIO(text))))
-    return [draw for draw in draws if draw.accuracy is not None and draw.madds is not None]
+    rows = csv.DictReader(io.StringIO(read_text(record.run.path / TABLE)))
+    return TypeAdapter(list[Draw]).validate_python([row for row in rows if row["accuracy"] and row["madds"]])
 
 
 def charts_of_tuning(record: Record) -> list[Chart]:
-    """The front, the best so far of each study, and each knob against the accuracy; before the end the trials alone."""
+    """What it came to, and each knob against the accuracy; before the end the trials alone."""
     if not record.run.finished:
         return [so_far(record)]
-    result, draws = record.run.result(TuneResult), draws_of(record)
-    return [front(result, draws), *latencies(draws), *progress_of_studies(draws), *knobs(draws)]
+    draws = draws_of(record)
+    return [*outcome(record.run.result(TuneResult), draws), *knobs(draws)]
+
+
+def outcome(result: TuneResult, draws: Sequence[Draw]) -> list[Chart]:
+    """The front, accuracy against latency, and the trials under each budget."""
+    return [front(result, draws), *latencies(draws), *(course(draws, budget) for budget in result.budgets)]
 
 
 def so_far(record: Record) -> Chart:
@@ -69,13 +80,20 @@ def so_far(record: Record) -> Chart:
 
 
 def front(result: TuneResult, draws: Sequence[Draw]) -> Chart:
-    """Accuracy against multiply-adds: tuned trials, random ones hollow, published settings, and the front."""
-    members = [(trial.madds / 1e6, trial.accuracy) for trial in result.front]
-    series = [Series("front", members, 4), *clouds(draws, lambda draw: (draw.madds or 0) / 1e6)]
-    published = [(one.madds / 1e6, one.accuracy) for one in result.published]
-    series.append(Series("published settings", published, 5, line=False, notes=[one.name for one in result.published]))
+    """Accuracy against multiply-adds: tuned trials, random ones hollow, published settings, and the fronts."""
+    chance = pareto(draw for draw in draws if draw.control)
+    series = [Series("front", [millions(trial) for trial in result.front], 4)]
+    series += [Series("front of random trials", [millions(draw) for draw in chance], 4, dashed=True)] if chance else []
+    series += clouds(draws, lambda draw: draw.madds / 1e6)
+    published, names = [millions(one) for one in result.published], [one.name for one in result.published]
+    series.append(Series("published settings", published, 5, line=False, notes=names))
     rules = [budget / 1e6 for budget in result.budgets]
     return Chart("Front: accuracy against cost (vertical lines: budgets)", Axis(MADDS, rules=rules), ACCURACY, series)
+
+
+def millions(one: Judged) -> tuple[float, float]:
+    """A point of the front's chart."""
+    return one.madds / 1e6, one.accuracy
 
 
 def latencies(draws: Sequence[Draw]) -> list[Chart]:
@@ -84,24 +102,26 @@ def latencies(draws: Sequence[Draw]) -> list[Chart]:
     return [Chart("Accuracy against latency", Axis("milliseconds an image"), ACCURACY, series)] if series else []
 
 
+def course(draws: Sequence[Draw], budget: int) -> Chart:
+    """Trials under a budget, one after the other, and the best so far of each study."""
+    own = [draw for draw in draws if draw.budget == budget]
+    series = clouds(own, lambda draw: float(draw.trial))
+    for place, study in enumerate(dict.fromkeys(draw.study for draw in own)):
+        members = [draw for draw in own if draw.study == study]
+        best = best_so_far([(float(draw.trial), draw.accuracy) for draw in members])
+        series.append(Series(f"{study}, best so far", best, place, dashed=members[0].control))
+    return Chart(f"Budget {short(budget)}: best so far", Axis("trial", whole=True), ACCURACY, series)
+
+
 def clouds(draws: Sequence[Draw], x: Callable[[Draw], float]) -> list[Series]:
     """Trials as marks, a colour a space, random ones hollow."""
     spaces, series = list(dict.fromkeys(draw.space for draw in draws)), []
     for space, sampler in dict.fromkeys((draw.space, draw.sampler) for draw in draws):
         own = [draw for draw in draws if (draw.space, draw.sampler) == (space, sampler)]
-        points, notes = [(x(draw), draw.accuracy or 0.0) for draw in own], [f"trial {draw.trial}" for draw in own]
-        name, hollow = f"{space}, {sampler}", sampler == "random"
-        series.append(Series(name, points, spaces.index(space), line=False, hollow=hollow, notes=notes))
+        points, notes = [(x(draw), draw.accuracy) for draw in own], [f"trial {draw.trial}" for draw in own]
+        place, hollow = spaces.index(space), sampler == CONTROL
+        series.append(Series(f"{space}, {sampler}", points, place, line=False, hollow=hollow, notes=notes))
     return series
-
-
-def progress_of_studies(draws: Sequence[Draw]) -> list[Chart]:
-    """The best accuracy so far against the trial, a line a study."""
-    series = []
-    for place, study in enumerate(dict.fromkeys(draw.study for draw in draws)):
-        own = [(float(draw.trial), draw.accuracy or 0.0) for draw in draws if draw.study == study]
-        series.append(Series(study, best_so_far(own), place, dashed=study.endswith("-random")))
-    return [Chart("Best so far", Axis("trial", whole=True), ACCURACY, series)] if series else []
 
 
 def knobs(draws: Sequence[Draw]) -> list[Chart]:
@@ -111,7 +131,7 @@ def knobs(draws: Sequence[Draw]) -> list[Chart]:
         own = [draw for draw in draws if draw.space == space]
         for knob in dict.fromkeys(name for draw in own for name in draw.values):
             points = [
-                (number(draw.values[knob]), draw.accuracy or 0.0)
+                (number(draw.values[knob]), draw.accuracy)
                 for draw in own
                 if knob in draw.values and number(draw.values[knob]) is not None
             ]

@@ -1,9 +1,25 @@
 """Which trials count: the best of each study, the winners among them, and the front."""
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from nas.amounts import short
 from nas.tuning.results import TrialResult
+
+CONTROL = "random"
+"""The sampler whose trials are the control."""
+
+
+class Judged(Protocol):
+    """What has an accuracy and multiply-adds."""
+
+    @property
+    def accuracy(self) -> float: ...
+    @property
+    def madds(self) -> int: ...
+
+
+AnyJudged = TypeVar("AnyJudged", bound=Judged)
 
 
 def best(trials: Iterable[TrialResult]) -> list[TrialResult]:
@@ -22,9 +38,9 @@ def winners(best: Sequence[TrialResult]) -> list[TrialResult]:
     return list(first.values())
 
 
-def front(trials: Iterable[TrialResult]) -> list[TrialResult]:
-    """The trials that none beats in accuracy and multiply-adds at once, cheapest first."""
-    members: list[TrialResult] = []
+def pareto(trials: Iterable[AnyJudged]) -> list[AnyJudged]:
+    """Those that none beats in accuracy and multiply-adds at once, cheapest first."""
+    members: list[AnyJudged] = []
     for trial in sorted(trials, key=lambda one: (one.madds, -one.accuracy)):
         if not members or trial.accuracy > members[-1].accuracy:
             members.append(trial)

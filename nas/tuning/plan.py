@@ -7,6 +7,7 @@ from nas.errors import UsageError, nearest
 from nas.knobs import Values
 from nas.settings import TuneSettings
 from nas.tuning.budgets import Budgets
+from nas.tuning.front import CONTROL
 from nas.tuning.spec import TuneSpec
 from nas.tuning.study import OBJECTIVES, Study
 
@@ -18,7 +19,7 @@ def studies(spec: TuneSpec, budgets: Mapping[str, Budgets], database: Path) -> l
     """The studies of each space: one a budget, or (nsga2) one over all, and as many random ones as a control."""
     tune, result = spec.tune, []
     groups = [spec.budgets] if tune.sampler == "nsga2" else [(limit,) for limit in spec.budgets]
-    samplers = dict.fromkeys([tune.sampler, *(["random"] if tune.control else [])])
+    samplers = dict.fromkeys([tune.sampler, *([CONTROL] if tune.control else [])])
     for each in budgets.values():
         objectives = objectives_of(each, tune, spec.latency_table is not None)
         pruner = pruner_of(objectives, tune)

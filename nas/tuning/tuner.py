@@ -15,9 +15,8 @@ from nas.run.folder import Run
 from nas.settings import recipe_hash
 from nas.train.stopping import interrupting
 from nas.tuning import plan, report
-from nas.tuning.front import best, final, front, label, winners
+from nas.tuning.front import best, final, label, pareto, winners
 from nas.tuning.objective import Job, perform
-from nas.tuning.plot import plot
 from nas.tuning.progress import Progress
 from nas.tuning.pruning import stops
 from nas.tuning.results import Final, Outcome, TrialResult, TuneResult
@@ -128,7 +127,7 @@ class Tuner:
             image=spec.image,
             best=tuple(best(trials)),
             published=tuple(map(report.published_result, self.beside)),
-            front=tuple(front(trial for trial in trials if trial.sampler == spec.tune.sampler)),
+            front=tuple(pareto(trial for trial in trials if trial.sampler == spec.tune.sampler)),
             finals=tuple(finals),
             seed=spec.settings.seed,
             validation=spec.settings.validation,
@@ -136,7 +135,6 @@ class Tuner:
             settings=spec.settings,
             hardware=hardware(),
         )
-        plot(trials, result, run.path)
         report.write(
             run,
             result,

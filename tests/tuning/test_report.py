@@ -1,17 +1,13 @@
 """The front, the best of each study, intervals and differences."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 from nas.run.folder import Run
 from nas.run.results import TrainResult
-from nas.tuning.front import best, final, front
-from nas.tuning.plot import plot
+from nas.tuning.front import best, final, pareto
 from nas.tuning.report import compare, table
-from nas.tuning.results import TrialResult, TuneResult
+from nas.tuning.results import TrialResult
 
 TRIAL = TrialResult(
     study="s-tpe",
@@ -39,7 +35,7 @@ def trial(number: int, madds: int, accuracy: float, sampler: str = "tpe") -> Tri
 
 def test_the_front_holds_what_none_beats() -> None:
     trials = [trial(0, 10, 0.5), trial(1, 8, 0.6), trial(2, 9, 0.6), trial(3, 12, 0.7), trial(4, 7, 0.1)]
-    assert [one.trial for one in front(trials)] == [4, 1, 3]
+    assert [one.trial for one in pareto(trials)] == [4, 1, 3]
 
 
 def test_the_best_is_the_most_accurate_then_the_cheapest() -> None:
@@ -51,24 +47,6 @@ def test_the_table_has_every_draw() -> None:
     draws = [{"study": "s", "trial": 0, "state": "complete", "values": {"width": 1.0}}, {"study": "s", "state": "fail"}]
     lines = table(draws).splitlines()
     assert len(lines) == 3 and '"{""width"": 1.0}"' in lines[1]
-
-
-def test_the_picture_has_the_control_and_a_panel_a_budget(tmp_path: Path) -> None:
-    trials = [
-        replace(trial(number, 10**6 * number, 0.1 * number, sampler), budget=budget, latency_ms=latency)
-        for number, sampler, budget, latency in (
-            *((1, "tpe", 10**7, 1.0), (2, "random", 10**7, 2.0)),
-            *((3, "tpe", 2 * 10**7, 3.0), (4, "random", 2 * 10**7, 4.0)),
-        )
-    ]
-    result = SimpleNamespace(budgets=(10**7, 2 * 10**7), published=())
-    plot(trials, cast(TuneResult, result), tmp_path)
-    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
-    words = re.findall(r"<text[^>]*>([^<]*)</text>", (tmp_path / "front.svg").read_text())
-    for told in ("s, tuned", "s, random", "front of random trials", "latency, ms", "budget 10M: best so far"):
-        assert told in words, told
-    plot([replace(one, latency_ms=None) for one in trials], cast(TuneResult, result), tmp_path)
-    assert "latency, ms" not in (tmp_path / "front.svg").read_text()
 
 
 def test_winners_are_compared_with_the_first_of_their_budget(tmp_path: Path) -> None:
