@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from nas.errors import UsageError
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+MOST = 10**15
+"""More than any network has, and few enough for SQLite and for the exact sums of float64."""
 
 
 def parse(text: str, option: str, of: str = "multiply-adds") -> int:
@@ -16,12 +18,13 @@ def parse(text: str, option: str, of: str = "multiply-adds") -> int:
         option: where it stands, and what it is an amount of, for the message.
 
     Raises:
-        UsageError: not of that form, or below 1.
+        UsageError: not of that form, below 1, or above MOST.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text.strip(), re.IGNORECASE)
-    if not match or not (value := round(float(match[1]) * UNITS[match[2].upper()])):
+    amount = float(match[1]) * UNITS[match[2].upper()] if match else 0.0
+    if not 0.5 < amount <= MOST:
         raise UsageError(f'{option} "{text}": it must be a number of {of} such as 20M')
-    return value
+    return round(amount)
 
 
 def short(amount: int) -> str:

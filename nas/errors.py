@@ -5,6 +5,10 @@ class UsageError(ValueError):
     """A user's mistake: the message names the value, the rule and the place, in one line."""
 
 
+class OutOfMemory(UsageError):
+    """A training that does not fit: another one may."""
+
+
 class Interrupted(Exception):
     """Work stopped on a signal, after everything was saved.
 

@@ -27,6 +27,8 @@ def write(path: Path, content: str | bytes) -> None:
     Raises:
         UsageError: the folder is gone or not writable, or the disk is full.
     """
+    if not path.name:
+        raise UsageError(f'cannot write "{path}": it is the name of no file')
     aside = path.with_name(f".{path.name}.part")
     data = content.encode() if isinstance(content, str) else content
     try:

@@ -2,17 +2,24 @@
 
 import hashlib
 import os
+import re
 import runpy
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
 
 from nas.blocks import OPS
-from nas.errors import UsageError
+from nas.errors import Interrupted, UsageError
 from nas.files import read_text
 from nas.run.spec import OpsFile
 
 Operations = dict[str, Callable[..., Any]]
+Made = TypeVar("Made")
 _registered: dict[Path, tuple[OpsFile, Operations]] = {}
 
 
@@ -28,7 +35,7 @@ def register(path: Path) -> OpsFile:
         what a run remembers of it.
 
     Raises:
-        UsageError: it cannot be read, fails, or has no such table.
+        UsageError: it cannot be read, fails, has no such table, or an operation of it is none.
     """
     place, digest = path.resolve(), digest_of(path)
     file, operations = _registered.get(place, (None, {}))
@@ -37,6 +44,8 @@ def register(path: Path) -> OpsFile:
         own = {name for _, others in _registered.values() for name in others}
         if taken := [name for name in operations if name in OPS and name not in own]:
             raise UsageError(f"--ops {path}: {taken[0]} is already an operation; choose another name")
+        for name, build in operations.items():
+            _check(build, f"--ops {path}: {name}")
         _registered[place] = file, operations
     OPS.update(operations)
     return file
@@ -44,13 +53,37 @@ def register(path: Path) -> OpsFile:
 
 def _run(path: Path) -> Operations:
     """The file's table of operations."""
-    try:
-        operations = runpy.run_path(str(path)).get("OPS")
-    except Exception as error:
-        raise UsageError(f"--ops {path}: it fails: {type(error).__name__}: {error}") from error
+    operations = _safely(partial(runpy.run_path, str(path)), f"--ops {path}: it fails").get("OPS")
     if not isinstance(operations, dict) or not operations or not all(map(callable, operations.values())):
         raise UsageError(f"--ops {path}: it must define OPS = {{name: builder}}, builder(channels, stride, affine)")
+    if odd := [name for name in operations if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name)]:
+        raise UsageError(f"--ops {path}: {odd[0]!r} is no operation's name: letters, digits and _ . - alone")
     return operations
+
+
+def _check(build: Callable[..., Any], where: str) -> None:
+    """Builds an operation, as the supernet and as a found network do, at either stride, and runs it once."""
+    images = torch.zeros(2, 16, 8, 8)
+    for stride, affine in product((1, 2), (False, True)):
+        at = f"at stride {stride}"
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            module = _safely(partial(build, 16, stride, affine), f"{where} cannot be built {at}")
+            if not isinstance(module, nn.Module):
+                raise UsageError(f"{where}: {type(module).__name__} is built {at}, which is no torch.nn.Module")
+            out = _safely(partial(module, images), f"{where} fails {at}")
+        made = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        if made != (wanted := (2, 16, 8 // stride, 8 // stride)):
+            raise UsageError(f"{where} makes {made} of {tuple(images.shape)} {at}, not {wanted}")
+
+
+def _safely(make: Callable[[], Made], where: str) -> Made:
+    """What a user's code makes; whatever it raises, an exit or Ctrl-C of its own included, is the user's mistake."""
+    try:
+        return make()
+    except Interrupted:
+        raise
+    except BaseException as error:
+        raise UsageError(f"{where}: {type(error).__name__}: {error}".rstrip(": ")) from error
 
 
 def allow(recorded: OpsFile | None, given: Path | None) -> OpsFile | None:

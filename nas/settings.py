@@ -31,8 +31,14 @@ WHAT, LONG, METHOD, RECIPE, RARE = "What", "How long", "Method", "Recipe", "Rare
 """The parts of a command's help."""
 
 
+LARGEST = 1_000_000
+"""What any number without a bound of its own may be: a few of them multiplied are still numbers in single precision."""
+
+
 def option(default: Any, about: str, panel: str = RARE, **rules: Any) -> Any:
     """A field: its default, its sentence and the part of ``--help`` that shows it, and its range."""
+    if {"ge", "gt"} & set(rules) and not {"le", "lt"} & set(rules):
+        rules["le"] = LARGEST
     return Field(default=default, description=about, json_schema_extra={"panel": panel}, **rules)
 
 
@@ -51,7 +57,7 @@ class SearchSettings:
     cells: int = option(8, "Number of cells L.", LONG, ge=1, le=200)
     epochs: int = option(50, "Passes over the weights' half of the training images.", LONG, ge=1)
     batch: int = option(64, "Images a step, for the weights and again for the alphas.", LONG, ge=2)
-    limit: int | None = option(None, "Use at most so many training images.", LONG, ge=4)
+    limit: int | None = option(None, "Use at most so many training images.", LONG, ge=4, lt=2**31)
     lr: float = option(0.025, "First learning rate of the weights.", gt=0)
     lr_min: float = option(0.001, "Last learning rate of the weights (cosine).", ge=0)
     momentum: float = option(0.9, "Momentum of the weights' SGD.", ge=0, lt=1)
@@ -237,7 +243,7 @@ class DeriveSettings:
     max_madds: str | None = option(None, "Limit of the final network's multiply-adds, such as 500M (budget).", WHAT)
     max_params: str | None = option(None, "Limit of the final network's parameters, such as 3.3M (budget).", WHAT)
     threshold: float | None = option(None, "Least strength of an edge that stays (threshold).", WHAT, gt=0, le=1)
-    images: int | None = option(None, "Judge by at most so many held-out images.", LONG, ge=2)
+    images: int | None = option(None, "Judge by at most so many held-out images.", LONG, ge=2, lt=2**31)
     tune_epochs: int | None = option(
         None, "Epochs of tuning a round (perturbation; usual: a tenth of the search's, 5 of 50).", LONG, ge=1
     )
@@ -262,8 +268,10 @@ class TrainSettings:
     seed: int = option(0, "Seed of everything random.", WHAT, ge=0, lt=2**31)
     epochs: int = option(600, "Passes over the training images.", LONG, ge=1)
     batch: int = option(96, "Images a step.", LONG, ge=2)
-    limit: int | None = option(None, "Use at most so many training images.", LONG, ge=4)
-    validation: int = option(0, "Hold out so many training images, to choose between cells or recipes.", LONG, ge=0)
+    limit: int | None = option(None, "Use at most so many training images.", LONG, ge=4, lt=2**31)
+    validation: int = option(
+        0, "Hold out so many training images, to choose between cells or recipes.", LONG, ge=0, lt=2**31
+    )
     accumulate: int = option(
         1,
         "Parts a batch is computed in, to save memory: the same gradient but for batch statistics and dropout.",
@@ -304,6 +312,14 @@ class TrainSettings:
     freeze: int = option(0, "With --init: keep the first so many cells or stages as they are.", ge=0)
     image_size: int | None = option(None, "Side in pixels of an image folder's images.", ge=8, le=1024)
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: mixed precision.")
+
+    def __post_init__(self) -> None:
+        if self.nesterov and self.optimizer == "sgd" and not self.momentum:
+            raise ValueError("--nesterov is a form of momentum: --momentum must be above 0, or add --no-nesterov")
+        if self.accumulate > self.batch // 2:
+            raise ValueError(
+                f"--accumulate {self.accumulate}: a part of a --batch of {self.batch} needs two images for batch norm"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nas.blocks import OPS, default_settings
-from nas.errors import UsageError, nearest
+from nas.errors import Interrupted, UsageError, nearest
 from nas.skeleton import SKELETONS
 
 Choices = Mapping[str, tuple[tuple[str, ...], ...]]
@@ -141,7 +141,10 @@ def load(text: str) -> CellSpace:
     added: dict[str, dict[str, Any]] = {}
     for addition in additions:
         fragment, place = _read(addition, "ops")
-        added |= _operations(fragment["ops"], _settings(addition), place)
+        more = _operations(fragment["ops"], _settings(addition), place)
+        if twice := [name for name in more if name in ops | added]:
+            raise UsageError(f'space "{text}": +{addition}: {twice[0]} is in the space already')
+        added |= more
     choices = {
         kind: tuple((*names, *added) for names in _lists(edges, f"space {where}: edges.{kind}"))
         for kind, edges in document.get("edges", {}).items()
@@ -219,8 +222,8 @@ def _settings(part: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for item in filter(None, part.partition(":")[2].split(",")):
         key, equals, value = item.partition("=")
-        if not equals:
-            raise UsageError(f'"{item}" in space "{part}": settings are written name=value')
+        if not equals or key in settings:
+            raise UsageError(f'"{item}" in space "{part}": settings are written name=value, each once')
         settings[key] = _number(value)
     return settings
 
@@ -269,9 +272,12 @@ def complete(name: str, settings: Mapping[str, Any], where: str) -> dict[str, An
         with torch.device("meta"):
             OPS[name](16, 1, False, **complete)
             OPS[name](16, 2, True, **complete)
-    except (ValueError, TypeError, ZeroDivisionError, OverflowError, RuntimeError) as error:
+    except Interrupted:
+        raise
+    except Exception as error:  # a user's own operations raise what they like
         said = ", ".join(f"{key}={value}" for key, value in complete.items())
-        raise UsageError(f"{where}: {name} ({said}) cannot be built: {str(error).splitlines()[0]}") from None
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise UsageError(f"{where}: {name} ({said}) cannot be built: {why}") from None
     return complete
 
 

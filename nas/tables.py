@@ -73,8 +73,9 @@ class Table:
     def text(self, width: int) -> str:
         """For a terminal of so many columns: what does not fit goes on below, beside what names the rows."""
         from rich.cells import cell_len
-        from rich.console import Console
         from rich.table import Table as Grid
+
+        from nas.terminal import console
 
         lines, wide = [self.heads, *self.rows], io.StringIO()
         widths = [max(map(cell_len, column)) + 2 for column in zip(*lines, strict=True)]
@@ -90,7 +91,7 @@ class Table:
             for row in lines[1:]:
                 grid.add_row(*(row[column] for column in block))
             wide.write("\n" if block is not blocks[0] else "")
-            Console(file=wide, width=width if folds else total, highlight=False, markup=False).print(grid)
+            console(file=wide, width=width if folds else total).print(grid)
         body = "\n".join(line.rstrip() for line in wide.getvalue().splitlines())
         return f"{self.title}\n{body}" if self.title else body
 

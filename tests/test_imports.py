@@ -30,6 +30,7 @@ SHARED = {
     "skeleton",
     "space",
     "tables",
+    "terminal",
 }
 """Modules at the top that any folder but ``blocks`` may import."""
 MAY_IMPORT: dict[str, set[str]] = {

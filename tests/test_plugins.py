@@ -9,7 +9,11 @@ from nas.blocks import OPS
 from nas.errors import UsageError
 from nas.run.spec import OpsFile
 
-TEXT = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nOPS = {'own_operation': lambda: None}\n"
+TEXT = """from pathlib import Path
+from nas.blocks.darts import conv_3x3
+Path(__file__).with_name('ran').touch()
+OPS = {'own_operation': conv_3x3}
+"""
 
 
 @pytest.fixture

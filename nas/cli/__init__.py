@@ -1,8 +1,10 @@
 """The command line: one file a command; each parses, calls one function, prints."""
 
+import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterable
 from functools import partial
 from types import FrameType
 from typing import Annotated, Any
@@ -90,6 +92,7 @@ def run(arguments: list[str]) -> int:
     """Runs a command line and returns its exit status: 0, 2 (user's mistake), 128 + signal; a bug of ours raises."""
     warnings.showwarning = partial(_one_line, set())
     try:
+        _check_text([*arguments, *map(os.environ.get, ("NAS_RUNS", "NAS_DATA"))])
         status = app()(arguments, standalone_mode=False, prog_name="nas")
     except UsageError as error:
         return _fail(" ".join(str(error).split()))
@@ -98,9 +101,20 @@ def run(arguments: list[str]) -> int:
         return 128 + stopped.signal
     except KeyboardInterrupt:
         return _interrupted()
+    except OSError as error:
+        return _fail(f"{error.filename or 'the system'}: {error.strerror}" if error.errno else str(error))
     except Exception as error:
         return _fail_of_typer(error)
     return status if isinstance(status, int) else 0
+
+
+def _check_text(words: Iterable[str | None]) -> None:
+    """Raises UsageError for a word that is no UTF-8, as no document could hold it."""
+    for word in filter(None, words):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{word!a} is no UTF-8 text") from None
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

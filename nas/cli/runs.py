@@ -93,18 +93,19 @@ def runs(
 
 def print_rows(rows: list[Row], root: Path, asked: dict[str, str]) -> None:
     """Prints a line a run, or two where the terminal is narrow: names stay whole, to be copied."""
-    from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
+
+    from nas.terminal import console
 
     if not rows:
         print(f"no runs in {root}{''.join(f', {name} {value}' for name, value in asked.items())}")
         return
-    console, table = Console(highlight=False), Table(box=None, show_header=False)
+    screen, table = console(), Table(box=None, show_header=False)
     for row in rows:
         table.add_row(*row.cells)
-    if Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width:
-        console.print(table)
+    if Measurement.get(screen, screen.options.update(max_width=1000), table).maximum <= screen.width:
+        screen.print(table)
         return
     for row in rows:
         name, *rest = row.cells

@@ -117,7 +117,7 @@ def parse_knob(text: str) -> "tuple[str, Value]":
     name, _, written = text.partition("=")
     try:
         value = json_format.loads(written)
-    except json_format.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, more digits than Python reads, too many brackets
         value = written
     numbers = value if isinstance(value, list) else [0]
     if (

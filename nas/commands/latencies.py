@@ -4,9 +4,6 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from nas.amounts import parse
 from nas.architecture import Architecture
 from nas.commands.tuning import macro_space
@@ -23,6 +20,7 @@ from nas.latency.sheet import Line, model_name
 from nas.latency.table import LEAST, LatencyTable
 from nas.macro.parts import Part
 from nas.run import documents
+from nas.terminal import bars, console
 from nas.tuning.budgets import Budgets
 from nas.tuning.space import Restriction, Shape
 
@@ -90,10 +88,11 @@ def _write(out: Path, every: Sequence[Architecture], networks: int, suffix: str,
         raise UsageError(f"{out} is there already, with something else: name another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     write(written, text)
-    for line, what in track(models, "models", console=Console(stderr=True)):
-        target = out / f"{line.model}{suffix}"
-        if not target.exists():
-            write_model(convert(folded(what.build()), what.input, {}).files, target)
+    with bars(console(stderr=True)) as progress:
+        for line, what in progress.track(models, description="models"):
+            target = out / f"{line.model}{suffix}"
+            if not target.exists():
+                write_model(convert(folded(what.build()), what.input, {}).files, target)
     return len(operations)
 
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -170,10 +172,14 @@ def targets_of(
     Raises:
         UsageError: a source that is no network, that is named twice, or that has no ranking, or one that is too short.
     """
-    if twice := [source for source in sources if sources.count(source) > 1]:
-        raise UsageError(f"{twice[0]} is named twice")
     paths = [path for source in sources for path in ([source] if best is None else best_of(source, best, runs))]
+    files = [file_of(path, runs).resolve() for path in paths]
+    if twice := [path for path, file in zip(paths, files, strict=True) if files.count(file) > 1]:
+        raise UsageError(f"{twice[-1]} is named twice")
     targets = [target_of(path, runs, preset, ops) for path in paths]
+    for one, other in combinations(targets, 2):
+        if one.architecture == other.architecture:
+            warnings.warn(f"{other.source} is the same network as {one.source}: both are trained", stacklevel=2)
     changes = {"channels": channels, "cells": cells}
     return [replace(target, architecture=target.architecture.changed(**changes)) for target in targets]
 

@@ -18,18 +18,19 @@ shown: ContextVar[bool] = ContextVar("shown", default=False)
 @contextmanager
 def watching(children: Sequence[Run]) -> Iterator[None]:
     """Shows the table on a terminal; elsewhere nothing, as the runs then print their own lines."""
-    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    from nas.terminal import console
+
+    screen = console(stderr=True)
+    if not screen.is_terminal:
         yield
         return
     token = shown.set(True)
     try:
         with Live(
-            get_renderable=lambda: Text(progress(children).text(console.width)), console=console, refresh_per_second=1
+            get_renderable=lambda: Text(progress(children).text(screen.width)), console=screen, refresh_per_second=1
         ):
             yield
     finally:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from nas.errors import UsageError
+from nas.errors import OutOfMemory
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def measure(
         whole: the same at the whole batch, recorded for instance; None: ``step(batch)``.
 
     Raises:
-        UsageError: it will not fit; the message names a batch that does.
+        OutOfMemory: it will not fit; the message names a batch that does.
     """
     whole = whole or partial(step, batch)
     if device != "cpu":
@@ -59,7 +59,7 @@ def measure(
     need, free = used[1] + per_image * max(0, batch - 2 * eighth), used[1] + free_memory(device)
     if (need > free or device != "cpu") and per_image:
         fits = min(batch - 1, 2 * eighth + (free - used[1]) // per_image)
-        raise UsageError(
+        raise OutOfMemory(
             f"--batch {batch} needs about {need / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free: "
             f"--batch {max(2, fits // 8 * 8)} fits"
         )

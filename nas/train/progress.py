@@ -3,8 +3,8 @@
 import sys
 
 from rich.cells import cell_len
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nas.terminal import bars, console
 
 
 class Bar:
@@ -18,10 +18,8 @@ class Bar:
 
     def __init__(self, title: str, *, total: int, completed: int, quiet: bool) -> None:
         self.quiet = quiet
-        console = Console(stderr=True)
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")]
-        hidden = quiet or not console.is_terminal
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=hidden)
+        screen = console(stderr=True)
+        self._progress = bars(screen, hidden=quiet or not screen.is_terminal)
         self._task = self._progress.add_task(title, total=total, completed=completed)
 
     def start(self) -> None:
@@ -44,4 +42,4 @@ class Bar:
             print(line, file=sys.stderr, flush=True)
         else:
             fits = cell_len(line) <= self._progress.console.width
-            self._progress.print(line if fits else line.replace("  ", "\n  ", 1), markup=False)
+            self._progress.print(line if fits else line.replace("  ", "\n  ", 1))

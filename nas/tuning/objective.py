@@ -10,6 +10,7 @@ import torch
 
 from nas.architecture import Architecture
 from nas.costs.latency import by_turns
+from nas.errors import Interrupted, OutOfMemory, UsageError
 from nas.execution import Execution
 from nas.exporting.fold import folded
 from nas.exporting.onnx import onnx_model
@@ -63,10 +64,10 @@ class Stop(Exception):
 
 
 def perform(job: Job, stops: Stops) -> Outcome:
-    """Trains, or goes on training, or finds it done.
+    """Trains, or goes on training, or finds it done; what fails, for want of memory for instance, fails alone.
 
     Raises:
-        UsageError, Interrupted: as :func:`nas.train.loop.train`.
+        UsageError, OSError, Interrupted: as :func:`nas.train.loop.train`: what other trainings would meet as well.
     """
     started, epochs = perf_counter(), 0
     result: TrainResult | None
@@ -88,6 +89,12 @@ def perform(job: Job, stops: Stops) -> Outcome:
         result = _mean(results)
     except Stop:
         result = None
+    except OutOfMemory as error:
+        return Outcome.of(error)
+    except (UsageError, OSError, Interrupted):
+        raise
+    except Exception as error:
+        return Outcome.of(error)
     return Outcome(result, epochs, perf_counter() - started)
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from nas.tables import SHARE, TEXT, Table
+from nas.terminal import console
 from nas.train.preflight import span
 from nas.tuning.results import Outcome
 from nas.tuning.study import Study
@@ -20,9 +20,9 @@ class Progress:
 
     def __init__(self, studies: Sequence[Study]) -> None:
         self.studies = studies
-        console = Console(stderr=True)
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self._width = console.width
+        screen = console(stderr=True)
+        self._live = Live(console=screen, auto_refresh=False) if screen.is_terminal else None
+        self._width = screen.width
         self._started, self._done = monotonic(), 0
 
     def __enter__(self) -> Self:
@@ -45,24 +45,27 @@ class Progress:
 
     def _time_left(self) -> str:
         """By the mean of what is done."""
-        left = sum(study.size - len(study.trained) for study in self.studies if not study.exhausted)
+        left = sum(study.size - study.done for study in self.studies if not study.exhausted)
         return f"{span(left * (monotonic() - self._started) / self._done)} left" if left else ""
 
     def _table(self) -> Text:
-        columns = {"study": TEXT, "trials": TEXT, "stopped": TEXT, "rejected": TEXT, "best": SHARE, "of": TEXT}
+        counts = dict.fromkeys(("study", "trials", "stopped", "rejected", "failed"), TEXT)
+        columns = {**counts, "best": SHARE, "of": TEXT}
         rows = []
         for study in self.studies:
             best = max(study.of_state("COMPLETE"), key=lambda trial: trial.values[0], default=None)
             trained, stopped = f"{len(study.trained)}/{study.size}", len(study.of_state("PRUNED"))
             values = " ".join(f"{name} {value}" for name, value in best.params.items()) if best else None
-            rejected = sum(study.rejections.values())
-            rows.append((study.name, trained, stopped, rejected, best and best.values[0], values))
+            rejected, failed = sum(study.rejections.values()), sum(study.failures.values()) or None
+            rows.append((study.name, trained, stopped, rejected, failed, best and best.values[0], values))
         return Text(f"{Table('', columns, rows).text(self._width)}\n{self._time_left()}")
 
 
 def describe(outcome: Outcome) -> str:
     """A training's outcome in a few words."""
     result = outcome.result
+    if outcome.failure:
+        return f"failed: {outcome.failure}"
     if result is None:
         return f"stopped after epoch {outcome.epochs}"
     accuracy = (

@@ -22,7 +22,7 @@ from nas.tuning.study import OBJECTIVES, Study
 
 TABLE = "trials.csv"
 COLUMNS = ["study", "space", "sampler", "budget", "trial", "state", "accuracy", "madds", "budget_madds", "gap"]
-COLUMNS += ["params", "seconds", "latency_ms", "overhead_seconds", "values", "rejected"]
+COLUMNS += ["params", "seconds", "latency_ms", "overhead_seconds", "values", "rejected", "failed"]
 
 
 def draws(study: Study) -> Iterator[dict[str, Any]]:
@@ -33,7 +33,7 @@ def draws(study: Study) -> Iterator[dict[str, Any]]:
         draw |= {"state": trial.state.name.lower(), "rejected": trial.user_attrs.get("rejected"), **point, **outcome}
         if point:
             draw["gap"] = round(1 - point["budget_madds"] / point["budget"], 5)
-        yield {**draw, "accuracy": outcome.get("valid_accuracy")}
+        yield {**draw, "failed": trial.user_attrs.get("failed"), "accuracy": outcome.get("valid_accuracy")}
 
 
 def results(study: Study) -> list[TrialResult]:
@@ -63,6 +63,7 @@ def summary(study: Study) -> StudySummary:
         trained=len(study.trained),
         stopped=len(study.of_state("PRUNED")),
         rejected=study.rejections,
+        failed=study.failures,
         exhausted=study.exhausted,
         importances=importances(study),
         overhead_seconds_first=overheads[0] if overheads else None,
@@ -95,9 +96,8 @@ def published_result(job: Job) -> PublishedResult:
 
 def compare(run: Run, winners: Iterable[TrialResult], seeds: Sequence[int]) -> list[Final]:
     """The winners' test accuracies after their last trainings, best first under each budget."""
-    finals = sorted(
-        (_final(run, winner, seeds) for winner in winners), key=lambda one: (one.budget, -one.test_accuracy)
-    )
+    every = filter(None, (_final(run, winner, seeds) for winner in winners))
+    finals = sorted(every, key=lambda one: (one.budget, -one.test_accuracy))
     ranking: list[Final] = []
     for one in finals:
         first = next((other for other in ranking if other.budget == one.budget), None)
@@ -106,14 +106,18 @@ def compare(run: Run, winners: Iterable[TrialResult], seeds: Sequence[int]) -> l
     return ranking
 
 
-def _final(run: Run, winner: TrialResult, seeds: Sequence[int]) -> Final:
-    results = [Run(run.path / final(winner, seed)).result(TrainResult) for seed in seeds]
-    accuracies = tuple(result.test_accuracy for result in results if result.test_accuracy is not None)
+def _final(run: Run, winner: TrialResult, seeds: Sequence[int]) -> Final | None:
+    """Of those of its last trainings that did not fail; None: all did."""
+    runs = {seed: Run(run.path / final(winner, seed)) for seed in seeds}
+    results = {seed: one.result(TrainResult) for seed, one in runs.items() if one.finished}  # the others failed
+    accuracies = tuple(result.test_accuracy for result in results.values() if result.test_accuracy is not None)
+    if not accuracies:
+        return None
     return Final(
         budget=winner.budget,
         space=winner.space,
-        seeds=tuple(seeds),
-        n=len(seeds),
+        seeds=tuple(results),
+        n=len(results),
         test_accuracies=accuracies,
         test_accuracy=statistics.fmean(accuracies),
         interval=interval(accuracies),

@@ -1,9 +1,11 @@
 """What trials and a tuning come to, typed. Accuracies are fractions."""
 
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import field
 
 from pydantic.dataclasses import dataclass
 
+from nas.errors import UsageError
 from nas.knobs import Value
 from nas.run.documents import DOCUMENT
 from nas.run.results import TrainResult
@@ -16,14 +18,24 @@ class Outcome:
     """What came of a training.
 
     Args:
-        result: None where it was stopped early.
+        result: None where it was stopped early, or failed.
         epochs: so many it was trained where it was stopped.
         training_seconds: of this worker.
+        failure: why it has failed; empty: it has not.
     """
 
     result: TrainResult | None
-    epochs: int
-    training_seconds: float
+    epochs: int = 0
+    training_seconds: float = 0.0
+    failure: str = ""
+
+    @classmethod
+    def of(cls, error: Exception) -> "Outcome":
+        """Of a training that failed."""
+        said = " ".join(str(error).split())[:200]
+        return cls(
+            None, failure=said if isinstance(error, UsageError) else f"{type(error).__name__}: {said}".rstrip(": ")
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
@@ -67,6 +79,7 @@ class StudySummary:
     Args:
         trials: asked for; trained: to their end or to where they were stopped.
         rejected: draws that were not trained, by their reason.
+        failed: trials whose training failed, by its reason.
         exhausted: whether every point was drawn.
         importances: share of the accuracy's variance that each knob explains.
     """
@@ -80,6 +93,7 @@ class StudySummary:
     trained: int
     stopped: int
     rejected: dict[str, int]
+    failed: dict[str, int] = field(default_factory=dict)
     exhausted: bool
     importances: dict[str, float]
     overhead_seconds_first: float | None

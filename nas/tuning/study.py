@@ -7,6 +7,7 @@ and tells; epochs are reported by whoever trains, see :mod:`nas.tuning.pruning`.
 
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -135,11 +136,20 @@ class Study:
     @property
     def rejections(self) -> dict[str, int]:
         """How many draws were not trained, by their reason."""
-        counts: dict[str, int] = {}
-        for trial in self.of_state("FAIL"):
-            reason = trial.user_attrs.get("rejected", "failed")
-            counts[reason] = counts.get(reason, 0) + 1
-        return counts
+        return Counter(self._reasons("rejected"))
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many trials failed in training, by their reason."""
+        return Counter(self._reasons("failed"))
+
+    @property
+    def done(self) -> int:
+        """How many trials were trained, or failed in it."""
+        return len(self.trained) + len(self._reasons("failed"))
+
+    def _reasons(self, why: str) -> list[str]:
+        return [trial.user_attrs[why] for trial in self.of_state("FAIL") if why in trial.user_attrs]
 
     @property
     def exhausted(self) -> bool:
@@ -174,7 +184,7 @@ class Study:
 
     def _new(self) -> "optuna.Trial | None":
         """A new trial; after a draw that was had before, one of the points that were not."""
-        if len(self.trained) + len(self.running) >= self.size or self.exhausted:
+        if self.done + len(self.running) >= self.size or self.exhausted:
             return None
         number = len(self.trials)
         if number and self.trials[-1].user_attrs.get("rejected") == REPEATED:
@@ -243,7 +253,10 @@ class Study:
         trial.handle.set_user_attr("outcome", {**figures, **times})
         for name in {"params", "latency_ms"} & set(figures):
             trial.handle.set_user_attr(name, figures[name])
-        if result is None:
+        if outcome.failure:
+            trial.handle.set_user_attr("failed", outcome.failure)
+            self._tell(trial.handle, state="FAIL")
+        elif result is None:
             self._tell(trial.handle, state="PRUNED")
         else:
             self._tell(trial.handle, [getattr(result, FIELDS[name]) for name in self.objectives])

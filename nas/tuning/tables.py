@@ -91,6 +91,9 @@ def study_line(study: StudySummary) -> str:
         f"{study.study}: {study.trained} of {study.trials} trained, {study.stopped} stopped early ({study.pruner})",
         f"{sum(study.rejected.values())} draws rejected{f' ({reasons})' if reasons else ''}",
     ]
+    if study.failed:
+        why = ", ".join(f"{count}: {reason}" for reason, count in study.failed.items())
+        parts.append(f"{sum(study.failed.values())} failed ({why})")
     if study.exhausted:
         parts.append("every point was drawn")
     first, later = study.overhead_seconds_first, study.overhead_seconds_median_of_later

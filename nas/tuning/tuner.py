@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from nas import data
 from nas.architecture import Architecture
+from nas.errors import UsageError
 from nas.execution import Execution
 from nas.run import names
 from nas.run.environment import hardware
@@ -46,7 +47,7 @@ class Tuner:
         """Does what is left of the run, and writes its results.
 
         Raises:
-            UsageError: settings or data that cannot be used.
+            UsageError: settings or data that cannot be used; all trials failed.
             Interrupted: on a signal, saved.
         """
         seeds = self.spec.seeds or ()
@@ -54,6 +55,8 @@ class Tuner:
             beside = _unfinished(self.beside)
             self._train(pool, lambda: self._trial() or next(beside, None))
             trials = [trial for study in self.studies.values() for trial in report.results(study)]
+            if not trials and (failures := [why for study in self.studies.values() for why in study.failures]):
+                raise UsageError(f"no trial could be trained to its end: {failures[0]}")
             leaders = winners(best(trials))
             finals = _unfinished([self._final(winner, seed) for winner in leaders for seed in seeds])
             self._train(pool, lambda: next(finals, None))
@@ -126,7 +129,7 @@ class Tuner:
             budgets=spec.budgets,
             image=spec.image,
             best=tuple(best(trials)),
-            published=tuple(map(report.published_result, self.beside)),
+            published=tuple(report.published_result(job) for job in self.beside if Run(job.folder).finished),
             front=tuple(pareto(trial for trial in trials if trial.sampler == spec.tune.sampler)),
             finals=tuple(finals),
             seed=spec.settings.seed,

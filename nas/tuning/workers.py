@@ -11,7 +11,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait as wait_for
 from typing import Protocol, Self
 
-from nas.errors import Interrupted, UsageError
+from nas.errors import Interrupted, OutOfMemory
 from nas.tuning.objective import Job, perform
 from nas.tuning.pruning import stops
 from nas.tuning.results import Outcome
@@ -71,7 +71,7 @@ class Processes:
         """The training's outcome.
 
         Raises (by the future):
-            UsageError: a mistake of the user's, or its worker died too often.
+            UsageError: a mistake of the user's.
         """
         self._futures.append(self._threads.submit(self._train, job))
         return self._futures[-1]
@@ -89,7 +89,7 @@ class Processes:
                 worker = _worker()
         finally:
             self._idle.append(worker)
-        raise UsageError(f"trial {job.folder}: its worker died {DEATHS} times; is there too little memory?")
+        return Outcome.of(OutOfMemory(f"its worker died {DEATHS} times; is there too little memory?"))
 
     def _stop(self) -> None:
         """Has the workers save, and kills those that have not in time."""

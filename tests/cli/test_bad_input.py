@@ -9,6 +9,7 @@ import pytest
 
 Nas = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.filterwarnings("ignore:data cifar10")
+LONG = "x" * 300
 TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
 
 
@@ -32,6 +33,18 @@ TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().spli
         ("search --preset quik", "did you mean quick"),
         ("search --data-root nowhere", "nowhere"),
         ("search --settings no.toml", "no.toml"),
+        (f"search --space {LONG}", "File name too long"),
+        (f"search --data {LONG}", "File name too long"),
+        (f"search --data-root {LONG}", "File name too long"),
+        (f"runs --runs {LONG}", "File name too long"),
+        (f"retrain {LONG}", "File name too long"),
+        (f"tune --genotype {LONG} --budget 1M --data digits", "File name too long"),
+        ("search --space a\udcffb", r"'a\udcffb' is no UTF-8 text"),
+        ("search --lr 1e308", "--lr"),
+        ("search --weight-decay 1e308", "--weight-decay"),
+        (f"search --epochs {10**30}", "--epochs"),
+        ("search --space darts+ir+ir:t=3", "+ir:t=3: inverted_residual_3x3 is in the space already"),
+        ("search --space darts+ir:t=3,t=4", "each once"),
         ("search --ops no.py", "no.py"),
         ("search --resume nothing", "nothing"),
         ("search --image-size 32", "--image-size"),
@@ -40,6 +53,14 @@ TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().spli
         ("retrain nothing", "nothing"),
         ("retrain cell.txt --validation 100", "0 images left"),
         ("retrain cell.txt --channels 0", "channels"),
+        ("retrain cell.txt --momentum 0 --nesterov", "--momentum must be above 0"),
+        ("retrain cell.txt --accumulate 49", "--accumulate 49"),
+        ("retrain cell.txt ./cell.txt", "./cell.txt is named twice"),
+        ("cost cell.txt --save .", "the name of no file"),
+        ("cost /etc/passwd", "not a genotype"),
+        (f"tune --space hbonet --budget {'9' * 400}", "--budget"),
+        (f"tune --space hbonet --budget 1M --data digits --set contraction={'[' * 9999}", "contraction"),
+        ("tune --space hbonet --budget 1M --data digits --set contraction=NaN", "contraction"),
         ("retrain bad.json", "bad.json"),
         ("retrain half.json", "half.json"),
         ("evaluate last", "no runs"),
@@ -77,11 +98,34 @@ def test_settings_file(nas: Nas, tmp_path: Path) -> None:
         assert status == 2 and said in err
 
 
-@pytest.mark.parametrize("content", ["OPS = {", "OPS = {}", "x = 1", "raise OSError('no')", "OPS = {'none': print}"])
-def test_files_of_operations(content: str, nas: Nas, tmp_path: Path) -> None:
+BUILD = "from torch import nn\nOPS = {'mine': lambda channels, stride, affine: %s}"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("OPS = {", "it fails: SyntaxError"),
+        ("OPS = {}", "it must define OPS"),
+        ("x = 1", "it must define OPS"),
+        ("raise OSError('no')", "it fails: OSError: no"),
+        ("import sys; sys.exit(0)", "it fails: SystemExit: 0"),
+        ("raise KeyboardInterrupt", "it fails: KeyboardInterrupt"),
+        ("raise BaseException", "it fails: BaseException"),
+        ("OPS = {'none': print}", "none is already an operation"),
+        ("OPS = {3: print}", "3 is no operation's name"),
+        ("OPS = {'mine': lambda: 0}", "mine cannot be built at stride 1: TypeError"),
+        (BUILD % "exit()", "mine cannot be built at stride 1: SystemExit"),
+        (BUILD % "None", "mine: NoneType is built at stride 1"),
+        (BUILD % "nn.Identity()", "mine makes (2, 16, 8, 8) of (2, 16, 8, 8) at stride 2, not (2, 16, 4, 4)"),
+        (BUILD % "nn.Conv2d(channels, 9, 1, stride)", "mine makes (2, 9, 8, 8)"),
+        (BUILD % "nn.Linear(3, 3)", "mine fails at stride 1: RuntimeError"),
+    ],
+)
+def test_files_of_operations(content: str, said: str, nas: Nas, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(content)
-    status, _, err = nas("search", "--ops", "mine.py")
-    assert status == 2 and "mine.py" in err.splitlines()[-1] and "Traceback" not in err
+    status, _, err = nas("search", "--data", "digits", "--ops", "mine.py")
+    assert status == 2 and err.startswith("nas: --ops mine.py: ") and said in err and err.count("\n") == 1
+    assert not list(tmp_path.glob("runs/*"))
 
 
 def test_one_class(nas: Nas, tmp_path: Path) -> None:

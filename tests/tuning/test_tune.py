@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from nas.run.folder import find
+from nas.run.folder import Run, find
 from nas.settings import TrainSettings, recipe_hash
 from nas.space import shipped
 from nas.tuning.results import TuneResult
@@ -94,6 +94,44 @@ def test_points_that_exist_only_once_are_trained_once(nas: Nas) -> None:
     assert study["trained"] + study["rejected"].get("above the budget at the smallest width", 0) <= 20
     values = [row["values"] for row in trials(Path(result["run"])) if row["values"]]
     assert len(set(values)) == len(values) == study["trained"]
+
+
+def test_a_trial_that_fails_fails_alone(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials, a published setting, a last training: what there is no memory for is counted and named."""
+    import torch
+
+    from nas.errors import OutOfMemory
+    from nas.tuning import objective
+
+    errors = {"-tpe/0001": torch.OutOfMemoryError("CUDA out\nof memory"), "published": MemoryError("none left")}
+    errors |= {
+        "-random/0000": OutOfMemory("--batch 32 needs 9 GiB"),
+        "M-s1": RuntimeError("odd"),
+        "-random/0001": KeyError,
+    }
+    train = objective.train
+
+    def scarce(run: Run, *arguments: Any, **options: Any) -> None:
+        for name, error in errors.items():
+            if name in str(run.path):
+                raise error
+        train(run, *arguments, **options)
+
+    monkeypatch.setattr(objective, "train", scarce)
+    words = [word for word in SMALL if word != "--no-published"]
+    status, out, err = nas(*words, "--trials", "2", "--epochs", "1", "--seeds", "0,1", "--json")
+    assert status == 0, err
+    assert "tpe/0001  failed: OutOfMemoryError: CUDA out of memory" in err
+    result = find("last", Path("runs")).result(TuneResult)
+    assert [(study.trained, sum(study.failed.values())) for study in result.studies] == [(1, 1), (0, 2)]
+    assert not result.published and [(one.n, one.seeds) for one in result.finals] == [(1, (0,))]
+    rows = trials(Path(json.loads(out)["run"]))
+    assert [row["failed"] for row in rows if row["failed"]][1:] == ["--batch 32 needs 9 GiB", "KeyError"]
+    status, out, _ = nas("show", "last")
+    assert status == 0 and "1 failed (1: OutOfMemoryError: CUDA out of memory)" in out
+    errors["trials"] = MemoryError("none left")
+    status, _, err = nas(*SMALL, "--trials", "2", "--no-control")
+    assert status == 2 and "no trial could be trained to its end: MemoryError: none left" in err
 
 
 def test_nsga2_covers_all_budgets_in_one_study(nas: Nas) -> None:
