@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nas.bounds import MOST_CELLS, MOST_CHANNELS, MOST_CLASSES, MOST_OPERATIONS, MOST_SIDE
 from nas.cells.found import found_network
 from nas.cells.genotype import Genotype, from_document, read
 from nas.cells.network import CellNetwork
@@ -187,32 +188,37 @@ def from_json(document: Any, where: str = "architecture", known: bool = True) ->
         key = sorted(wrong)[0]
         raise UsageError(f'{where}: {"unknown" if key in document else "missing"} key "{key}"')
     shape = document["input"]
-    if not isinstance(shape, list) or len(shape) != 3 or not all(_count(side) for side in shape):
-        raise UsageError(f'{where}: "input" must be three positive whole numbers, [3, 32, 32]')
-    if not _count(document["classes"]) or document["classes"] < 2:
-        raise UsageError(f'{where}: "classes" = {document["classes"]!r}: it must be a whole number from 2')
+    if not isinstance(shape, list) or len(shape) != 3 or not all(_count(side, MOST_SIDE) for side in shape):
+        raise UsageError(f'{where}: "input" must be three positive whole numbers up to {MOST_SIDE}, [3, 32, 32]')
+    if not _count(document["classes"], MOST_CLASSES) or document["classes"] < 2:
+        said = f"it must be a whole number from 2 to {MOST_CLASSES}"
+        raise UsageError(f'{where}: "classes" = {document["classes"]!r}: {said}')
     if document["stem"] not in ("cifar", "imagenet"):
         raise UsageError(f'{where}: "stem" = {document["stem"]!r}: it must be cifar or imagenet')
     body = {key: document[key] for key in BODY[kind]}
     if kind == "cell":
         body = _cell_body(body, where, known)
+    else:
+        networks.check_document(body, where)
     origin = parse(json.dumps(document["origin"]), Origin, where) if "origin" in document else None
     return Architecture(kind, (shape[0], shape[1], shape[2]), document["classes"], document["stem"], body, origin)
 
 
 def _cell_body(body: dict[str, Any], where: str, known: bool) -> dict[str, Any]:
-    for key in ("channels", "cells"):
-        if not _count(body[key]):
-            raise UsageError(f'{where}: "{key}" = {body[key]!r}: it must be a positive whole number')
+    for key, most in (("channels", MOST_CHANNELS), ("cells", MOST_CELLS)):
+        if not _count(body[key], most):
+            raise UsageError(f'{where}: "{key}" = {body[key]!r}: it must be a whole number from 1 to {most}')
     if not isinstance(body["auxiliary"], bool):
         raise UsageError(f'{where}: "auxiliary" = {body["auxiliary"]!r}: it must be true or false')
     genotype = from_document(body["genotype"], where)
+    if body["cells"] * len(genotype.edge_operations) > MOST_OPERATIONS:
+        raise UsageError(f"{where}: a network has at most {MOST_OPERATIONS} operations")
     genotype = check_operations(genotype, where) if known else genotype
     return {**body, "genotype": genotype.document()}
 
 
-def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _count(value: Any, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
 
 
 def read_architecture(path: Path, known: bool = True) -> Architecture:

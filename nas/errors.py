@@ -1,5 +1,10 @@
 """What a command says to its user: one line and exit status 2, or "interrupted" and 128 + the signal's number."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class UsageError(ValueError):
     """A user's mistake: the message names the value, the rule and the place, in one line."""
@@ -22,6 +27,13 @@ class Interrupted(Exception):
     def __init__(self, signal: int, advice: str = SAVED) -> None:
         super().__init__(advice)
         self.signal = signal
+
+
+def first_of(error: "ValidationError") -> str:
+    """The first of what is wrong, with its place."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{f'{place}: ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
 
 
 def nearest(name: str, names: "list[str]") -> str:

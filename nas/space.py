@@ -5,7 +5,6 @@ fragment (``kind = "ops"``) lists operations to add to every edge. ``darts+sandg
 operations of sandglass.toml, with t set to 6.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -18,7 +17,9 @@ import torch
 from torch import Tensor
 
 from nas.blocks import OPS, default_settings
+from nas.bounds import MOST_SETTING
 from nas.errors import Interrupted, UsageError, nearest
+from nas.files import parse_toml, read_text
 from nas.skeleton import SKELETONS
 
 Choices = Mapping[str, tuple[tuple[str, ...], ...]]
@@ -199,10 +200,7 @@ def _read(part: str, kind: str) -> tuple[dict[str, Any], str]:
     if not path.is_file():
         name = part.partition(":")[0]
         raise UsageError(f'unknown space "{name}": {nearest(name, names(kind))}')
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"space {path}: malformed TOML: {error}") from None
+    document = parse_toml(read_text(path), f"space {path}")
     if document.get("kind") != kind:
         wanted = {"cell": 'a cell space (kind = "cell")', "ops": 'operations to add (kind = "ops")'}[kind]
         said = f'kind = "{document["kind"]}"' if "kind" in document else "no kind"
@@ -266,6 +264,8 @@ def complete(name: str, settings: Mapping[str, Any], where: str) -> dict[str, An
     if unknown := sorted(set(settings) - set(defaults)):
         raise UsageError(f'{where}: {name} has no setting "{unknown[0]}": {nearest(unknown[0], list(defaults))}')
     complete = {**defaults, **settings}
+    if huge := [key for key, value in complete.items() if isinstance(value, int | float) and not _usual(value)]:
+        raise UsageError(f"{where}: {name}: {huge[0]} must lie within ± {MOST_SETTING}")
     if "identity" in complete:
         complete["identity"] = _fraction(complete["identity"], f"{where}: {name}")
     try:
@@ -279,6 +279,10 @@ def complete(name: str, settings: Mapping[str, Any], where: str) -> dict[str, An
         why = str(error).partition("\n")[0] or type(error).__name__
         raise UsageError(f"{where}: {name} ({said}) cannot be built: {why}") from None
     return complete
+
+
+def _usual(value: float) -> bool:
+    return -MOST_SETTING <= value <= MOST_SETTING
 
 
 def _fraction(value: Any, where: str) -> str:

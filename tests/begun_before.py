@@ -47,7 +47,7 @@ def _weights(run: Path, command: str) -> dict[str, Tensor]:
         return load_file(run / "weights.safetensors")
     state = checkpoint.load(run / "checkpoint")
     assert state is not None
-    parts: dict[str, Tensor] = state["parts"]["supernet"]
+    parts: dict[str, Tensor] = state.parts["supernet"]
     return parts
 
 

@@ -17,6 +17,7 @@ ROOT = Path(nas.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 SHARED = {
     "amounts",
+    "bounds",
     "errors",
     "execution",
     "extras",

@@ -30,14 +30,14 @@ from nas.run.folder import Run
 from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings
 from nas.space import CellSpace
-from nas.train.checkpoint import entries
+from nas.train.checkpoint import State
 from nas.train.data_parallel import share_layers
 from nas.train.evaluate import correct, evaluate
 from nas.train.preflight import Estimate, announce, measure
 from nas.train.process_group import ProcessGroup
 from nas.train.recorded import CudaGraph, Graph, Recorded, copies, restore
 from nas.train.schedule import cosine, set_rate
-from nas.train.session import Session, Stateful, Watch
+from nas.train.session import Session, Stateful, Watch, last_state
 
 
 def search(
@@ -59,11 +59,11 @@ def search(
         Interrupted: on a signal, saved.
     """
     course = Course.of(settings, space, execution, costs)
-    checkpoints = entries(run.path / names.CHECKPOINT)
-    first = stage_at(course.plan, checkpoints[0].step / course.steps if checkpoints else 0)
+    state = last_state(run, course.group.first)
+    first = stage_at(course.plan, state.epoch + state.done / course.steps if state else 0)
     alphas = course.alphas_of(run)
     step = course.begin(first, alphas)
-    session = open_session(run, step, course, watch)
+    session = open_session(run, step, course, watch, state)
     if session.epoch < settings.epochs:
         estimate = course.estimate(step)
         if course.group.first:
@@ -302,8 +302,10 @@ def learning_rate(settings: SearchSettings, epoch: int) -> float:
     return cosine((epoch - stage.first) / (stage.last - stage.first), settings.lr, settings.lr_min)
 
 
-def open_session(run: Run, step: Step, course: Course, watch: Watch[SearchEpoch] | None) -> Session[SearchEpoch]:
-    """The session of a search, at its newest checkpoint; only the first of several workers writes and speaks."""
+def open_session(
+    run: Run, step: Step, course: Course, watch: Watch[SearchEpoch] | None, state: State | None
+) -> Session[SearchEpoch]:
+    """The session of a search, at this state; only the first of several workers writes and speaks."""
     group = course.group
     session = Session(
         run,
@@ -317,7 +319,7 @@ def open_session(run: Run, step: Step, course: Course, watch: Watch[SearchEpoch]
         writes=group.first,
         agree=group.any,
     )
-    session.restore()
+    session.restore(state)
     return session
 
 

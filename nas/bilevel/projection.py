@@ -30,7 +30,7 @@ from nas.settings import SearchSettings, make
 from nas.train.evaluate import evaluate
 from nas.train.preflight import span
 from nas.train.schedule import cosine, set_rate
-from nas.train.session import Session, Stateful
+from nas.train.session import Session, Stateful, last_state
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Projection:
         count, steps = len(self.plan.decisions), self.plan.places + self.plan.epochs * self.plan.steps
         title = f"perturbation {self.supernet.space.name} s{self.settings.seed}"
         session = Session(self.run, parts, ProjectionRound, epochs=count, steps=steps, title=title)
-        session.restore()
+        session.restore(last_state(self.run))
         if session.epoch < count:
             plan, left = self.plan, 1 - session.step / (count * steps)
             print(

@@ -146,5 +146,5 @@ def sentence(alarm: Alarm) -> str:
 def alarms_of(run: Run) -> tuple[Alarm, ...]:
     """Those of a search, from its newest checkpoint."""
     state = checkpoint.load(run.path / names.CHECKPOINT)
-    part = (state or {"parts": {}})["parts"].get("sentinel", {"alarms": []})
-    return tuple(Alarm(**alarm) for alarm in part["alarms"])
+    alarms = state.parts.get("sentinel", {}).get("alarms", []) if state else []
+    return tuple(Alarm(**alarm) for alarm in alarms)

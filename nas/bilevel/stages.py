@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from nas.bilevel.gradients import Learner
+from nas.errors import UsageError
 from nas.rng import generator
+from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings, numbers
@@ -62,7 +64,14 @@ AlphasOf = Callable[[int], Alphas]
 
 def alphas_of(run: Run) -> AlphasOf:
     """Those that a search's run has logged."""
-    return lambda epoch: run.log(SearchEpoch)[epoch].alphas
+
+    def logged(epoch: int) -> Alphas:
+        log = run.log(SearchEpoch)
+        if epoch >= len(log):
+            raise UsageError(f"{run.path / names.LOG} is damaged: the alphas of epoch {epoch} are not in it")
+        return log[epoch].alphas
+
+    return logged
 
 
 def space_of_stage(space: CellSpace, plan: Sequence[Stage], stage: Stage, alphas: AlphasOf) -> CellSpace:

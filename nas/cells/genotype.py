@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nas.bounds import MOST_STATES
 from nas.errors import UsageError, nearest
+from nas.files import parse_json
 from nas.skeleton import SKELETONS
 
 FORMATS = ("nas/genotype/1", "nas/genotype/2")
@@ -47,8 +49,8 @@ class Cell:
     inputs: int = 2
 
     def __post_init__(self) -> None:
-        if not self.nodes:
-            raise UsageError("a cell needs at least one node")
+        if not self.nodes or len(self.nodes) > MOST_STATES:
+            raise UsageError(f"a cell needs at least one node, and has at most {MOST_STATES}")
         empty = {node + self.inputs for node, pairs in enumerate(self.nodes) if not pairs}
         for node, pairs in enumerate(self.nodes):
             for operation, state in pairs:
@@ -219,7 +221,7 @@ def _bars(pairs: Sequence[Pair]) -> str:
 
 def _from_bars(text: str, where: str) -> Genotype:
     """Reads NAS-Bench-201's text form."""
-    if not re.fullmatch(r"\|(\w+~\d+\|)+(\+\|(\w+~\d+\|)+)*", text):
+    if not re.fullmatch(r"\|(\w+~\d{1,3}\|)+(\+\|(\w+~\d{1,3}\|)+)*", text):
         raise UsageError(f"{where}: not a genotype; NAS-Bench-201's text form is |op~0|+|op~0|op~1|+|op~0|op~1|op~2|")
     ours = {theirs: name for name, theirs in NASBENCH201.items()}
     pairs = [re.findall(r"(\w+)~(\d+)", node) for node in text.split("+")]
@@ -267,7 +269,7 @@ def from_text(text: str, where: str = "genotype") -> Genotype:
 
 def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "range" and not node.keywords:
-        return range(*(ast.literal_eval(argument) for argument in node.args))
+        return range(*(ast.literal_eval(argument) for argument in node.args))[:MOST_STATES]
     return ast.literal_eval(node)
 
 
@@ -279,8 +281,4 @@ def read(text: str, where: str = "genotype") -> Genotype:
     """
     if not text.lstrip().startswith("{"):
         return from_text(text, where)
-    try:
-        document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UsageError(f"{where}: malformed JSON: {error}") from None
-    return from_document(document, where)
+    return from_document(parse_json(text, where), where)

@@ -13,6 +13,7 @@ import networkx
 
 from nas.cells.genotype import Cell, Genotype
 from nas.errors import UsageError, nearest
+from nas.files import parse_json
 from nas.skeleton import SKELETONS
 
 FORMAT = "nas/graph/1"
@@ -87,7 +88,7 @@ def from_graph(graph: networkx.MultiDiGraph) -> Genotype:
     if graph.graph.get("format") != FORMAT:
         raise UsageError(f'not a graph of a genotype: its attribute "format" must be "{FORMAT}"')
     try:
-        ops: dict[str, dict[str, Any]] = json.loads(graph.graph.get("ops", "{}"))
+        ops: dict[str, dict[str, Any]] = parse_json(graph.graph.get("ops", "{}"), "ops")
         skeleton = str(graph.graph.get("skeleton", "darts"))
         cells = {kind: _cell(graph, kind, ops, SKELETONS[skeleton].inputs) for kind in SKELETONS[skeleton].kinds}
     except UsageError:
@@ -107,7 +108,7 @@ def read_graph(text: str, where: str) -> Genotype:
         if text.lstrip().startswith("<"):
             graph = networkx.parse_graphml(text)
         else:
-            graph = networkx.node_link_graph(json.loads(text), edges="edges")
+            graph = networkx.node_link_graph(parse_json(text, where), edges="edges")
     except (networkx.NetworkXException, SyntaxError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{where}: not a graph: {error}") from None
     return from_graph(graph)
@@ -171,7 +172,7 @@ def _deep(attributes: Mapping[str, Any]) -> dict[str, Any]:
             continue
         name = key[:-1] if key.rstrip("_") in _RESERVED else key
         coded = isinstance(value, str) and value.startswith("json:")
-        settings[name] = json.loads(value.removeprefix("json:")) if coded else value
+        settings[name] = parse_json(value.removeprefix("json:"), name) if coded else value
     return settings
 
 

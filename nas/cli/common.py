@@ -3,7 +3,6 @@
 import inspect
 import json
 import sys
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 import typer
 
 from nas.errors import UsageError, nearest
+from nas.files import parse_toml, read_text
 from nas.settings import LONG, METHOD, RARE, RECIPE, WHAT
 
 if TYPE_CHECKING:
@@ -172,12 +172,7 @@ def read_settings(path: Path | None, option: str = "--settings ") -> dict[str, A
     Raises:
         UsageError: unreadable or malformed.
     """
-    if path is None:
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{option}{path}: {getattr(error, 'strerror', None) or error}") from None
+    return {} if path is None else parse_toml(read_text(path), f"{option}{path}")
 
 
 def execution(

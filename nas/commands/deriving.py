@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
 from torch import Tensor
 
 from nas import plugins
@@ -42,7 +41,7 @@ from nas.space import CellSpace
 from nas.space import load as load_space
 from nas.train import checkpoint
 from nas.train.fingerprint import fingerprint
-from nas.train.start import read_weights
+from nas.train.weights import pack, read_weights
 
 
 def derive(
@@ -79,7 +78,7 @@ def derive(
         raise UsageError(f"run {source.path} has no checkpoint yet: there is nothing to derive from")
     execution = replace(execution, data_root=execution.data_root or spec.execution.data_root)
     plan = stages(spec.settings)
-    stage = stage_at(plan, state["epoch"] + (state["done"] > 0))
+    stage = stage_at(plan, state.epoch + (state.done > 0))
     whole = space_of(source, spec.settings)
     left = space_of_stage(whole, plan, stage, alphas_of(source))
     own = DeriveSpec(
@@ -89,13 +88,13 @@ def derive(
         ops=spec.ops,
         search=stage.settings,
         source=str(source.path.resolve()),
-        epoch=state["epoch"],
+        epoch=state.epoch,
         final=Size(final_channels or spec.final.channels, final_cells or spec.final.cells),
     )
     if limits := own.settings.limits:
         check_limits(costs_of(whole, own.final, check_data(spec.settings, execution)), limits)
     called = label("derive", spec.settings.space, [spec.settings.seed])
-    run = create(runs_root(runs), called, own, copies(whole, left, state["parts"]["supernet"]), name)
+    run = create(runs_root(runs), called, own, copies(whole, left, state.parts["supernet"]), name)
     return carry_out(run, execution, continue_deriving)
 
 
@@ -156,8 +155,7 @@ def costs_of(space: CellSpace, final: Size, dataset: Dataset) -> EdgeCosts:
 
 def copies(space: CellSpace, left: CellSpace, supernet: Mapping[str, Tensor]) -> Documents:
     """A derivation's own copies of the search's space, of what its last stage left, and of its supernet."""
-    weights = save({name: tensor.contiguous() for name, tensor in supernet.items()})
-    return {names.SPACE: space.to_toml(), names.STAGE: left.to_toml(), names.INIT: weights}
+    return {names.SPACE: space.to_toml(), names.STAGE: left.to_toml(), names.INIT: pack(supernet)[0]}
 
 
 def select(run: Run, spec: SearchSpec, supernet: Supernet, execution: Execution) -> Genotype:

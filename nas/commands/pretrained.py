@@ -14,7 +14,7 @@ from nas.macro.torchvision_weights import MODELS, tensor_names
 from nas.run import names
 from nas.run.folder import Run, find, runs_root
 from nas.run.spec import TrainSpec
-from nas.train.start import read_weights
+from nas.train.weights import read_weights, weights_of
 
 TORCHVISION = "torchvision:"
 
@@ -52,7 +52,7 @@ def pretrained(name: str, runs: Path | None = None) -> Pretrained:
 
 def of_run(run: Run) -> Pretrained:
     """The weights of a finished training."""
-    weights, network = read_weights(run.path / names.WEIGHTS), read_architecture(run.path / names.ARCHITECTURE)
+    weights, network = weights_of(run.path), read_architecture(run.path / names.ARCHITECTURE)
     return Pretrained(str(run.path), weights, network, run.spec(TrainSpec).settings.data)
 
 

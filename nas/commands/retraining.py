@@ -30,6 +30,7 @@ from nas.settings import TrainSettings
 from nas.train.loop import train
 from nas.train.schedule import learning_rate
 from nas.train.start import fitting, freeze
+from nas.train.weights import pack
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,6 @@ def initial_weights(
     Raises:
         UsageError: they do not fit, or ``settings.freeze`` without any.
     """
-    from safetensors.torch import save
-
     if start is None:
         if settings.freeze:
             raise UsageError(f"--freeze {settings.freeze} needs --init RUN: there is nothing learnt to keep")
@@ -136,7 +135,7 @@ def initial_weights(
     for network in networks:
         weights = fitting(start.weights, network, new_head=new_head, where=start.where)
         freeze(network.build_meta(), settings.freeze)
-    return save(weights)
+    return pack(weights)[0]
 
 
 def fitted(

@@ -27,7 +27,7 @@ from nas.run.results import TrainResult
 from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings
 from nas.train.evaluate import evaluate as evaluate_network
-from nas.train.start import read_weights
+from nas.train.weights import weights_of
 
 if TYPE_CHECKING:
     from nas.exporting import Export
@@ -83,7 +83,7 @@ def load_both(path: str | Path, ops: str | Path | None = None) -> tuple[Architec
     architecture = from_json(read_json(document), str(document))
     network = architecture.build()
     try:
-        network.load_state_dict(read_weights(weights))
+        network.load_state_dict(weights_of(folder))
     except RuntimeError as error:
         raise UsageError(f"{weights} does not fit: {str(error).splitlines()[0]}") from None
     return architecture, network.eval()

@@ -59,10 +59,12 @@ def load(name: str, root: Path) -> Dataset:
         _download(name, root)
     official = _check(name, folder)
     meta_file, key = layout["meta"]
-    classes = [_text(label) for label in _unpickle(folder / meta_file)[key]]
+    classes = _unpickle(folder / meta_file).get(key)
+    if not isinstance(classes, list) or not all(isinstance(label, bytes | str) for label in classes):
+        raise UsageError(f"data: {folder / meta_file} does not hold the classes' names")
     train, test = (_split(folder, layout[part], layout["labels"], len(classes)) for part in ("train", "test"))
     mean, std = MEAN_STD[name]
-    return Dataset(name, tuple(classes), train, test, mean, std, official=official)
+    return Dataset(name, tuple(map(_text, classes)), train, test, mean, std, official=official)
 
 
 def folder_of(name: str, root: Path) -> Path:
@@ -144,4 +146,4 @@ def _split(folder: Path, files: list[str], key: bytes, classes: int) -> Split:
 
 
 def _text(label: bytes | str) -> str:
-    return label.decode() if isinstance(label, bytes) else label
+    return label.decode(errors="replace") if isinstance(label, bytes) else label

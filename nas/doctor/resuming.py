@@ -14,14 +14,13 @@ from nas.architecture import of_network
 from nas.bilevel.loop import search
 from nas.doctor.check import Case, Line, broken, ok
 from nas.execution import Execution
-from nas.run import names
 from nas.run.folder import Run, create
 from nas.run.log import Epoch
 from nas.run.spec import SearchSpec, Size, Spec, TrainSpec
 from nas.settings import SearchSettings, TrainSettings
 from nas.space import load
 from nas.train.loop import train
-from nas.train.start import read_weights
+from nas.train.weights import weights_of
 
 SHORT: dict[str, Any] = {"data": "digits", "epochs": 2, "batch": 16, "limit": 64}
 Watch = Callable[[Epoch], None]
@@ -60,7 +59,7 @@ def resumed_training(case: Case) -> Line:
 
     def do(run: Run, watch: Watch) -> Tensors:
         train(run, network, settings, here, open_test=False, watch=watch, quiet=True)
-        return read_weights(run.path / names.WEIGHTS)
+        return weights_of(run.path)
 
     return compared(spec, do)
 

@@ -16,9 +16,10 @@ from nas.blocks.layers import Activation, Norm, conv_bn
 from nas.blocks.sandglass import Sandglass
 from nas.blocks.squeeze_excite import SqueezeExcite
 from nas.errors import UsageError
-from nas.macro.families import TENSORFLOW, TORCH, BatchNorm, batch_norm, family, resolve
-from nas.macro.rows import Row
+from nas.macro.families import TENSORFLOW, TORCH, BatchNorm, batch_norm, check, family, resolve
+from nas.macro.rows import Row, check_rows
 from nas.macro.settings import MacroSettings, changed, macro_settings
+from nas.settings import make
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": nn.ReLU,
@@ -197,6 +198,17 @@ def refit(told: Mapping[str, Any], *, input: tuple[int, int, int], classes: int)
     if own and stem != told["stem"]:
         return document(told["network"], told["settings"], input=input, classes=classes, stem=stem)
     return {**told, "input": list(input), "classes": classes}
+
+
+def check_document(body: Mapping[str, Any], where: str) -> None:
+    """Raises UsageError where a document's network, settings, rows or norm cannot be."""
+    if not isinstance(body["network"], str) or not isinstance(body["settings"], dict):
+        raise UsageError(f'{where}: "network" must be a name, "settings" a table')
+    check(body["network"], macro_settings(body["settings"], where))
+    check_rows(body["rows"], where)
+    if not isinstance(body["norm"], dict):
+        raise UsageError(f'{where}: "norm" must be a table')
+    make(BatchNorm, body["norm"], f"{where}: norm")
 
 
 def from_document(document: Mapping[str, Any]) -> MacroNetwork:

@@ -7,12 +7,57 @@ its input channels are the row before's ``c_out``.
 from collections.abc import Iterator
 from fractions import Fraction
 from math import floor
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from nas.bounds import MOST_CHANNELS, MOST_OPERATIONS
+from nas.errors import UsageError, first_of
 from nas.macro.rounding import Rounding, Widths, exact, to_nearest
 from nas.macro.settings import MacroSettings
 
 Row = dict[str, Any]
+
+Channels = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
+Small = Annotated[int, Field(ge=1, le=16)]
+"""A stride, a kernel's side, a factor."""
+Share = Annotated[str, Field(max_length=40)]
+
+
+class _Row(TypedDict, total=False):
+    """What a row may hold, and of which size."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
+
+    stage: Annotated[int, Field(ge=0, le=MOST_OPERATIONS)]
+    block: str
+    c_out: Channels
+    hidden: Channels
+    expanded: Channels
+    squeeze: Channels | None
+    kernel: Small
+    stride: Small
+    groups: Small
+    contraction: Small
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    activation: str | None
+    gate: str
+    depthwise: str
+    upsample: Literal["nearest", "bilinear"]
+    identity: Share
+    rate: Share
+    bias: bool
+    pruned: bool
+    tf_padding: bool
+
+
+def check_rows(rows: Any, where: str) -> None:
+    """Raises UsageError where these are no rows: an unknown key, a value of the wrong type or out of range."""
+    try:
+        TypeAdapter(Annotated[list[_Row], Field(max_length=MOST_OPERATIONS)]).validate_python(rows)
+    except ValidationError as error:
+        raise UsageError(f"{where}: rows.{first_of(error)}") from None
 
 
 def widths(settings: MacroSettings, rounding: Rounding = to_nearest, small: dict[float, int] | None = None) -> Widths:

@@ -1,13 +1,12 @@
 """Macro spaces: TOML files that name a network, settings that stay, and knobs that a tuner turns."""
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError, nearest
-from nas.files import read_text
+from nas.files import parse_toml, read_text
 from nas.knobs import RESOLUTION, Knob, Value, Values, numbers
 from nas.macro.families import check, family
 from nas.macro.settings import macro_settings
@@ -58,10 +57,7 @@ def load(text: str) -> MacroSpace:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    try:
-        document = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"space {path}: malformed TOML: {error}") from None
+    document = parse_toml(read_text(path), f"space {path}")
     if document.get("kind") != "macro":
         raise UsageError(f'space {path}: kind = "{document.get("kind")}", but here a macro space must stand')
     if wrong := sorted(set(document) ^ KEYS):

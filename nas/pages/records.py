@@ -10,7 +10,7 @@ from typing import Any
 from pydantic.dataclasses import dataclass as document
 
 from nas.errors import UsageError
-from nas.files import read_json, read_text
+from nas.files import read_json, read_lines, read_text
 from nas.run import names
 from nas.run.documents import DOCUMENT, parse
 from nas.run.folder import Run
@@ -118,7 +118,7 @@ class Record:
         """Its starts and resumptions."""
         path = self.run.path / names.EVENTS
         events = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        for line in read_lines(path):
             try:
                 events.append(parse(line, Event, str(path)))
             except UsageError:  # torn

@@ -1,16 +1,31 @@
 """Reading and writing a run's JSON documents as typed dataclasses: pydantic checks each field as it is read."""
 
+import json
+import math
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
-from nas.errors import UsageError
-from nas.files import read_text, write_json
+from nas.errors import UsageError, first_of
+from nas.files import LARGEST_JSON, read_text, write_json
 
-DOCUMENT = ConfigDict(strict=True, extra="ignore")
+DOCUMENT = ConfigDict(strict=True, extra="ignore", ser_json_inf_nan="null")
 """Of a document's dataclass: exact types; keys that only other versions know are passed over."""
+
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""What may diverge: in JSON, which has no such numbers, NaN and infinities are null, and null is NaN."""
+
+
+def _known(version: int) -> int:
+    if version != 1:
+        raise ValueError(f"written by another version of nas, as version {version}: this one reads version 1")
+    return version
+
+
+Version = Annotated[int, AfterValidator(_known)]
+"""Of a document's form. A later one raises it where an earlier one must not read it."""
 
 Document = TypeVar("Document")
 
@@ -19,15 +34,15 @@ def parse(text: str, kind: type[Document], where: str) -> Document:
     """The document of that kind in a JSON text.
 
     Raises:
-        UsageError: malformed JSON, a missing field or a value of the wrong type; the message names the first.
+        UsageError: malformed JSON, a missing field, a value of the wrong type or out of range; the first is named.
     """
+    if len(text) > LARGEST_JSON:
+        raise UsageError(f"{where}: it has more than {LARGEST_JSON >> 20} MiB")
     try:
         document: Document = TypeAdapter(kind).validate_json(text)
         return document
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{where}: {f'{place}: ' if place else ''}{first['msg']}") from None
+        raise UsageError(f"{where}: {first_of(error)}") from None
 
 
 def read(path: Path, kind: type[Document]) -> Document:
@@ -42,6 +57,6 @@ def write(path: Path, document: Any) -> None:
 
 def as_json(document: Any) -> dict[str, Any]:
     """A dataclass as JSON data, without the fields that may be left out and are None."""
-    values: dict[str, Any] = TypeAdapter(type(document)).dump_python(document, mode="json")
-    absent = {field.name for field in fields(document) if field.default is None and values[field.name] is None}
+    values: dict[str, Any] = json.loads(TypeAdapter(type(document)).dump_json(document))
+    absent = {each.name for each in fields(document) if each.default is None and getattr(document, each.name) is None}
     return {name: value for name, value in values.items() if name not in absent}

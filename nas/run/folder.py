@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nas.errors import UsageError, nearest
-from nas.files import write, write_json
+from nas.files import read_lines, write, write_json
 from nas.run import names
 from nas.run.documents import as_json, parse, read
 from nas.run.environment import environment
@@ -92,41 +92,36 @@ class Run:
     def log(self, kind: type[AnyEpoch], name: str = names.LOG) -> list[AnyEpoch]:
         """The lines of log.jsonl, or of another of its form; from a torn one on they are left out."""
         path = self.path / name
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         entries = []
-        for line in lines:
+        for line in read_lines(path):
             try:
                 entries.append(parse(line, kind, str(path)))
             except UsageError:
                 break
         return entries
 
-    def append_log(self, entry: Epoch) -> None:
-        """Adds a line to log.jsonl."""
-        self._append(names.LOG, as_json(entry))
+    def append_log(self, entry: Epoch) -> str:
+        """Adds a line to log.jsonl and returns it."""
+        line = json.dumps(as_json(entry), allow_nan=False)
+        self._append(names.LOG, [line])
+        return line
 
     def append_event(self, event: dict[str, str | int | float]) -> None:
         """Adds a line to events.jsonl, which is never cut: each start, resumption and end by an error."""
-        self._append(names.EVENTS, event)
+        self._append(names.EVENTS, [json.dumps(event)])
 
-    def _append(self, name: str, line: dict[str, Any]) -> None:
+    def _append(self, name: str, lines: Sequence[str]) -> None:
         try:
             with (self.path / name).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.writelines(f"{line}\n" for line in lines)
         except OSError as error:
             raise UsageError(f"cannot write {self.path / name}: {error.strerror or error}") from None
 
-    def cut_log(self, epoch: int, kind: type[Epoch]) -> None:
-        """Drops the lines of this epoch and later ones, which will be done again."""
-        lines = [json.dumps(as_json(entry)) + "\n" for entry in self.log(kind) if entry.epoch < epoch]
-        self.write(names.LOG, "".join(lines))
-
-    def abandon(self, epoch: int, kind: type[Epoch]) -> None:
-        """Moves the lines of this epoch and later ones to abandoned.jsonl."""
-        for entry in self.log(kind):
-            if entry.epoch >= epoch:
-                self._append(names.ABANDONED, as_json(entry))
-        self.cut_log(epoch, kind)
+    def write_log(self, lines: Sequence[str], abandoned: Sequence[str] = ()) -> None:
+        """Writes log.jsonl anew; lines that were undone are added to abandoned.jsonl."""
+        if abandoned:
+            self._append(names.ABANDONED, abandoned)
+        self.write(names.LOG, "".join(f"{line}\n" for line in lines))
 
 
 def runs_root(given: Path | None = None) -> Path:

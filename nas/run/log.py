@@ -1,21 +1,22 @@
 """A line of log.jsonl, typed: what an epoch came to. Accuracies are fractions, losses mean cross-entropies."""
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from nas.run.documents import DOCUMENT
+from nas.run.documents import DOCUMENT, Number
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
 class Epoch:
     """An epoch of a training; ``valid_…`` where images are held out."""
 
-    epoch: int
+    epoch: Annotated[int, Field(ge=0)]
     seconds: float
-    train_loss: float
+    train_loss: Number
     train_accuracy: float
-    valid_loss: float | None = None
+    valid_loss: Number | None = None
     valid_accuracy: float | None = None
 
 
@@ -36,11 +37,11 @@ class SearchEpoch(Epoch):
         genotype: the document of the cell so far.
     """
 
-    valid_loss: float
+    valid_loss: Number
     valid_accuracy: float
-    alphas: dict[str, list[list[float]]]
-    betas: dict[str, list[float]] | None = None
-    entropy: float
+    alphas: dict[str, list[list[Number]]]
+    betas: dict[str, list[Number]] | None = None
+    entropy: Number
     skip_share: float
     alignment: float | None = None
     margin: float | None = None

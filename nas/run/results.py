@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from nas.run.documents import DOCUMENT
+from nas.run.documents import DOCUMENT, Number
 from nas.run.fingerprint import Fingerprint
 from nas.run.spec import Init
 
@@ -15,8 +15,8 @@ class Marks:
 
     params: float
     madds: float
-    naswot: float
-    synflow: float
+    naswot: Number
+    synflow: Number
 
 
 @dataclass(frozen=True, config=DOCUMENT)
@@ -66,7 +66,7 @@ class SearchResult:
     """
 
     valid_accuracy: float
-    entropy: tuple[float, float]
+    entropy: tuple[Number, Number]
     skip_share: float
     space: str
     seed: int
@@ -120,7 +120,7 @@ class Derivation:
     params: int
     madds: int
     skips: int
-    log_strength: float
+    log_strength: Number
     valid_accuracy: float
     tuned_accuracy: float | None = None
 
@@ -167,10 +167,11 @@ class TrainResult:
         precision: of the evaluation: the training's own; before it was noted, "fp32".
         fingerprint: None before it was noted.
         source, sha256: where the network came from, as of :class:`nas.run.spec.TrainSpec`.
+        weights: digest of weights.safetensors, as of :mod:`nas.train.weights`; empty before it was noted.
     """
 
     test_accuracy: float | None
-    test_loss: float | None
+    test_loss: Number | None
     valid_accuracy: float | None
     params: int
     madds: int
@@ -185,6 +186,14 @@ class TrainResult:
     fingerprint: Fingerprint | None = None
     source: str = ""
     sha256: str = ""
+    weights: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class WeightsDigest:
+    """Of a result, the digest of its weights."""
+
+    weights: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)

@@ -8,7 +8,7 @@ from pydantic import ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from nas.execution import Execution
-from nas.run.documents import DOCUMENT
+from nas.run.documents import DOCUMENT, Version
 from nas.settings import DATA, DeriveSettings, SearchSettings, TrainSettings
 
 
@@ -75,8 +75,10 @@ class Spec:
         ops: the user's own operations.
         seeds: of a run with a child for each; empty: the settings' one.
         tensorboard: whether RUN/tensorboard is written.
+        format: of the run folder.
     """
 
+    format: Version = 1
     command: str
     execution: Execution
     preset: str = ""

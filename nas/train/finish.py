@@ -12,6 +12,7 @@ from nas.run.log import Epoch
 from nas.run.results import TrainResult
 from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings, recipe_hash
+from nas.train.weights import pack
 
 
 def finish(
@@ -23,10 +24,9 @@ def finish(
     terms: Fingerprint,
 ) -> TrainResult:
     """The result, written beside the weights; ``test`` is (loss, accuracy), None where the test set stays closed."""
-    from safetensors.torch import save
-
-    tensors = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    run.write(names.WEIGHTS, save(tensors))
+    document = run.path / names.ARCHITECTURE
+    weights, digest = pack(network.state_dict(), document.read_bytes() if document.is_file() else b"")
+    run.write(names.WEIGHTS, weights)
     spec = run.spec(TrainSpec)
     log = run.log(Epoch)
     cost = count(architecture.build_meta(), architecture.input)
@@ -46,6 +46,7 @@ def finish(
         fingerprint=terms,
         source=spec.source,
         sha256=spec.sha256,
+        weights=digest,
     )
     run.write(names.RESULT, result)
     return result

@@ -25,7 +25,7 @@ from nas.train.preflight import Estimate, announce, measure
 from nas.train.process_group import ProcessGroup
 from nas.train.recipe import fit_to_device, make_average, make_optimizer
 from nas.train.recorded import copies, restore
-from nas.train.session import Session, Stateful, Watch
+from nas.train.session import Session, Stateful, Watch, last_state
 from nas.train.start import build, freeze, load_data, train_mode
 from nas.train.step import TrainStep, train_step, unrecordable
 
@@ -120,7 +120,7 @@ def open_session(
         writes=group.first,
         agree=group.any,
     )
-    session.restore()
+    session.restore(last_state(run, group.first))
     return session
 
 

@@ -3,7 +3,7 @@
 The loops stay flat::
 
     session = Session(run, parts, Epoch, epochs=…, steps=…, title=…)
-    session.restore()
+    session.restore(last_state(run))
     with session:
         for epoch in session.epochs():
             for step in session.steps():
@@ -13,6 +13,8 @@ The loops stay flat::
 """
 
 import gc
+import hashlib
+import json
 import math
 import signal
 import socket
@@ -27,11 +29,14 @@ import torch
 from torch import Tensor
 
 from nas.errors import Interrupted, UsageError
+from nas.files import read_lines
 from nas.run import names
+from nas.run.documents import as_json
 from nas.run.folder import Run
 from nas.run.hints import resumption
 from nas.run.log import Epoch
 from nas.train import checkpoint
+from nas.train.checkpoint import State
 from nas.train.preflight import span
 from nas.train.progress import Bar
 from nas.train.stopping import StopSignal
@@ -40,6 +45,8 @@ CHECKPOINT_SECONDS = 300.0
 AnyEpoch = TypeVar("AnyEpoch", bound=Epoch)
 Watch = Callable[[AnyEpoch], None]
 """Is handed each epoch's log entry; may raise to end the loop there."""
+DOCUMENTS = (names.SETTINGS, names.SPACE, names.STAGE, names.ARCHITECTURE, names.INIT)
+"""Files that say what a run is to do; a search writes its own architecture, at its end."""
 
 
 class Stateful(Protocol):
@@ -85,19 +92,24 @@ class Session(Generic[AnyEpoch]):
         self.done = 0  # steps of this epoch
         self._sums: dict[str, Tensor] = {}
         self._seconds = 0.0
+        self._log: list[str] = []
+        self._documents = digests(run)
         self._signal = StopSignal()
 
-    def restore(self) -> None:
-        """Takes up the newest checkpoint, if there is one; the log is cut to it and the start is noted in events.jsonl.
+    def restore(self, state: State | None) -> None:
+        """Takes up a checkpoint, if there is one; the log is cut to it and the start is noted in events.jsonl.
 
         Raises:
             UsageError: the checkpoint does not fit.
         """
-        state = checkpoint.load(self.run.path / names.CHECKPOINT)
         if state is not None:
             self._load(state)
         if self.writes:
-            self.run.cut_log(self.epoch, self.kind)
+            if len(self._log) < self.epoch:  # a checkpoint from before it kept them
+                self._log = [json.dumps(as_json(each)) for each in self.run.log(self.kind) if each.epoch < self.epoch]
+            if len(self._log) < self.epoch:
+                print(f"warning: {self.run.path / names.LOG} is damaged: epochs are missing", file=sys.stderr)
+            self.run.write_log(self._log)
             self.run.append_event(self._event("resumed" if self.step else "started"))
             if self.step and not self.quiet and self.epoch < self.total:
                 print(f"{self.title} goes on at step {self.step}", file=sys.stderr, flush=True)
@@ -165,7 +177,7 @@ class Session(Generic[AnyEpoch]):
         now = time.monotonic()
         entry = self.kind(epoch=self.epoch, seconds=round(self._seconds + now - self._started, 3), **values)
         if self.writes:
-            self.run.append_log(entry)
+            self._log.append(self.run.append_log(entry))
         rest = (self.total - self.epoch - 1) * entry.seconds
         took = f"{span(entry.seconds)}, {span(rest)} left" if rest else span(entry.seconds)
         self._bar.say(f"{self.title} epoch {self.epoch + 1}/{self.total}  loss {entry.train_loss:.4g}  {line}  {took}")
@@ -194,17 +206,19 @@ class Session(Generic[AnyEpoch]):
         if self.writes:
             checkpoint.save(self.run.path / folder, self.step, self._state(), count)
 
-    def kept(self, folder: str, epoch: int) -> dict[str, Any] | None:
+    def kept(self, folder: str, epoch: int) -> State | None:
         """The state at the end of an epoch, if it was kept."""
         return checkpoint.load_step(self.run.path / folder, (epoch + 1) * self.per_epoch)
 
-    def go_back(self, state: Mapping[str, Any]) -> None:
+    def go_back(self, state: State) -> None:
         """Goes on from an earlier state; the log's later lines are moved to abandoned.jsonl."""
+        log = self._log
         self._load(state)
         self._started = time.monotonic()
         self._bar.move(self.step)
+        self._log = log[: self.epoch]
         if self.writes:
-            self.run.abandon(self.epoch, self.kind)
+            self.run.write_log(self._log, abandoned=log[self.epoch :])
 
     def save(self) -> None:
         """Writes a checkpoint.
@@ -221,27 +235,61 @@ class Session(Generic[AnyEpoch]):
             raise UsageError(f"{error}; once that is mended, go on with: {resumption(self.run)}") from None
         self._saved = time.monotonic()
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> State:
         now = time.monotonic()
-        return {
-            "epoch": self.epoch,
-            "done": self.done,
-            "sums": self._sums,
-            "seconds": self._seconds + now - self._started,
-            "threads": torch.get_num_threads(),
-            "versions": {"torch": str(torch.__version__)},
-            "parts": {name: part.state_dict() for name, part in self.parts.items()},
-        }
+        return State(
+            epoch=self.epoch,
+            done=self.done,
+            sums=self._sums,
+            seconds=self._seconds + now - self._started,
+            threads=torch.get_num_threads(),
+            versions={"torch": str(torch.__version__)},
+            parts={name: part.state_dict() for name, part in self.parts.items()},
+            log=self._log,
+            documents=self._documents,
+        )
 
-    def _load(self, state: Mapping[str, Any]) -> None:
+    def _load(self, state: State) -> None:
         try:
+            if state.epoch > self.total or state.done > self.per_epoch:
+                raise ValueError(f"it is at epoch {state.epoch} and step {state.done} of it")
             for name, part in self.parts.items():
-                part.load_state_dict(state["parts"][name])
-            self.epoch, self.done = state["epoch"], state["done"]
-            self._sums, self._seconds = state["sums"], state["seconds"]
-            torch.set_num_threads(state["threads"])
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+                part.load_state_dict(state.parts[name])
+        except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             text = " ".join(str(error).split())[:300]
             raise UsageError(f"checkpoint in {self.run.path} does not fit its settings: {text}") from None
-        if state["versions"]["torch"] != str(torch.__version__):
-            print(f"warning: begun with torch {state['versions']['torch']}: not bit for bit the same", file=sys.stderr)
+        self.epoch, self.done = state.epoch, state.done
+        self._sums, self._seconds, self._log = state.sums, state.seconds, state.log or []
+        torch.set_num_threads(state.threads)
+        if (begun := state.versions.get("torch")) != str(torch.__version__):
+            print(f"warning: begun with torch {begun}: not bit for bit the same", file=sys.stderr)
+
+
+def digests(run: Run) -> dict[str, str]:
+    """SHA-256 of the files that say what a run is to do."""
+    paths = [path for name in DOCUMENTS if (path := run.path / name).is_file()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def last_state(run: Run, writes: bool = True) -> State | None:
+    """A run's newest checkpoint, to which its log is brought back: lines after it go, damaged ones are mended.
+
+    Args:
+        writes: False: the log is left as it is.
+
+    Raises:
+        UsageError: all checkpoints are damaged, or the run's documents are others than those it was begun with.
+    """
+    state, lines = checkpoint.load(run.path / names.CHECKPOINT), read_lines(run.path / names.LOG)
+    if state is None:
+        if len(lines) > 1:
+            print(f"warning: {run.path} has no checkpoint any more: it begins anew", file=sys.stderr, flush=True)
+        return None
+    own = digests(run)
+    if changed := [name for name, digest in state.documents.items() if own.get(name) != digest]:
+        raise UsageError(f"{run.path / changed[0]} is not what this run was begun with: it must be as it was")
+    if state.log is not None and writes:
+        if lines[: len(state.log)] != state.log:
+            print(f"warning: {run.path / names.LOG} was damaged; the checkpoint's lines are put back", file=sys.stderr)
+        run.write_log(state.log)
+    return state

@@ -1,7 +1,6 @@
 """What a training starts from: its images, the seed's weights or trained ones, and which parts stay as they are."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from nas.rng import generator
 from nas.run.folder import Run
 from nas.run.names import INIT
 from nas.settings import SearchSettings, TrainSettings
+from nas.train.weights import read_weights
 
 
 def load_data(settings: SearchSettings | TrainSettings, execution: Execution, device: str = "cpu") -> Dataset:
@@ -31,23 +31,6 @@ def build(run: Run, architecture: Architecture, settings: TrainSettings) -> nn.M
     if (run.path / INIT).is_file():
         network.load_state_dict(read_weights(run.path / INIT), strict=False)  # chosen by fitting()
     return network
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        UsageError: it is not there or damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise UsageError(f"{path} is not there: has this training finished?")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def fitting(

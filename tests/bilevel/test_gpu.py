@@ -206,7 +206,7 @@ def tensors_of(folder: Run) -> dict[str, dict[str, Tensor]]:
     """What is in a checkpoint, by part and name."""
     state = checkpoint.load(folder.path / "checkpoint")
     assert state is not None and len(folder.log(SearchEpoch)) == folder.spec(SearchSpec).settings.epochs
-    parts = state["parts"]
+    parts = state.parts
     found = {"supernet": parts["supernet"]}
     for name in ("weights", "alphas"):
         each = parts[name]["state"]

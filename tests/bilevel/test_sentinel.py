@@ -24,6 +24,7 @@ from nas.run.results import Alarm, SearchResult
 from nas.settings import SearchSettings, make
 from nas.space import CellSpace
 from nas.train import checkpoint
+from nas.train.checkpoint import State
 
 PLAIN = Cell(((("sep_conv_3x3", 0), ("sep_conv_3x3", 1)), (("sep_conv_3x3", 0), ("sep_conv_3x3", 1))), (2, 3))
 SKIPS = Cell(((("skip_connect", 0), ("sep_conv_3x3", 1)), (("skip_connect", 0), ("sep_conv_3x3", 1))), (2, 3))
@@ -133,7 +134,7 @@ def measure_rises(monkeypatch: pytest.MonkeyPatch, at: int, until: int = 10**6) 
 Nas = Callable[..., tuple[int, str, str]]
 
 
-def state_of(run: Run) -> dict[str, Any]:
+def state_of(run: Run) -> State:
     state = checkpoint.load(run.path / "checkpoint")
     assert state is not None
     return state
@@ -159,7 +160,7 @@ def check_stop(run: Run) -> None:
 
 def check_rollback(run: Run) -> None:
     assert [entry.epoch for entry in run.log(SearchEpoch)] == list(range(11))
-    assert state_of(run)["parts"]["weights"]["param_groups"][0]["weight_decay"] == pytest.approx(3e-3)
+    assert state_of(run).parts["weights"]["param_groups"][0]["weight_decay"] == pytest.approx(3e-3)
     assert len(list((run.path / "kept").glob("*.pt"))) == module.KEPT
 
 
@@ -188,7 +189,7 @@ def test_goes_back_and_the_same_when_killed_there(mode: str, nas: Nas, monkeypat
     assert len(run.log(SearchEpoch)) == 10 and not run.finished
     status, _, err = nas("search", "--resume", str(run.path))
     assert status == 0, err
-    assert same(state_of(whole)["parts"], state_of(run)["parts"])
+    assert same(state_of(whole).parts, state_of(run).parts)
     logs = [[replace(entry, seconds=0.0) for entry in each.log(SearchEpoch)] for each in (whole, run)]
     assert logs[0] == logs[1]
     assert run.result(SearchResult).alarms == (alarm,)
@@ -209,7 +210,7 @@ def test_warns_once_and_changes_nothing(nas: Nas, monkeypatch: pytest.MonkeyPatc
     status, out, err = nas("search", *WORDS, SMALL, "--runs", "warned")
     assert status == 0 and err.count("may be collapsing") == 1 == out.count("may be collapsing")
     (plain,), (warned,) = every(Path("plain")), every(Path("warned"))
-    one, other = state_of(plain)["parts"], state_of(warned)["parts"]
+    one, other = state_of(plain).parts, state_of(warned).parts
     assert other.pop("sentinel")["history"][-1] == (10, 0.5)
     assert same(one, other)
 

@@ -96,7 +96,7 @@ def test_two_ranks_are_stopped_and_one_goes_on(tmp_path: Path) -> None:
     with two_ranks(run, store) as ranks:
         stopped(ranks, run, store)
     state = checkpoint.load(run.path / names.CHECKPOINT)
-    assert state is not None and (state["epoch"], state["done"]) > (len(run.log(Epoch)), 0), "in the middle of an epoch"
+    assert state is not None and (state.epoch, state.done) > (len(run.log(Epoch)), 0), "in the middle of an epoch"
 
     out, err = start(run, store, 0, 1, 0).communicate(timeout=300)
     assert out.strip() == "" and "goes on at step" in err, err

@@ -288,7 +288,7 @@ def test_resuming(check: Check, case: Case, monkeypatch: Patch) -> None:
     def load(self: Session[Any], state: Any) -> None:
         """Without the weights' optimiser."""
         kept = {name: part.state_dict() for name, part in self.parts.items() if name in ("weights", "optimizer")}
-        whole(self, {**state, "parts": {**state["parts"], **kept}})
+        whole(self, replace(state, parts={**state.parts, **kept}))
 
     monkeypatch.setattr(Session, "_load", load)
     assert_says(check, case, "broken", "tensors differ")

@@ -36,7 +36,7 @@ def begun(root: Path, error: Exception | None = None) -> Run:
     """A training after an epoch of an hour, which ends by the error, if there is one."""
     run = create(root, "retrain", SPEC)
     session = Session(run, {}, Epoch, epochs=2, steps=1, title="", quiet=True)
-    session.restore()
+    session.restore(None)
     run.append_log(Epoch(epoch=0, seconds=3600.0, train_loss=1.0, train_accuracy=0.5))
     if error:
         with pytest.raises(type(error)), session:
@@ -60,7 +60,7 @@ def counts(root: Path) -> dict[tuple[str, str], int]:
 def test_how_a_training_ended(error: Exception | None, state: str, tmp_path: Path) -> None:
     run = begun(tmp_path, error)
     assert counts(tmp_path) == {("retrain", state): 1}
-    Session(run, {}, Epoch, epochs=2, steps=1, title="", quiet=True).restore()  # goes on
+    Session(run, {}, Epoch, epochs=2, steps=1, title="", quiet=True).restore(None)  # goes on
     assert counts(tmp_path) == {("retrain", "unfinished"): 1}
     run.write(names.RESULT, RESULT)
     assert counts(tmp_path) == {("retrain", "finished"): 1}

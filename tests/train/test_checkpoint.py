@@ -1,8 +1,10 @@
 """Checkpoints: two kept, damage seen, no code run."""
 
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,22 +23,27 @@ from nas.train.session import Watch
 from tests.conftest import digest
 
 
+def state(step: int, **changes: Any) -> checkpoint.State:
+    values = {"sums": {}, "seconds": 1.0, "threads": 1, "versions": {}, "parts": {"tensor": torch.full((2,), step)}}
+    return checkpoint.State(**{"epoch": step, "done": 0, **values, **changes})
+
+
 def test_the_last_two_are_kept(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path) is None
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, step, {"step": step, "tensor": torch.full((2,), float(step))})
+        checkpoint.save(tmp_path, step, state(step))
     assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["000000002.pt", "000000003.pt"]
-    state = checkpoint.load(tmp_path)
-    assert state is not None and state["step"] == 3 and state["tensor"].tolist() == [3.0, 3.0]
+    last = checkpoint.load(tmp_path)
+    assert last is not None and last.epoch == 3 and last.parts["tensor"].tolist() == [3.0, 3.0]
 
 
 def test_a_damaged_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for step in (1, 2):
-        checkpoint.save(tmp_path, step, {"step": step})
+        checkpoint.save(tmp_path, step, state(step))
     path = tmp_path / "000000002.pt"
     path.write_bytes(path.read_bytes()[:-10])
-    state = checkpoint.load(tmp_path)
-    assert state is not None and state["step"] == 1
+    last = checkpoint.load(tmp_path)
+    assert last is not None and last.epoch == 1
     assert str(path) in capsys.readouterr().err
     (tmp_path / "000000001.pt").unlink()
     with pytest.raises(UsageError, match="all checkpoints"):
@@ -45,12 +52,52 @@ def test_a_damaged_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_saving_a_step_again(tmp_path: Path) -> None:
     for value in (1, 2):
-        checkpoint.save(tmp_path, 7, {"value": value})
-    state = checkpoint.load(tmp_path)
-    assert state is not None and state["value"] == 2
+        checkpoint.save(tmp_path, 7, state(value))
+    last = checkpoint.load(tmp_path)
+    assert last is not None and last.epoch == 2
 
 
-@pytest.mark.parametrize("content", ["{", "{}", "[1]", '[{"file": "x"}]'])
+class Planted:
+    """Would make a file where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("planted"),)
+
+
+CONTENTS: dict[str, Any] = {
+    "a planted pickle": {**vars(state(1)), "parts": Planted()},
+    "a bare tensor": torch.ones(3),
+    "versions": {name: value for name, value in vars(state(1)).items() if name != "versions"},
+    "epoch": {**vars(state(1)), "epoch": -1},
+    "done": {**vars(state(1)), "done": "3"},
+    "seconds": {**vars(state(1)), "seconds": float("nan")},
+    "threads": {**vars(state(1)), "threads": 10**6},
+    "another version of nas": {**vars(state(1)), "format": 2},
+}
+
+
+@pytest.mark.parametrize("name", [*CONTENTS, "text"])
+def test_one_that_is_none_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where latest.json has its digest."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "000000001.pt"
+    torch.save(CONTENTS[name], path) if name != "text" else path.write_text("no checkpoint")
+    index = [{"file": path.name, "sha256": digest(path), "step": 1}]
+    (tmp_path / "latest.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match=rf"000000001\.pt is none: .*{'' if name[0] == 'a' else name}"):
+        checkpoint.load(tmp_path)
+    assert not Path("planted").exists()
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").touch()
+    with pytest.raises(UsageError, match="is a file"):
+        checkpoint.load(tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "{}", "[1]", '[{"file": "x"}]', f'[{{"file": "\\0.pt", "sha256": "{64 * "0"}"}}]']
+)
 def test_malformed_index(content: str, tmp_path: Path) -> None:
     (tmp_path / "latest.json").write_text(content)
     with pytest.raises(UsageError, match=r"latest\.json"):
@@ -60,7 +107,7 @@ def test_malformed_index(content: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs /proc")
 def test_a_folder_that_cannot_be_written() -> None:
     with pytest.raises(UsageError, match="cannot write"):
-        checkpoint.save(Path("/proc/self/nas"), 1, {})
+        checkpoint.save(Path("/proc/self/nas"), 1, state(1))
 
 
 FULL = Path("/dev/full")
@@ -69,15 +116,20 @@ full_disk = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 
 @full_disk
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, {"step": 1})
+    def epoch() -> int:
+        last = checkpoint.load(tmp_path)
+        assert last is not None
+        return last.epoch
+
+    checkpoint.save(tmp_path, 1, state(1))
     for name in (".000000002.pt.part", ".latest.json.part"):
         (tmp_path / name).symlink_to(FULL)
         with pytest.raises(UsageError, match="No space left"):
-            checkpoint.save(tmp_path, 2, {"step": 2})
+            checkpoint.save(tmp_path, 2, state(2))
         assert not (tmp_path / name).is_symlink(), "the room is given back"
-        assert checkpoint.load(tmp_path) == {"step": 1}
-    checkpoint.save(tmp_path, 2, {"step": 2})
-    assert checkpoint.load(tmp_path) == {"step": 2}
+        assert epoch() == 1
+    checkpoint.save(tmp_path, 2, state(2))
+    assert epoch() == 2
 
 
 SETTINGS = TrainSettings(data="digits", limit=48, batch=16, epochs=3)

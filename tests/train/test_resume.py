@@ -42,7 +42,7 @@ def state_of(run: Run) -> tuple[dict[str, Any], list[Epoch]]:
     state = checkpoint.load(run.path / "checkpoint")
     assert state is not None
     search = [replace(entry, seconds=0.0, eigenvalue_seconds=None) for entry in run.log(SearchEpoch)]
-    return state["parts"], [*search] or [replace(entry, seconds=0.0) for entry in run.log(Epoch)]
+    return state.parts, [*search] or [replace(entry, seconds=0.0) for entry in run.log(Epoch)]
 
 
 def same(one: Any, other: Any) -> bool:
