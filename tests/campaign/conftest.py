@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -57,8 +58,9 @@ def _mark(item: Any) -> Any:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    every = [each for some in terminalreporter.stats.values() for each in some if hasattr(each, "user_properties")]
-    rows = [row for each in every if each.when == "teardown" for name, row in each.user_properties if name == PROPERTY]
+    reports = chain.from_iterable(terminalreporter.stats.values())
+    every = [report for report in reports if getattr(report, "when", "") == "teardown"]
+    rows = [row for each in every for name, row in each.user_properties if name == PROPERTY]
     if rows:
         lines = table_of(rows)
         terminalreporter.write_sep("=", f"campaign, seed {SEED}")
