@@ -23,6 +23,7 @@ SEARCH = f"search {SIZE} --cells 2 --epochs 3 --final-channels 4 --final-cells 2
 RETRAIN = "retrain cell.txt --preset quick --data digits --limit 64 --batch 16 --channels 4 --cells 2 --epochs 3"
 TEAM = f"{RETRAIN} --epochs 1 --seeds 1,2 --accumulate 2 --validation 16"
 SEARCHES = {name: f"{SEARCH} --method {name}" for name in METHODS} | {
+    "pc-darts": f"{SEARCH} --method pc-darts --channels 8",
     "p-darts": f"{SEARCH} --method p-darts --deepen 1 --keep 3,2",
     "drnas": f"{SEARCH} --method drnas --keep 3 --channels 8",
     "fairdarts": f"{SEARCH} --method fairdarts --threshold 0.1",
