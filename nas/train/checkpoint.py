@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
@@ -33,7 +33,7 @@ class Entry:
     step: Count = 0
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(**DOCUMENT, arbitrary_types_allowed=True))
 class State:
     """What a checkpoint holds.
 
@@ -92,7 +92,7 @@ def entries(folder: Path) -> list[Entry]:
     path = folder / INDEX
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: it must be the folder of this run's checkpoints")
-    if not path.is_file():
+    if not path.exists():
         if len(list(folder.glob("*.pt"))) > 1:
             raise UsageError(f"{path} is missing, though there are checkpoints beside it")
         return []
@@ -137,8 +137,7 @@ def _state(folder: Path, entry: Entry) -> State:
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise UsageError(f"checkpoint {path} is damaged: its SHA-256 is another one")
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        return TypeAdapter(State).validate_python(content)
+        return State(**torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
     except ValidationError as error:
         raise UsageError(f"checkpoint {path} is none: {first_of(error)}") from None
     except Exception as error:  # torch.load raises errors of any kind at other files
