@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
 
 def _learnt(folder: Path) -> Any:
     state = checkpoint.load(folder)
-    return state and _numbers(state["parts"])
+    return state and _numbers(state.parts)
 
 
 def _numbers(value: Any) -> Any:
