@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.campaign.tries import Tries
+from tests.campaign.undisturbed import Undisturbed
 
 MINUTES = float(os.environ.get("CAMPAIGN_MINUTES") or 5)
 SEED = int(os.environ.setdefault("CAMPAIGN_SEED", "") or SystemRandom().randrange(10**6))
@@ -51,6 +52,12 @@ def tries(request: pytest.FixtureRequest) -> Iterator[Tries]:
         "again": made.failures,
     }
     request.node.user_properties.append((PROPERTY, row))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """What the commands come to where nothing disturbs them."""
+    return Undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 def _mark(item: Any) -> Any:

@@ -14,8 +14,9 @@ from nas.run.folder import Run, every
 from nas.run.results import TrainResult
 from tests.campaign.process import Command
 from tests.campaign.sameness import contents, difference
-from tests.campaign.test_kills import COMMANDS, SEARCH, Undisturbed, checkpoints, prepared
+from tests.campaign.test_kills import checkpoints
 from tests.campaign.tries import Tries
+from tests.campaign.undisturbed import COMMANDS, SEARCH, Undisturbed, prepared
 
 READERS = ("runs", "runs --json --size", "show last", "report last --out page.html", "runs --ledger", "clean --yes")
 

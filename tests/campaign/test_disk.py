@@ -1,4 +1,4 @@
-"""A full or read-only disk, a folder that is gone, a clock set back, little memory: one line, and what is saved goes on."""
+"""A full disk, a folder that is gone, a clock set back, little memory: one line, and what is saved goes on."""
 
 import resource
 import shutil
@@ -11,8 +11,9 @@ import pytest
 from nas.run.folder import every
 from tests.campaign.process import Command, Fault, stray
 from tests.campaign.sameness import contents, difference
-from tests.campaign.test_kills import COMMANDS, RETRAIN, SEARCH, Undisturbed, checkpoints, prepared, words_now
+from tests.campaign.test_kills import checkpoints, words_now
 from tests.campaign.tries import Tries
+from tests.campaign.undisturbed import COMMANDS, RETRAIN, SEARCH, Undisturbed, prepared
 
 GONE = ("deleted", "moved", "a file", "read-only")
 LEAST = 2**30
