@@ -1,10 +1,11 @@
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 2
 BIN := .venv/bin
+MINUTES ?= 5
 GPU_TESTS := -m pytest -n 8 -m gpu -vv -rf --tb=short --durations=8 -p tests.at_once -p no:benchmark -W default \
 	--continue-on-collection-errors
 
-.PHONY: demo test test-gpu check site
+.PHONY: demo test test-gpu campaign check site
 
 demo: .venv/installed
 	$(BIN)/nas search --space darts+sandglass --data digits --preset quick --limit 800 --epochs 4
@@ -20,6 +21,10 @@ test: .venv/installed
 
 test-gpu: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python $(GPU_TESTS)
+
+campaign: .venv/installed
+	OMP_NUM_THREADS=1 CAMPAIGN_MINUTES=$(MINUTES) CAMPAIGN_SEED=$(SEED) CAMPAIGN_TABLE=$(TABLE) CAMPAIGN_ONLY="$(ONLY)" \
+		$(BIN)/pytest -n 2 --dist worksteal -m campaign tests/campaign
 
 check: .venv/installed
 	$(BIN)/ruff check .

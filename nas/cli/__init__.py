@@ -84,6 +84,7 @@ def options(version: Version = False) -> None:
 
 def main() -> None:
     """The ``nas`` command."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
 

@@ -93,22 +93,19 @@ def runs(
 
 def print_rows(rows: list[Row], root: Path, asked: dict[str, str]) -> None:
     """Prints a line a run, or two where the terminal is narrow: names stay whole, to be copied."""
-    from rich.measure import Measurement
-    from rich.table import Table
-
-    from nas.terminal import console
+    from rich.cells import cell_len
 
     if not rows:
         print(f"no runs in {root}{''.join(f', {name} {value}' for name, value in asked.items())}")
         return
-    screen, table = console(), Table(box=None, show_header=False)
-    for row in rows:
-        table.add_row(*row.cells)
-    if Measurement.get(screen, screen.options.update(max_width=1000), table).maximum <= screen.width:
-        screen.print(table)
+    cells = [row.cells for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    if sum(widths) + 2 * len(widths) <= common.width():
+        for line in cells:
+            padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
+            print("  ".join(padded).rstrip())
         return
-    for row in rows:
-        name, *rest = row.cells
+    for name, *rest in cells:
         print(f"{name}\n    {', '.join(filter(None, rest))}")
 
 
@@ -133,7 +130,7 @@ def row_of(run: "Run", size: bool = False) -> Row:
     bytes = size_of(run.path) if size else None
     try:
         spec = run.spec(OutlineSpec)
-        figures, log = run.result(Figures) if run.finished else Figures(), run.log(Epoch)
+        figures, log = (run.result(Figures), []) if run.finished else (Figures(), run.log(Epoch))
     except UsageError as error:
         return Row(run.path.name, "", "", f"damaged: {error}", bytes=bytes)
     runs = len(list(run.path.rglob(SETTINGS))) - 1 if not (log or run.finished) else 0

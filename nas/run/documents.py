@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -39,10 +40,16 @@ def parse(text: str, kind: type[Document], where: str) -> Document:
     if len(text) > LARGEST_JSON:
         raise UsageError(f"{where}: it has more than {LARGEST_JSON >> 20} MiB")
     try:
-        document: Document = TypeAdapter(kind).validate_json(text)
+        document: Document = _adapter(kind).validate_json(text)
         return document
     except ValidationError as error:
         raise UsageError(f"{where}: {first_of(error)}") from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What reads and writes a kind of document; to make one takes ten times as long as to use it."""
+    return TypeAdapter(kind)
 
 
 def read(path: Path, kind: type[Document]) -> Document:
@@ -57,6 +64,6 @@ def write(path: Path, document: Any) -> None:
 
 def as_json(document: Any) -> dict[str, Any]:
     """A dataclass as JSON data, without the fields that may be left out and are None."""
-    values: dict[str, Any] = json.loads(TypeAdapter(type(document)).dump_json(document))
+    values: dict[str, Any] = json.loads(_adapter(type(document)).dump_json(document))
     absent = {each.name for each in fields(document) if each.default is None and getattr(document, each.name) is None}
     return {name: value for name, value in values.items() if name not in absent}

@@ -3,6 +3,8 @@
 SETTINGS = "settings.json"
 ENVIRONMENT = "environment.json"
 EVENTS = "events.jsonl"
+WORKER = "worker.json"
+"""Who works on a run: it is there no longer than that, unless the process was killed."""
 LOG = "log.jsonl"
 RESULT = "result.json"
 CHECKPOINT = "checkpoint"

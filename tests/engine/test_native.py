@@ -259,3 +259,12 @@ def test_what_cannot_be_loaded(fresh: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert find() is None
     assert "half the speed" in caplog.text
     assert not list(fresh.glob("*"))
+
+
+@needs_compiler
+@pytest.mark.parametrize("foreign", [0o775, 0o757])
+def test_what_others_could_have_written_is_not_loaded(fresh: Path, foreign: int) -> None:
+    assert find() is not None
+    (kept,) = fresh.glob("*")
+    kept.chmod(foreign)
+    assert compiler._load(["c++"]) is None

@@ -11,6 +11,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -49,10 +50,13 @@ def library() -> ctypes.CDLL | None:
 
 
 def _load(compiler: Sequence[str]) -> ctypes.CDLL | None:
-    """The library that was compiled before; None: none, or it is damaged or for another machine."""
+    """The library that was compiled before; None: none, or it is damaged, another user's or for another machine."""
     with suppress(OSError, UsageError):
         for path in cache().glob(f"{_name(compiler)}-*.so"):
-            if path.name.endswith(f"-{_digest(path.read_bytes())}.so"):  # a part of a library would kill the process
+            whole = path.name.endswith(
+                f"-{_digest(path.read_bytes())}.so"
+            )  # a part of a library would kill the process
+            if whole and _is_ours(path):
                 return ctypes.CDLL(str(path))
     return None
 
@@ -68,6 +72,7 @@ def _compile(compiler: Sequence[str]) -> ctypes.CDLL:
             _run(command)
         kernels = ctypes.CDLL(str(path))
         with suppress(OSError, UsageError):
+            path.chmod(0o700)
             path.replace(cache() / f"{_name(compiler)}-{_digest(path.read_bytes())}.so")
     return kernels
 
@@ -93,6 +98,12 @@ def _name(compiler: Sequence[str]) -> str:
     sources = [path.read_text() for path in sorted(HERE.iterdir()) if path.suffix in (".cpp", ".h")]
     parts = [*sources, *compiler, *OPTIONS, *_machine(), platform.machine(), *platform.libc_ver()]
     return f"kernels-{_digest(' '.join(parts).encode())}"
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether none but this user, or root, can have written a file."""
+    about = path.stat()
+    return about.st_uid in (os.getuid(), 0) and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _digest(data: bytes) -> str:

@@ -1,0 +1,114 @@
+"""A full disk, a folder that is gone, a clock set back, little memory: one line, and what is saved goes on."""
+
+import resource
+import shutil
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from nas.run.folder import every
+from tests.campaign.process import Command, Fault, stray
+from tests.campaign.sameness import contents, difference
+from tests.campaign.test_kills import checkpoints, words_now
+from tests.campaign.tries import Tries
+from tests.campaign.undisturbed import COMMANDS, RETRAIN, SEARCH, Undisturbed, prepared
+
+GONE = ("deleted", "moved", "a file", "read-only")
+LEAST = 2**30
+"""Bytes of address space beyond what importing takes."""
+
+
+def refused(command: Command, *statuses: int) -> None:
+    """It ended well, or by one line that says why."""
+    if command.end(*statuses) == 2:
+        assert sum(line.startswith("nas: ") for line in command.said().splitlines()) == 1, command.said()
+
+
+@pytest.mark.campaign("b: the disk is full at any change")
+@pytest.mark.parametrize("name", ["search gdas", "derive", "retrain", "retrain seeds", "tune", "study"])
+def test_a_full_disk(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
+    words = COMMANDS[name]
+    expected, _, changes = undisturbed.of(words, name)
+
+    def attempt(random: Random) -> None:
+        folder = prepared(tmp_path / str(tries.count), undisturbed.source)
+        if random.random() < 0.7:
+            fault = Fault(random.randint(1, changes), random.choice(["ENOSPC", "EIO", "EROFS"]), str(folder / "runs"))
+            refused(Command(words.split(), folder, fault), 0, 2)
+        else:  # a file that can be half written, and no more
+            limit = {"RLIMIT_FSIZE": random.randint(100, 100_000)}
+            refused(Command(words.split(), folder, limits=limit), 0, 2)
+        assert not stray(folder / "runs")
+        if words_now(words, folder) != words.split() or not every(folder / "runs"):
+            Command(words_now(words, folder), folder).end()
+        (run,) = every(folder / "runs")
+        assert not difference(expected, contents(run.path)), difference(expected, contents(run.path))
+
+    tries.repeat(attempt)
+
+
+@pytest.mark.campaign("b: the folder is gone while a command works in it")
+@pytest.mark.parametrize("words", [SEARCH, RETRAIN])
+def test_a_folder_that_is_gone(words: str, tries: Tries, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    def attempt(random: Random) -> None:
+        folder = prepared(tmp_path / str(tries.count), undisturbed.source)
+        command = Command(words.replace("--epochs 3", "--epochs 200").split(), folder)
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not any(checkpoints(folder)):
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.5))
+        (run,) = every(folder / "runs")
+        what = random.choice(GONE)
+        if what == "deleted":
+            shutil.rmtree(run.path, ignore_errors=True)
+        elif what == "moved":
+            run.path.rename(folder / "elsewhere")
+        elif what == "a file":
+            shutil.rmtree(run.path / "checkpoint", ignore_errors=True)
+            (run.path / "checkpoint").touch()
+        else:
+            shutil.move(folder / "runs", folder / "moved")
+            (folder / "runs").touch()
+        refused(command, 2)
+
+    tries.repeat(attempt)
+
+
+@pytest.mark.campaign("b: the clock is set back")
+def test_a_clock_set_back(undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
+    words, name = COMMANDS["search gdas"], "search gdas"
+    expected, _, changes = undisturbed.of(words, name)
+
+    def attempt(random: Random) -> None:
+        folder = prepared(tmp_path / str(tries.count))
+        fault = Fault(random.randint(changes // 2, changes), "SIGTERM", str(folder / "runs"))
+        Command(words.split(), folder, fault).end(0, 143)
+        Command(words_now(words, folder), folder, before=set_back).end()
+        (run,) = every(folder / "runs")
+        assert not difference(expected, contents(run.path)), difference(expected, contents(run.path))
+
+    tries.repeat(attempt)
+
+
+def set_back() -> None:
+    """Has this process' clock go backwards, a day to begin with and a second each time it is asked."""
+    began, asked = time.time() - 86400, iter(range(10**9))
+    time.time = lambda: began - next(asked)
+
+
+@pytest.mark.campaign("b: little memory")
+def test_little_memory(undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
+    """What importing takes and a gigabyte is enough for small work; less is told in a line."""
+
+    def attempt(random: Random) -> None:
+        folder = prepared(tmp_path / str(tries.count))
+        Command(SEARCH.split(), folder, before=limited).end()
+
+    tries.repeat(attempt)
+
+
+def limited() -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + LEAST,) * 2)
