@@ -92,7 +92,7 @@ def entries(folder: Path) -> list[Entry]:
     path = folder / INDEX
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: it must be the folder of this run's checkpoints")
-    if not path.is_file():
+    if not path.exists():
         if len(list(folder.glob("*.pt"))) > 1:
             raise UsageError(f"{path} is missing, though there are checkpoints beside it")
         return []
