@@ -18,10 +18,11 @@ from nas.cells.genotype import Genotype, from_document, read
 from nas.cells.network import CellNetwork
 from nas.costs.count import count
 from nas.errors import UsageError
-from nas.files import read_json, read_text
+from nas.files import parse_json, read_text
 from nas.macro import networks
 from nas.macro.madds import madds
 from nas.macro.parts import Part, parts
+from nas.run import names
 from nas.run.documents import as_json, parse
 from nas.run.spec import Origin
 from nas.settings import final_size
@@ -231,6 +232,6 @@ def read_architecture(path: Path, known: bool = True) -> Architecture:
         UsageError: neither.
     """
     text = read_text(path)
-    if f'"{FORMAT}"' in text:
-        return from_json(read_json(path), str(path), known)
+    if f'"{FORMAT}"' in text or path.name == names.ARCHITECTURE:
+        return from_json(parse_json(text, str(path)), str(path), known)
     return of_genotype(read(text, str(path)))

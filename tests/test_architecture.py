@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.architecture import from_json, of_genotype, read_architecture
+from nas.architecture import from_json, of_genotype, of_network, read_architecture
 from nas.cells.genotype import from_text
 from nas.errors import UsageError
 
@@ -48,6 +48,10 @@ def test_a_genotype_alone_is_its_paper_network(tmp_path: Path) -> None:
         ({"auxiliary": 1}, "auxiliary"),
         ({"more": 1}, "more"),
         ({"genotype": {}}, "genotype"),
+        ({"channels": 10**30}, "channels"),
+        ({"cells": 10**6}, "cells"),
+        ({"classes": 10**9}, "classes"),
+        ({"input": [3, 10**9, 10**9]}, "input"),
     ],
 )
 def test_refused(change: dict[str, object], said: str) -> None:
@@ -58,3 +62,33 @@ def test_refused(change: dict[str, object], said: str) -> None:
 def test_an_unknown_operation() -> None:
     with pytest.raises(UsageError, match="did you mean sep_conv_3x3"):
         of_genotype(from_text(TEXT.replace("sep_conv_3x3", "sep_conf_3x3")))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rows": []}, "rows"),
+        ({"rows": [1]}, "rows: 0"),
+        ({"rows": [{"stage": 0, "block": "conv", "c_out": 10**30}]}, "rows: 0.c_out"),
+        ({"rows": [{"stage": 0, "block": "conv", "stride": 0}]}, "rows: 0.stride"),
+        ({"rows": [{"stage": 0, "block": "conv", "colour": 0}]}, "rows: 0.colour"),
+        ({"rows": [{"stage": 0, "block": "pool"}] * 10_001}, "rows"),
+        ({"settings": None}, "settings"),
+        ({"settings": {"width": 1e30}}, "width"),
+        ({"network": ["mobilenet_v2"]}, "network"),
+        ({"network": "mobilenet_v9"}, "mobilenet_v9"),
+        ({"norm": {"eps": 0.1}}, "norm"),
+        ({"norm": 3}, "norm"),
+    ],
+)
+def test_a_macro_network_refused(change: dict[str, object], said: str) -> None:
+    document = of_network("mobilenet_v2", {}, input=(3, 32, 32), classes=10).document()
+    with pytest.raises(UsageError, match=said):
+        from_json({**document, **change})
+
+
+def test_too_many_operations() -> None:
+    genotype = from_text(TEXT).document()
+    genotype["normal"] = {"nodes": [[["skip_connect", 0]] * 8] * 10, "concat": [2]}
+    with pytest.raises(UsageError, match="at most 10000 operations"):
+        from_json({**SMALL.document(), "genotype": genotype, "cells": 200})

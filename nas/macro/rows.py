@@ -55,9 +55,9 @@ class _Row(TypedDict, total=False):
 def check_rows(rows: Any, where: str) -> None:
     """Raises UsageError where these are no rows: an unknown key, a value of the wrong type or out of range."""
     try:
-        TypeAdapter(Annotated[list[_Row], Field(max_length=MOST_OPERATIONS)]).validate_python(rows)
+        TypeAdapter(Annotated[list[_Row], Field(min_length=1, max_length=MOST_OPERATIONS)]).validate_python(rows)
     except ValidationError as error:
-        raise UsageError(f"{where}: rows.{first_of(error)}") from None
+        raise UsageError(f"{where}: rows: {first_of(error)}") from None
 
 
 def widths(settings: MacroSettings, rounding: Rounding = to_nearest, small: dict[float, int] | None = None) -> Widths:

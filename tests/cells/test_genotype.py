@@ -95,6 +95,11 @@ def test_the_skeleton_and_its_cells_belong_together() -> None:
         "|none~0|none~1|",
         "|none~0|+|none|none~1|",
         "x" * 10_000 + "(" * 5000,
+        f"|none~{'9' * 10**6}|",
+        f"Genotype(normal=[('none', {'9' * 10**6})], normal_concat=[2], reduce=[], reduce_concat=[2])",
+        "Genotype(normal=[], normal_concat=range(300_000_000), reduce=[], reduce_concat=range(9))",
+        f'{{"format": {"[" * 100_000}',
+        f'{{"format": {"9" * 10**6}}}',
     ],
 )
 def test_refused(text: str) -> None:
@@ -118,6 +123,7 @@ def test_refused(text: str) -> None:
         ({"normal": {"nodes": [[], [["a", 2]]], "concat": [3]}}, "node 1 reads state 2, a node that reads no state"),
         ({"normal": {"nodes": [[], []], "concat": []}}, "at least one state"),
         ({"normal": {"nodes": [[["a", 0]]], "concat": [1]}}, "concat"),
+        ({"normal": {"nodes": [[["a", 0]]] * 10_000, "concat": [2]}}, "at most 100"),
         ({"ops": []}, "ops"),
     ],
 )
