@@ -315,9 +315,11 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.delenv("NAS_DATA", raising=False)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "node_ip_address": "127.0.0.2"})
-    second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.3")
+    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "node_ip_address": "127.0.0.2"})
+    second = cluster.add_node(**node, node_ip_address="127.0.0.3")
     yield cluster, second
     ray.shutdown()
     cluster.shutdown()
@@ -358,12 +360,12 @@ def test_a_cluster_outlives_its_driver(nas: Nas, two_nodes: Any, tmp_path: Path,
 
     other, (cluster, _) = tmp_path / "killed", two_nodes
     process = begin((*study, "--cluster", cluster.address, "--parallel", "2"), other)
-    wait_for(lambda: lines(other) >= 3)
+    wait_for(lambda: lines(other) >= 3, 900)
     process.send_signal(number)
-    assert process.wait(120) == (-9 if number == signal.SIGKILL else 143)
+    assert process.wait(300) == (-9 if number == signal.SIGKILL else 143)
     run = find("last", other)
     assert not run.finished
-    assert begin(("tune", "--resume", str(run.path), "--cluster", cluster.address), other).wait(300) == 0
+    assert begin(("tune", "--resume", str(run.path), "--cluster", cluster.address), other).wait(900) == 0
     assert points(run.path) == whole
     begun = sorted(path.parent.name for path in run.path.glob("trials/*/*/settings.json"))
     assert begun == ["0000", "0001", "0002", "0003"], "no trial is done twice under another number"
