@@ -47,7 +47,7 @@ def changed(path: Path, stream: Random) -> str | bytes:
     ways: list[Callable[[str, Random], str | bytes]] = [cut, flipped, respelt]
     if path.suffix in (".json", ".toml"):
         ways += 7 * [restructured]
-    for _ in range(stream.randint(1, 3)):
+    for _ in range(stream.choice((1, 1, 1, 1, 2, 3))):
         made = stream.choice(ways)(text, stream)
         if isinstance(made, bytes):
             return made
@@ -125,6 +125,8 @@ def change(document: Any, stream: Random) -> None:
     elif what < 0.35:
         other, at = stream.choice(places)
         inside[key] = deepcopy(other[at])
+    elif what < 0.6 and isinstance(inside[key], int | float):
+        inside[key] += stream.choice((1, -1, 2, inside[key]))
     elif what < 0.4:
         inside[key] = [deepcopy(inside[key])] * stream.choice((2, 17, 300))
     else:

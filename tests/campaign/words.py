@@ -98,11 +98,11 @@ def is_number(parameter: Any) -> bool:
 
 
 def value_of(parameter: Any) -> st.SearchStrategy[str]:
-    """A word for a parameter: three of four fit."""
+    """A word for a parameter: five of six fit."""
     known = WORDS.get(parameter.name) or (NUMBERS if is_number(parameter) else (*completions(parameter), *FILES))
     odd = ODD_NUMBERS if is_number(parameter) else (*ODD, *ODD_NUMBERS[:6])
     fitting = st.sampled_from(known)
-    return st.one_of(fitting, fitting, fitting, st.one_of(st.sampled_from(odd), st.sampled_from(FILES), text()))
+    return st.one_of(*5 * [fitting], st.one_of(st.sampled_from(odd), st.sampled_from(FILES), text()))
 
 
 def completions(parameter: Any) -> list[str]:
@@ -128,14 +128,14 @@ def words_of(parameter: Any, draw: Callable[[st.SearchStrategy[Any]], Any]) -> l
 
 @st.composite
 def lines(draw: Any) -> list[str]:
-    """A command line: a command, most of its arguments, what it cannot do without, up to five options, any order."""
+    """A command line: a command, most of its arguments, what it cannot do without, up to four options, any order."""
     name = draw(st.sampled_from(sorted(COMMANDS)))
     every = [each for each in COMMANDS[name].params if each.name not in SPOILERS]
     arguments = [each for each in every if not each.opts[0].startswith("-")]
     options = [each for each in every if each not in arguments]
     chosen = [each for each in arguments if draw(st.integers(0, 7))]
     chosen += [each for each in options if each.required and draw(st.integers(0, 7))]
-    chosen += draw(st.lists(st.sampled_from(options), max_size=5)) if options else []
+    chosen += draw(st.lists(st.sampled_from(options), max_size=4)) if options else []
     likely = [each for each in options if each.name in LIKELY and draw(st.integers(0, 3))]
     parts = [words_of(each, draw) for each in [*chosen, *likely]]
     return [*name, *(word for part in draw(st.permutations(parts)) for word in part)]
