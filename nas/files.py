@@ -40,6 +40,9 @@ def write(path: Path, content: str | bytes) -> None:
     aside = path.with_name(f".{path.name}.part")
     data = content.encode() if isinstance(content, str) else content
     try:
+        if path.exists() and not path.is_file():  # /dev/null, a pipe: nothing that may be replaced
+            path.write_bytes(data)
+            return
         with aside.open("wb") as file:
             file.write(data)
             file.flush()

@@ -483,8 +483,19 @@ OWN_CELLS = {"nasbench201": 15}
 """Cells of a search under the preset ``paper``, in spaces that are not searched in DARTS' 8."""
 
 
+def check_preset(preset: str, presets: Mapping[str, object]) -> None:
+    """Raises UsageError for an unknown one."""
+    if preset not in presets:
+        raise UsageError(f'--preset "{preset}": {nearest(preset, list(presets))}')
+
+
 def final_size(preset: str, skeleton: str) -> tuple[int, int]:
-    """Channels and cells of a found network under a preset; NAS-Bench-201's (ICLR 2020, §2.1) has 16 and 3 · 5."""
+    """Channels and cells of a found network under a preset; NAS-Bench-201's (ICLR 2020, §2.1) has 16 and 3 · 5.
+
+    Raises:
+        UsageError: an unknown preset.
+    """
+    check_preset(preset, SIZES)
     if skeleton == "nasbench201":
         return 16, 3 if preset == "quick" else 15
     return SIZES[preset]["channels"], SIZES[preset]["cells"]
@@ -513,8 +524,7 @@ def resolve(
     Raises:
         UsageError: unknown preset or field, a value of the wrong type or out of range.
     """
-    if preset not in presets:
-        raise UsageError(f'--preset "{preset}": {nearest(preset, list(presets))}')
+    check_preset(preset, presets)
     merged = dict(presets[preset])
     for change in changes:
         merged |= {name: value for name, value in change.items() if value is not None}

@@ -155,9 +155,10 @@ def load(text: str) -> CellSpace:
 
 
 def _lists(edges: Any, where: str) -> list[list[str]]:
-    if not isinstance(edges, list) or not all(isinstance(names, list) for names in edges):
+    lists = edges if isinstance(edges, list) else [None]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
         raise UsageError(f"{where} must be a list of lists of operations, one an edge")
-    return edges
+    return list(edges)
 
 
 def names(kind: str) -> list[str]:

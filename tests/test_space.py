@@ -86,6 +86,7 @@ SKIPS = 'kind = "cell"\nabout = "x"\nnodes = 1\n'
         (f'{SKIPS}skeleton = "dart"\n[ops]\nskip_connect = {{}}\n', "did you mean darts"),
         (f'{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nnormal = "skip_connect"\n', "a list of lists"),
         (f'{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nnormal = ["skip_connect"]\n', "a list of lists"),
+        (f"{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nnormal = [[1], [1]]\n", "a list of lists"),
         (f'{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nnormal = [["skip_connect"]]\n', "1 lists, but a cell has 2"),
         (f'{SKIPS}[ops]\nskip_connect = {{}}\n[edges]\nnormla = [["skip_connect"]]\n', "did you mean normal"),
         (

@@ -135,7 +135,8 @@ def _fail(message: str) -> int:
 def _fail_of_typer(error: Exception) -> int:
     """Typer's own exceptions, known by what they offer: they have moved between packages."""
     if type(error).__name__ == "Abort":
-        return _interrupted()
+        asked = isinstance(error.__context__, EOFError)
+        return _fail("a question was asked, and nobody answers: add --yes") if asked else _interrupted()
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error)
         return 0

@@ -10,6 +10,7 @@ from nas.cli import common
 from nas.costs.count import Cost, count
 from nas.costs.latency import Latency, measure
 from nas.costs.tables import sentences, tables_of
+from nas.execution import Execution
 from nas.latency.table import LatencyTable
 from nas.tables import COUNT, TEXT, Form, Table
 
@@ -18,8 +19,7 @@ Timed = Mapping[str, Mapping[str, Latency]]
 
 def latencies(networks: Mapping[str, Architecture], batch: int, threads: int | None) -> Timed:
     """Milliseconds of all networks, measured by turns."""
-    if threads:
-        torch.set_num_threads(threads)
+    Execution("cpu", threads).start()
     shape = next(iter(networks.values())).input
     return measure({name: network.build() for name, network in networks.items()}, shape, batch=batch)
 

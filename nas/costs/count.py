@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from nas.blocks.inverted_residual import InvertedResidual
+from nas.errors import UsageError
 
 aten = torch.ops.aten
 BYTES = 2
@@ -116,7 +117,7 @@ def count(module: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
     module's, those that inference does not use (an auxiliary head's) too.
 
     Raises:
-        ValueError: the module cannot take an image of that shape.
+        UsageError: the module cannot take an image of that shape.
     """
     recorder = Recorder(Cost(sum(p.numel() for p in module.parameters())))
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -127,7 +128,7 @@ def count(module: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
             functional_call(module, weights, (image,))
         except (RuntimeError, ValueError) as error:
             size = "×".join(map(str, input_shape))
-            raise ValueError(f"an image of {size} does not fit: {str(error).splitlines()[0]}") from None
+            raise UsageError(f"an image of {size} does not fit: {str(error).splitlines()[0]}") from None
     return recorder.cost
 
 

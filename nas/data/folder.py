@@ -40,6 +40,8 @@ def load(root: Path, image_size: int | None, cache: Path) -> Dataset:
         raise UsageError(f"data {root}: {LAYOUT}; train/ is missing")
     train = root / "train" if "train" in parts else root
     classes = _folders(train)
+    if not classes:
+        raise UsageError(f"data {root}: {LAYOUT}; there is no class in {train}")
     entries = _files(train, classes)
     _check(root, classes, entries, "training")
     if tests:
@@ -68,6 +70,8 @@ def _files(folder: Path, classes: list[str]) -> list[Entry]:
     others: list[Path] = []
     for label, name in enumerate(classes):
         files = sorted(path for path in (folder / name).rglob("[!.]*") if path.is_file())
+        if odd := next((path for path in files if "\\udc" in ascii(str(path))), None):
+            raise UsageError(f"data {folder}: {str(odd)!a}: its name is no UTF-8 text, so no record could hold it")
         entries += [(path, label) for path in files if path.suffix.lower() in SUFFIXES]
         others += [path for path in files if path.suffix.lower() not in SUFFIXES]
     if others:

@@ -17,6 +17,7 @@ from nas.blocks.sandglass import Sandglass
 from nas.blocks.squeeze_excite import SqueezeExcite
 from nas.errors import UsageError
 from nas.macro.families import TENSORFLOW, TORCH, BatchNorm, batch_norm, check, family, resolve
+from nas.macro.madds import madds
 from nas.macro.rows import Row, check_rows
 from nas.macro.settings import MacroSettings, changed, macro_settings
 from nas.settings import make
@@ -206,6 +207,10 @@ def check_document(body: Mapping[str, Any], where: str) -> None:
         raise UsageError(f'{where}: "network" must be a name, "settings" a table')
     check(body["network"], macro_settings(body["settings"], where))
     check_rows(body["rows"], where)
+    try:
+        madds(body["rows"], (3, 224, 224), 10)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f'{where}: its "rows" do not make a network: {type(error).__name__}: {error}') from None
     if not isinstance(body["norm"], dict):
         raise UsageError(f'{where}: "norm" must be a table')
     make(BatchNorm, body["norm"], f"{where}: norm")

@@ -34,6 +34,10 @@ class MacroSpace:
 KEYS = {"kind", "about", "network", "settings", "search"}
 
 
+MOST_LEVELS = 10_000
+"""Of a knob, each of which becomes a value that is drawn; no space here has 100."""
+
+
 def load(text: str) -> MacroSpace:
     """The macro space called ``mobilenext``, or in ``path/to/space.toml``.
 
@@ -64,6 +68,8 @@ def _document(path: Path) -> dict[str, Any]:
         raise UsageError(f'space {path}: {"unknown" if wrong[0] in document else "missing"} key "{wrong[0]}"')
     if not all(isinstance(document[key], dict) for key in ("settings", "search")):
         raise UsageError(f"space {path}: settings and search must be tables")
+    if not all(isinstance(document[key], str) for key in ("about", "network")):
+        raise UsageError(f"space {path}: about and network must be texts")
     return document
 
 
@@ -74,6 +80,8 @@ def _ends(name: str, range_: Any, where: str) -> Sequence[Value]:
         low, high, step = range_["low"], range_["high"], range_["step"]
         if not all(isinstance(value, int | float) for value in (low, high, step)) or not low <= high or not step > 0:
             raise UsageError(f"{where}: {name}: low must not be above high, step is above 0, all three are numbers")
+        if not (high - low) / step <= MOST_LEVELS:
+            raise UsageError(f"{where}: {name}: from {low} to {high} in steps of {step} are over {MOST_LEVELS} levels")
         return [low, high]
     raise UsageError(f"{where}: {name} must be a list of choices, or {{ low = …, high = …, step = … }}")
 

@@ -53,6 +53,7 @@ TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().spli
         ("retrain nothing", "nothing"),
         ("retrain cell.txt --validation 100", "0 images left"),
         ("retrain cell.txt --channels 0", "channels"),
+        ("retrain cell.txt --preset quik", "did you mean quick"),
         ("retrain cell.txt --momentum 0 --nesterov", "--momentum must be above 0"),
         ("retrain cell.txt --accumulate 49", "--accumulate 49"),
         ("retrain cell.txt ./cell.txt", "./cell.txt is named twice"),

@@ -4,6 +4,7 @@ import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,9 +52,36 @@ class Harmful:
         return os.system, ("touch harmed",)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x02", b"not a pickle", pickle.dumps([1]), pickle.dumps(Harmful())])
-def test_damaged_cifar(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Call:
+    """A call, as a pickle has it."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.call
+
+
+TWICE = b"".join(b"h%c\x86q%c" % (number, number + 1) for number in range(40))
+"""A tuple of the last tuple twice, 40 times: 400 bytes whose hash takes 2⁴⁰ steps."""
+ODD_PICKLES = {
+    "empty": b"",
+    "nothing": b"\x80\x02",
+    "text": b"not a pickle",
+    "list": pickle.dumps([1]),
+    "call": pickle.dumps(Harmful()),
+    "doubling": b"\x80\x02}K\x01\x85q\x00" + TWICE + b"K\x01s.",
+    "duplicate": b"\x80\x02}K\x01" + 40 * b"2\x86" + b"K\x01s.",
+    "no images": pickle.dumps({b"data": Call(np.ndarray, (10**8, 3072), "uint8"), b"labels": [0]}),
+    "no bytes": pickle.dumps({b"data": Call(np.ndarray, (20, 3072), "uint8"), b"labels": [0] * 20}),
+    "range": pickle.dumps({b"labels": range(3 * 10**8)}),
+}
+
+
+@pytest.mark.parametrize("name", ODD_PICKLES)
+def test_damaged_cifar(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    content = ODD_PICKLES[name]
     root = write_cifar(tmp_path / "data")
     (root / "cifar-10-batches-py" / "data_batch_3").write_bytes(content)
     with pytest.raises(UsageError, match="data_batch_3") as error:

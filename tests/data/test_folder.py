@@ -1,5 +1,6 @@
 """Image folders: layouts, test sets that are drawn, formats, what is refused."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -167,6 +168,15 @@ def test_classes_without_images_are_refused(tmp_path: Path) -> None:
         data.load(str(root))
     with pytest.raises(UsageError, match=r"cat/0\.png is alone in its class"):
         data.load(str(plain(tmp_path / "few", 1)))
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UsageError, match="no class in"):
+        data.load(str(tmp_path))
+    os.close(os.open(os.fsencode(plain(tmp_path / "pets", 3)) + b"/cat/\xff.png", os.O_CREAT))
+    with pytest.raises(UsageError, match=r"pets/cat/\\udcff.png': its name is no UTF-8 text"):
+        data.load(str(tmp_path / "pets"))
 
 
 def test_folders_refused(tmp_path: Path) -> None:

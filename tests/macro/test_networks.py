@@ -153,6 +153,17 @@ def test_bad_rows_are_refused():
     for rows in ([{"stage": 0}], [{"stage": 0, "block": "nothing"}], [{**said["rows"][0], "kernel": "x"}]):
         with pytest.raises(UsageError, match='"rows" do not make a network'):
             from_document({**said, "rows": rows})
+    whole = of_network("mobilenet_v2", {}, input=(3, 32, 32), classes=10).document()
+    for odd in (
+        {"block": "nothing"},
+        {"block": None},
+        {"hidden": None},
+        {"stride": 0},
+        {"squeeze": "x"},
+        {"kernel": []},
+    ):
+        with pytest.raises(UsageError, match="rows"):
+            from_json({**whole, "rows": [*whole["rows"][:1], {**whole["rows"][1], **odd}, *whole["rows"][2:]]})
 
 
 def test_documents_of_before_keep_their_batch_norm():

@@ -315,9 +315,11 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.delenv("NAS_DATA", raising=False)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "node_ip_address": "127.0.0.2"})
-    second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.3")
+    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "node_ip_address": "127.0.0.2"})
+    second = cluster.add_node(**node, node_ip_address="127.0.0.3")
     yield cluster, second
     ray.shutdown()
     cluster.shutdown()
@@ -344,6 +346,29 @@ def test_ray_finishes_all_trials_when_a_node_dies(nas: Nas, two_nodes: Any, tmp_
     assert sum(row["state"] == "complete" for row in rows) == 6
     values = [(row["study"], row["values"]) for row in rows if row["values"]]
     assert len(set(values)) == len(values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of its processes' ends
+def test_a_cluster_outlives_its_driver(nas: Nas, two_nodes: Any, tmp_path: Path, number: int) -> None:
+    """The driver of a tuning on two nodes dies; resumed on the cluster, the tuning is as if it had not."""
+    study = (*SMALL, "--trials", "4", "--no-control", "--pruner", "none", "--sampler", "random", "--threads", "1")
+    status, out, err = nas(*study, "--json")
+    assert status == 0, err
+    whole = points(Path(json.loads(out)["run"]))
+
+    other, (cluster, _) = tmp_path / "killed", two_nodes
+    process = begin((*study, "--cluster", cluster.address, "--parallel", "2"), other)
+    wait_for(lambda: lines(other) >= 3, 900)
+    process.send_signal(number)
+    assert process.wait(300) == (-9 if number == signal.SIGKILL else 143)
+    run = find("last", other)
+    assert not run.finished
+    assert begin(("tune", "--resume", str(run.path), "--cluster", cluster.address), other).wait(900) == 0
+    assert points(run.path) == whole
+    begun = sorted(path.parent.name for path in run.path.glob("trials/*/*/settings.json"))
+    assert begun == ["0000", "0001", "0002", "0003"], "no trial is done twice under another number"
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own, of its processes' ends
