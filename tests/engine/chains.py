@@ -56,7 +56,7 @@ AFFINE = {
 }
 
 
-def chain_of(modules: list[nn.Sequential]) -> Chain:
+def chain_of(modules: list[nn.Module]) -> Chain:
     """The chain of segments that each edge's modules are."""
     terms = merge_terms(modules)
     assert terms is not None
