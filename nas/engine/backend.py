@@ -125,14 +125,16 @@ def spread_rows(
     Returns:
         (maps, edges · channels) and (edges · channels,), or None where there is no β.
     """
-    scales = list(torch.stack(list(rows)).to(dtype).repeat_interleave(channels, dim=1).unbind())
-    shifts = []
+    every = torch.stack(list(rows)).to(dtype).repeat_interleave(channels, dim=1)
+    if not any(affine):
+        return every, None
+    scales, shifts = list(every.unbind()), []
     for index, (scale, each) in enumerate(zip(scales, affine, strict=False)):
         if each:
             gamma, beta = each
             scales[index] = scale * gamma
             shifts.append(scale * beta)
-    return torch.stack(scales), torch.stack(shifts).sum(0) if shifts else None
+    return torch.stack(scales), torch.stack(shifts).sum(0)
 
 
 def embed(x: Tensor, zeros: tuple[int, int]) -> Tensor:
