@@ -240,8 +240,8 @@ class MergedTerm:
         sizes = (pool.kernel_size, pool.stride, pool.padding)
         sides = [each if isinstance(each, int) else each[0] for each in sizes]
         square = all(isinstance(each, int) or len(set(each)) == 1 for each in sizes)
-        plain = not pool.ceil_mode and getattr(pool, "dilation", 1) == 1 and not getattr(pool, "count_include_pad", False)
-        return pool if square and plain and (sides[0], sides[2]) == (3, 1) and sides[1] in (1, 2) else None
+        other = pool.ceil_mode or getattr(pool, "dilation", 1) != 1 or getattr(pool, "count_include_pad", False)
+        return pool if square and not other and (sides[0], sides[2]) == (3, 1) and sides[1] in (1, 2) else None
 
     @property
     def mergeable(self) -> bool:

@@ -36,7 +36,8 @@ def fit_to_device(optimizer: optim.Optimizer) -> bool:
         device, rate = group["params"][0].device, float(group["lr"])
         on_gpu = bool(device.type == "cuda")
         group["lr"] = torch.tensor(rate, device=device) if on_gpu else rate
-        group |= {"fused": on_gpu, "foreach": not on_gpu} if isinstance(optimizer, optim.SGD) else {"capturable": on_gpu}
+        sgd = "capturable" not in group
+        group.update({"fused": on_gpu, "foreach": not on_gpu} if sgd else {"capturable": on_gpu})
         for state in (optimizer.state.get(parameter, {}) for parameter in group["params"]):
             state |= {name: value.to(device) for name, value in state.items() if name == "step"}
     return on_gpu

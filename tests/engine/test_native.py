@@ -192,11 +192,9 @@ def test_library_kernels_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_compiler
 @pytest.mark.parametrize("name", kernels.LAYOUTS)
 def test_a_changed_structure_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Changed(kernels.LAYOUTS[name]):  # type: ignore[misc]
-        _fields_ = (("more", kernels.INTEGER),)
-
-    monkeypatch.setitem(kernels.LAYOUTS, name, Changed)
-    with pytest.raises(RuntimeError, match=rf"{name}.*\({kernels.VERSION}, {ctypes.sizeof(Changed)}\)"):
+    changed = type("Changed", (kernels.LAYOUTS[name],), {"_fields_": (("more", kernels.INTEGER),)})
+    monkeypatch.setitem(kernels.LAYOUTS, name, changed)
+    with pytest.raises(RuntimeError, match=rf"{name}.*\({kernels.VERSION}, {ctypes.sizeof(changed)}\)"):
         kernels.library.__wrapped__()
 
 
