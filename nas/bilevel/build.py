@@ -9,6 +9,7 @@ from nas.cells.partial import PartialFanOut
 from nas.cells.sampled import SampledFanOut
 from nas.cells.supernet import FanOut, MixedFanOut, Supernet
 from nas.engine.merged import BACKENDS, MergedFanOut
+from nas.engine.overlay import lay_on_inputs
 from nas.rng import generator
 from nas.settings import SearchSettings
 from nas.space import CellSpace
@@ -36,6 +37,8 @@ def build_supernet(settings: SearchSettings, space: CellSpace, classes: int, bac
             recompute=settings.recompute,
             skip=settings.skip > 0,
         )
+    if settings.engine == "merged":
+        lay_on_inputs(supernet.network, backend)
     shapes = {kind: alphas.shape for kind, alphas in supernet.alphas.items()}
     supernet.relax = RELAXATIONS[settings.relaxation](settings, shapes)
     return supernet

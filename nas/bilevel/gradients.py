@@ -136,7 +136,7 @@ class Learner:
 
     def update_weights(self) -> None:
         """The weights' update, by their gradients."""
-        nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
+        nn.utils.clip_grad_norm_(self.weights, self.settings.clip, foreach=True)
         self.weight_optimizer.step()
 
     def step_alphas(self, train: Batch, valid: Batch) -> None:

@@ -54,13 +54,18 @@ class Backend(ABC):
 
     def common(self, term: MergedTerm, row: Tensor) -> Summand:
         """The map of a term without convolutions, before its batch norm if it has one."""
-        x, statistics = self.state, None
+        x = self.passed(term)
+        norms = [segment.norm for stage in term.stages for segment in stage.chain]
+        statistics = norms[0].statistics(x) if norms else None
+        return Summand(embed(x, term.zeros), statistics, row)
+
+    def passed(self, term: MergedTerm) -> Tensor:
+        """The state after the steps of a term without convolutions."""
+        x = self.state
         for stage in term.stages:
             for step in stage.steps:
                 x = step(x, self.state)
-            for segment in stage.chain:
-                statistics = segment.norm.statistics(x)
-        return Summand(embed(x, term.zeros), statistics, row)
+        return x
 
     @abstractmethod
     def maps(self, chain: Chain, row: Tensor, starts: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
@@ -120,14 +125,16 @@ def spread_rows(
     Returns:
         (maps, edges · channels) and (edges · channels,), or None where there is no β.
     """
-    scales = list(torch.stack(list(rows)).to(dtype).repeat_interleave(channels, dim=1).unbind())
-    shifts = []
+    every = torch.stack(list(rows)).to(dtype).repeat_interleave(channels, dim=1)
+    if not any(affine):
+        return every, None
+    scales, shifts = list(every.unbind()), []
     for index, (scale, each) in enumerate(zip(scales, affine, strict=False)):
         if each:
             gamma, beta = each
             scales[index] = scale * gamma
             shifts.append(scale * beta)
-    return torch.stack(scales), torch.stack(shifts).sum(0) if shifts else None
+    return torch.stack(scales), torch.stack(shifts).sum(0)
 
 
 def embed(x: Tensor, zeros: tuple[int, int]) -> Tensor:

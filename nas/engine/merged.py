@@ -149,9 +149,10 @@ def add(term: MergedTerm, row: Tensor, sums: Sequence[Backend]) -> Sequence[Tens
 
 def add_common(summands: list[Summand], new: Summand) -> list[Summand]:
     """The summands and one more; a map that is there already gets the weights of both."""
-    if all(each.map is not new.map for each in summands):
+    same = [each.map is new.map and each.statistics is new.statistics for each in summands]
+    if not any(same):
         return [*summands, new]
-    return [each._replace(row=each.row + new.row) if each.map is new.map else each for each in summands]
+    return [each._replace(row=each.row + new.row) if own else each for each, own in zip(summands, same, strict=True)]
 
 
 def totals(sums: Sequence[Backend], common: Sequence[Summand]) -> list[Contribution]:

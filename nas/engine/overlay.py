@@ -6,6 +6,7 @@ state dicts, checkpoints, moving averages, hooks, modes and masks of dropped pat
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
 from typing import Any
@@ -15,12 +16,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nas.cells.found import ChosenFanOut
-from nas.cells.network import CellNetwork
+from nas.cells.network import CellModule, CellNetwork
 from nas.engine.merged import BACKENDS, Operation, contributions
 from nas.engine.native.backend import Native
-from nas.engine.segments import merge_terms
-
-Together = Callable[[Tensor], Sequence[Tensor]]
+from nas.engine.segments import MergedTerm, merge_terms
 
 
 class Overlay(nn.Module):
@@ -71,6 +70,13 @@ def overlay(network: nn.Module, backend: str = "auto") -> nn.Module:
     return Overlay(network, blocks) if blocks else network
 
 
+def lay_on_inputs(network: nn.Module, backend: str = "auto") -> None:
+    """From now on the kernels compute what brings the inputs of a network's cells to their size, where they can."""
+    for cell in network.modules() if Native in BACKENDS[backend] else ():
+        for module, forward in blocks_of(cell.inputs) if isinstance(cell, CellModule) else ():
+            module.forward = forward
+
+
 def blocks_of(module: nn.Module) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
     """The largest parts of a network that the kernels know, and what computes them."""
     if type(module) is ChosenFanOut:
@@ -84,29 +90,37 @@ def blocks_of(module: nn.Module) -> Iterator[tuple[nn.Module, Callable[..., Any]
             yield from blocks_of(child)
 
 
-def together(operations: Sequence[nn.Module]) -> Together | None:
-    """What computes operations that are the same and read the same map; None: nothing is gained over one by one.
+@dataclass(frozen=True)
+class Together:
+    """Computes operations that are the same and read the same map; what has no parameters once."""
 
-    The kernels know those of which all convolutions are their own. What has no parameters is computed once.
+    operations: tuple[nn.Module, ...]
+    plan: Sequence[MergedTerm]
+
+    def __call__(self, x: Tensor) -> Sequence[Tensor]:
+        chains = [stage.chain for term in self.plan for stage in term.stages if stage.chain]
+        if not chains:
+            return [self.operations[0](x)] * len(self.operations)
+        if dist.is_initialized() or not all(Native.supports(chain, x) for chain in chains):
+            return [type(operation).forward(operation, x) for operation in self.operations]
+        x = x.contiguous(memory_format=torch.channels_last)
+        maps: list[list[Tensor]] = [[] for _ in self.operations]
+        same = [Operation(0, self.operations, self.plan)]
+        for edge, part in contributions(same, x, x.new_ones(1, len(self.operations)), BACKENDS["native"]):
+            maps[edge].append(part)
+        return [reduce(add, parts) for parts in maps]
+
+
+def together(operations: Sequence[nn.Module]) -> Together | None:
+    """What computes operations together; None: nothing is gained over one by one.
+
+    The kernels know those of which all convolutions are their own.
     """
     plan = merge_terms(operations)
     if not plan or any(any(term.zeros) and not term.common for term in plan):  # beside zeros: part of a concatenation
         return None
-    chains = [stage.chain for term in plan for stage in term.stages if stage.chain]
-    if not chains:
-        return (lambda x: [operations[0](x)] * len(operations)) if len(operations) > 1 else None
-
-    def compute(x: Tensor) -> Sequence[Tensor]:
-        if not all(Native.supports(chain, x) for chain in chains):
-            return [type(operation).forward(operation, x) for operation in operations]
-        x = x.contiguous(memory_format=torch.channels_last)
-        maps: list[list[Tensor]] = [[] for _ in operations]
-        same = [Operation(0, tuple(operations), plan)]
-        for edge, part in contributions(same, x, x.new_ones(1, len(operations)), BACKENDS["native"]):
-            maps[edge].append(part)
-        return [reduce(add, parts) for parts in maps]
-
-    return compute
+    chains = any(stage.chain for term in plan for stage in term.stages)
+    return Together(tuple(operations), plan) if chains or len(operations) > 1 else None
 
 
 def first(compute: Together, x: Tensor) -> Tensor:

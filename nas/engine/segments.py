@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nas.blocks.segment import Segment, Step, Term, terms_of
+from nas.blocks.segment import ModuleStep, Segment, Step, Term, terms_of
 from nas.blocks.sync_norm import SyncBatchNorm, joint_statistics, unbiased
 
 ATEN = torch.ops.aten
@@ -177,19 +177,31 @@ class MergedSegment:
     def pointwise(self) -> MergedConvolution | None:
         return next((each for each in self.convolutions if each.kind == "pointwise"), None)
 
+    @property
+    def weights(self) -> list[list[Tensor]]:
+        """Of each convolution, edge by edge; a pair of 1×1 ones counts as one."""
+        if self.odd:
+            pairs = zip(self.convolutions[0].weights, self.odd.weights, strict=True)
+            return [[weight for pair in pairs for weight in pair]]
+        return [convolution.weights for convolution in self.convolutions]
+
     @cached_property
     def channels(self) -> tuple[int, int]:
         """That enter and leave one edge."""
-        return self.convolutions[0].modules[0].in_channels, self.convolutions[-1].modules[0].out_channels
+        last = [each.modules[0].out_channels for each in (self.convolutions[-1], self.odd) if each]
+        return self.convolutions[0].modules[0].in_channels, sum(last)
 
     @cached_property
     def form(self) -> tuple[int, ...]:
         """Channels that enter and leave an edge; kernel size (0: no depthwise convolution), stride, padding, dilation;
-        whether there is a pointwise convolution; activation (0: none, 1: ReLU, 2: ReLU6).
+        whether there is a pointwise convolution; activation (0: none, 1: ReLU, 2: ReLU6); how many of the channels that
+        leave are not of odd pixels.
         """
-        kernel = self.depthwise.modules[0].kernel_size[0] if self.depthwise else 0
-        sides = self.depthwise.sides if self.depthwise else (1, 0, 1)
-        return *self.channels, kernel, *sides, int(self.pointwise is not None), ACTIVATIONS.index(self.activation)
+        first, last = self.convolutions[0], self.convolutions[-1].modules[0]
+        kernel = first.modules[0].kernel_size[0] if self.depthwise else 0
+        pointwise = self.odd is not None or self.pointwise is not None
+        activation = ACTIVATIONS.index(self.activation)
+        return *self.channels, kernel, *first.sides, int(pointwise), activation, last.out_channels
 
     @property
     def mergeable(self) -> bool:
@@ -217,6 +229,19 @@ class MergedTerm:
     def common(self) -> bool:
         """Whether it is the same map for all edges, but for their weights: there is no convolution in it."""
         return not any(segment.convolutions for stage in self.stages for segment in stage.chain)
+
+    @cached_property
+    def pooling(self) -> nn.MaxPool2d | nn.AvgPool2d | None:
+        """The 3×3 pooling that it is, with at most a batch norm."""
+        steps = [step for stage in self.stages for step in stage.steps]
+        pool = steps[0].module if len(steps) == 1 and isinstance(steps[0], ModuleStep) else None
+        if self.zeros != (0, 0) or not isinstance(pool, (nn.MaxPool2d, nn.AvgPool2d)):
+            return None
+        sizes = (pool.kernel_size, pool.stride, pool.padding)
+        sides = [each if isinstance(each, int) else each[0] for each in sizes]
+        square = all(isinstance(each, int) or len(set(each)) == 1 for each in sizes)
+        other = pool.ceil_mode or getattr(pool, "dilation", 1) != 1 or getattr(pool, "count_include_pad", False)
+        return pool if square and not other and (sides[0], sides[2]) == (3, 1) and sides[1] in (1, 2) else None
 
     @property
     def mergeable(self) -> bool:

@@ -30,13 +30,14 @@ def fit_to_device(optimizer: optim.Optimizer) -> bool:
     """Fits an optimiser, new or restored, to its parameters' device; whether that is a GPU.
 
     There its rates and counters are tensors of the device and one kernel serves all parameters, so that its step can be
-    recorded. A checkpoint has these as the device before had them.
+    recorded; on a CPU, SGD takes all parameters in one call. A checkpoint has these as the device before had them.
     """
     for group in optimizer.param_groups:
         device, rate = group["params"][0].device, float(group["lr"])
         on_gpu = bool(device.type == "cuda")
         group["lr"] = torch.tensor(rate, device=device) if on_gpu else rate
-        group["capturable" if "capturable" in group else "fused"] = on_gpu
+        sgd = "capturable" not in group
+        group.update({"fused": on_gpu, "foreach": not on_gpu} if sgd else {"capturable": on_gpu})
         for state in (optimizer.state.get(parameter, {}) for parameter in group["params"]):
             state |= {name: value.to(device) for name, value in state.items() if name == "step"}
     return on_gpu

@@ -149,7 +149,7 @@ def train_step(
         losses.append(loss.detach() * share)
         logits.append(out.detach())
     if settings.clip:
-        nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+        nn.utils.clip_grad_norm_(network.parameters(), settings.clip, foreach=True)
     optimizer.step()
     return torch.stack(losses).sum(), torch.cat(logits)
 

@@ -62,7 +62,7 @@ def as_on_a_gpu(step: Step, *, recorded: bool) -> Step:
     for optimizer in (step.learner.weight_optimizer, step.learner.alpha_optimizer):
         for group in optimizer.param_groups:
             group["lr"] = torch.tensor(group["lr"])
-            group["capturable" if "capturable" in group else "fused"] = True
+            group.update({"capturable": True} if "capturable" in group else {"fused": True, "foreach": False})
     step.recordable = recorded
     step.graph = lambda: ReplayGraph(step.changed)
     return step

@@ -190,7 +190,7 @@ def test_a_state_of_a_gpu_goes_on_on_a_cpu() -> None:
         state = copy.deepcopy(each.state_dict())
         for group in state.get("param_groups", ()):
             group["lr"] = torch.tensor(group["lr"])
-            group["capturable" if "capturable" in group else "fused"] = True
+            group.update({"capturable": True} if "capturable" in group else {"fused": True, "foreach": False})
         resumed.parts[name].load_state_dict(state)
     for each in (whole, resumed):
         set_rate(each.learner.weight_optimizer, 0.1)

@@ -1,5 +1,7 @@
 """Chains of segments as plain modules, of every form that kernels have."""
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from nas.engine.backend import Chain
@@ -56,7 +58,7 @@ AFFINE = {
 }
 
 
-def chain_of(modules: list[nn.Sequential]) -> Chain:
+def chain_of(modules: Sequence[nn.Module]) -> Chain:
     """The chain of segments that each edge's modules are."""
     terms = merge_terms(modules)
     assert terms is not None

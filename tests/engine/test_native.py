@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas import space as spaces
+from nas.blocks.layers import FactorizedReduce
 from nas.cells.supernet import Supernet
 from nas.engine.backend import Backend, Chain
 from nas.engine.library import backend as library
 from nas.engine.merged import MergedFanOut
 from nas.engine.native import compiler, kernels
 from nas.engine.native.backend import Native
+from nas.engine.native.pools import PoolFunction
 from tests.engine.chains import AFFINE, CHAINS, affine, chain_of, depthwise, norm, pointwise
 
 EDGES = 2
@@ -27,19 +29,25 @@ CHANNELS = {
     "24 channels": lambda: [nn.ReLU(), depthwise(24, 5), norm(24), nn.ReLU(), depthwise(24, 7), norm(24)],
 }
 """Numbers of channels that take vectors of several widths."""
+REDUCTIONS = {
+    "reduction, 8 and 12 channels": lambda: FactorizedReduce(8, 12, affine=False),
+    "reduction, 5 and 7 channels": lambda: FactorizedReduce(5, 7, affine=False),
+}
 needs_compiler = pytest.mark.skipif(kernels.library() is None, reason="no C++ compiler")
 
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("images", [1, 2, 19])
-@pytest.mark.parametrize("name", [*CHAINS, *AFFINE, *CHANNELS])
+@pytest.mark.parametrize("name", [*CHAINS, *AFFINE, *CHANNELS, *REDUCTIONS])
 @pytest.mark.parametrize("backend", [Native, library.Library])
 def test_equals_plain_modules(backend: type[Backend], name: str, images: int, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    chains = [nn.Sequential(*(CHAINS | AFFINE | CHANNELS)[name]()).to(dtype) for _ in range(EDGES)]
-    merged = chain_of(chains)
-    x = (2 * torch.randn(images, merged[0].channels[0], 9, 11, dtype=dtype) + 1).requires_grad_()
+    layers = CHAINS | AFFINE | CHANNELS
+    chains = [REDUCTIONS[name]() if name in REDUCTIONS else nn.Sequential(*layers[name]()) for _ in range(EDGES)]
+    merged = chain_of([chain.to(dtype) for chain in chains])
+    sides = (8, 10) if name in REDUCTIONS else (9, 11)
+    x = (2 * torch.randn(images, merged[0].channels[0], *sides, dtype=dtype) + 1).requires_grad_()
     weights = torch.rand(1, EDGES, dtype=dtype, requires_grad=True)
     expected = [weight * chain(x) for weight, chain in zip(weights[0], chains, strict=True)]
     parameters = [x, weights, *(parameter for chain in chains for parameter in chain.parameters())]
@@ -47,7 +55,7 @@ def test_equals_plain_modules(backend: type[Backend], name: str, images: int, dt
     wanted = torch.autograd.grad(expected, parameters, grads)
     running = [buffer.clone() for chain in chains for buffer in chain.buffers()]
     for chain in chains:
-        for module in chain:
+        for module in chain.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.reset_running_stats()
     assert backend.supports(merged, x)
@@ -83,6 +91,22 @@ def test_affine_in_evaluation(name: str, backend: type[Backend]) -> None:
 def summed(chain: Chain, x: Tensor, weights: Tensor, backend: type[Backend] = Native) -> Sequence[Tensor]:
     """The chain alone, by a back end; weights (1, edges)."""
     return backend(x, weights.shape[1]).maps(chain, weights[0])
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_poolings_equal_torchs(stride: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 21, 9, 6, dtype=dtype).relu().contiguous(memory_format=torch.channels_last)  # with ties
+    x[0, :, 3, 3] = torch.nan
+    x.requires_grad_()
+    expected = F.max_pool2d(x, 3, stride, 1), F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+    found = PoolFunction.apply(x, stride)
+    grads = [torch.randn_like(each) for each in expected]
+    wanted, gradients = (torch.autograd.grad(each, x, grads) for each in (expected, found))
+    for mine, theirs in zip([*found, *gradients], [*expected, *wanted], strict=True):
+        torch.testing.assert_close(mine, theirs, equal_nan=True)
 
 
 @needs_compiler
@@ -166,15 +190,11 @@ def test_library_kernels_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", ["segment_layout", "mix_layout"])
+@pytest.mark.parametrize("name", kernels.LAYOUTS)
 def test_a_changed_structure_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = {"segment_layout": "SegmentFields", "mix_layout": "MixFields"}[name]
-
-    class Changed(getattr(kernels, fields)):  # type: ignore[misc]
-        _fields_ = (("more", kernels.INTEGER),)
-
-    monkeypatch.setattr(kernels, fields, Changed)
-    with pytest.raises(RuntimeError, match=rf"{name}.*\({kernels.VERSION}, {ctypes.sizeof(Changed)}\)"):
+    changed = type("Changed", (kernels.LAYOUTS[name],), {"_fields_": (("more", kernels.INTEGER),)})
+    monkeypatch.setitem(kernels.LAYOUTS, name, changed)
+    with pytest.raises(RuntimeError, match=rf"{name}.*\({kernels.VERSION}, {ctypes.sizeof(changed)}\)"):
         kernels.library.__wrapped__()
 
 

@@ -78,7 +78,8 @@ def as_on_a_gpu(step: TrainStep, *, recorded: bool = True) -> TrainStep:
     """The step with optimiser and average as they are on a GPU; if ``recorded``, recorded as there."""
     for group in step.optimizer.param_groups:
         group["lr"] = torch.tensor(group["lr"])
-        group.update({"capturable": True, "foreach": True} if "capturable" in group else {"fused": True})
+        kernel = {"capturable": True, "foreach": True} if "capturable" in group else {"fused": True, "foreach": False}
+        group.update(kernel)
     step.share = torch.zeros(())
     step.recordable, step.graph = recorded, lambda: ReplayGraph(step.changed)
     step.forward = MultiTensor(step.network, step.settings.precision)

@@ -78,15 +78,16 @@ class SumFunction(torch.autograd.Function):
         common_grads: list[Tensor | None] = [None] * len(common)
         if ctx.needs_input_grad[1]:
             common_grads = total.common_gradients(maps, grads, sums)
-            x_grad = torch.zeros_like(x, memory_format=LAST) if plan.state is None else common_grads[plan.state]
+            x_grad = torch.empty_like(x, memory_format=LAST) if plan.state is None else common_grads[plan.state]
         if plan.state is not None:
             common_grads[plan.state] = None  # the chains' part comes to it: it goes back as that of x
         needs = ctx.needs_input_grad[4 + len(common) :]
         weight_grads: list[Tensor | None] = [None] * len(needs)
         if any(needs) or x_grad is not None:
             weight_grads = []
-            for passes, chain, scale, own in zip(ctx.passes, chains, total.scales, sums, strict=False):
-                weight_grads += backward_chain(passes, chain, Gradient(grads, scale, own), x_grad, any(needs))
+            for index, (passes, chain) in enumerate(zip(ctx.passes, chains, strict=True)):
+                gradient, add = Gradient(grads, total.scales[index], sums[index]), index > 0 or plan.state is not None
+                weight_grads += backward_chain(passes, chain, gradient, x_grad, add, any(needs))
         shift_grad = sums[0, 0] if ctx.needs_input_grad[3] else None
         return None, x_grad, sums[:, 1] * total.invstds, shift_grad, *common_grads, *weight_grads
 
@@ -119,18 +120,24 @@ def forward_chain(
 
 
 def backward_chain(
-    passes: Sequence["SegmentPass"], maps: Sequence[Tensor], gradient: Gradient, x_grad: Tensor | None, needs: bool
+    passes: Sequence["SegmentPass"],
+    maps: Sequence[Tensor],
+    gradient: Gradient,
+    x_grad: Tensor | None,
+    add: bool,
+    needs: bool,
 ) -> list[Tensor | None]:
-    """The gradients of the segments' weights; that of the state is added to ``x_grad``.
+    """The gradients of the segments' weights; that of the state goes to ``x_grad``.
 
     Args:
         maps: that entered the first segment and left each.
         gradient: of the last batch norm.
+        add: whether it is added to what is there.
         needs: whether those of the weights are needed.
     """
     weight_grads: list[Tensor | None] = []
     for one, (x, y) in reversed(list(zip(passes, pairwise(maps), strict=True))):
-        gradient, own = one.backward(x, y, gradient, x_grad, needs)
+        gradient, own = one.backward(x, y, gradient, x_grad, add, needs)
         weight_grads = own + weight_grads
     return weight_grads
 
@@ -152,7 +159,7 @@ class SegmentPass:
         self.affine = [next(weights).double() for _ in ("scale", "shift")] if affine else []
         self.shared = before is None and not plan.apart
         self.depthwise = next(weights) if segment.depthwise else None
-        self.pointwise = next(weights) if segment.pointwise else None
+        self.pointwise = next(weights) if segment.pointwise or segment.odd else None
 
     def forward(self, x: Tensor) -> Tensor:
         """The map before the segment's batch norm, (edges · N, C', H', W'); the running statistics move.
@@ -180,12 +187,12 @@ class SegmentPass:
         return y
 
     def backward(
-        self, x: Tensor, y: Tensor, gradient: Gradient, x_grad: Tensor | None, needs: bool
+        self, x: Tensor, y: Tensor, gradient: Gradient, x_grad: Tensor | None, add: bool, needs: bool
     ) -> tuple[Gradient, list[Tensor | None]]:
         """The gradient of what the batch norm over what enters gives, and those of the weights.
 
         Args:
-            x_grad: where that of the state is added; None: it is not needed.
+            x_grad: where that of the state is written or added; None: it is not needed.
             needs: whether those of the weights are needed.
         """
         before, x_sums, affine = gradient, None, list[Tensor | None]([None] * len(self.affine))
@@ -196,6 +203,7 @@ class SegmentPass:
             torch.empty_like(weight) if needs and weight is not None else None
             for weight in (self.depthwise, self.pointwise)
         )
+        self.fields.add = add and not self.before
         fill(self.fields, x=x, y=y, y_grad=gradient.maps, y_scale=gradient.scale, y_sums=gradient.sums)
         fill(self.fields, x_grad=x_grad, x_sums=x_sums, depthwise_grad=depthwise, pointwise_grad=pointwise)
         call("segment_backward", self.fields, x.dtype)
@@ -212,7 +220,7 @@ def sizes(images: int, height: int, width: int, edges: int, shared: bool, *form:
 
 @cache
 def _sizes(images: int, height: int, width: int, edges: int, shared: bool, *form: int) -> SegmentFields:
-    channels, out, kernel, stride, padding, dilation, pointwise, activation = form
+    channels, out, kernel, stride, padding, dilation, pointwise, activation, even = form
     reach = max(kernel - 1, 0) * dilation + 1
     return SegmentFields(
         images=images,
@@ -230,6 +238,7 @@ def _sizes(images: int, height: int, width: int, edges: int, shared: bool, *form
         dilation=dilation,
         pointwise=pointwise,
         activation=activation,
+        even=even,
     )
 
 

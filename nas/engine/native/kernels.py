@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas.engine.native import compiler
 
-VERSION = 2
+VERSION = 3
 """Of the structures, as LAYOUT_VERSION in lanes.h: raised with any change of their fields."""
 INTEGER, POINTER, POINTERS = ctypes.c_int64, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
 Value = Tensor | Sequence[Tensor | None] | None
@@ -24,7 +24,7 @@ class SegmentFields(ctypes.Structure):
         *((name, INTEGER) for name in ("threads", "precise", "images", "edges", "shared")),
         *((name, INTEGER) for name in ("channels", "height", "width", "out", "out_height", "out_width")),
         *((name, INTEGER) for name in ("kernel", "stride", "padding", "dilation")),
-        *((name, INTEGER) for name in ("pointwise", "activation", "training")),
+        *((name, INTEGER) for name in ("pointwise", "activation", "even", "training", "add")),
         *((name, ctypes.c_double) for name in ("eps", "momentum")),
         *((name, POINTER) for name in ("x", "depthwise_weight", "pointwise_weight")),
         *((name, POINTER) for name in ("x_mean", "x_invstd", "x_scale", "x_shift")),
@@ -45,6 +45,20 @@ class MixFields(ctypes.Structure):
     )
 
 
+class PoolsFields(ctypes.Structure):
+    """``struct Pools`` of pools.cpp."""
+
+    __slots__ = ()
+    _fields_ = (
+        *((name, INTEGER) for name in ("threads", "precise", "images", "channels", "height", "width")),
+        *((name, INTEGER) for name in ("out_height", "out_width", "stride")),
+        *((name, POINTER) for name in ("x", "max", "mean", "max_grad", "mean_grad", "x_grad")),
+    )
+
+
+LAYOUTS = {"segment_layout": SegmentFields, "mix_layout": MixFields, "pools_layout": PoolsFields}
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None: they cannot be had.
@@ -53,7 +67,7 @@ def library() -> ctypes.CDLL | None:
         RuntimeError: their structures are not those of this file.
     """
     kernels = compiler.library()
-    for name, structure in (("segment_layout", SegmentFields), ("mix_layout", MixFields)):
+    for name, structure in LAYOUTS.items():
         wanted = (VERSION, ctypes.sizeof(structure))
         if kernels is not None and (layout := tuple((INTEGER * 2).in_dll(kernels, name))) != wanted:
             raise RuntimeError(f"{name} (version, bytes): {layout} in the C++ sources, {wanted} in {__file__}")

@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <vector>
 
-constexpr int64_t LAYOUT_VERSION = 2;  // of the structures, as VERSION in kernels.py
+constexpr int64_t LAYOUT_VERSION = 3;  // of the structures, as VERSION in kernels.py
 
 #if defined(__AVX512F__)
 constexpr int WIDEST = 16;  // single-precision numbers of a register

@@ -1,5 +1,6 @@
 // A segment of an operation for all edges that leave one state: what enters is batch-normalised and activated, passes a
-// depthwise and a pointwise convolution (either may be missing), and the statistics of what comes out are taken.
+// depthwise and a pointwise convolution (either may be missing), and the statistics of what comes out are taken. Without a
+// depthwise one a stride of 2 is a factorised reduction: some channels are of even pixels, the others of odd ones.
 //
 // One image of one edge at a time, so that all between stays in a core's cache: x is read once and y written once.
 // Maps of the edges stand one after another. Sums over images are taken in one order, whatever the number of threads.
@@ -13,7 +14,9 @@ struct Segment {
     int64_t in, height, width, out, out_height, out_width;      // channels of one edge, pixels
     int64_t kernel, stride, padding, dilation;                  // of the depthwise convolution; kernel 0: none
     int64_t pointwise, activation;                              // activation 0: none, 1: ReLU, 2: ReLU6
+    int64_t even;                                               // channels of y that are of even pixels; usually out
     int64_t training;                                           // whether y's batch norm takes the batch's statistics
+    int64_t add;                                                // backward: whether x_grad is added to, or written over
     double eps, momentum;                                       // of y's batch norm
     const void *x, *depthwise_weight, *pointwise_weight;        // weights (edges·in, kernel, kernel), (edges·out, in)
     const double *x_mean, *x_invstd;                            // (edges·in), null: x is not normalised
@@ -22,7 +25,7 @@ struct Segment {
     double *y_mean, *y_invstd;                                  // (edges·out)
     // Backward: y_grad is that of what y's batch norm gives, (y − mean) / σ · y_scale + a constant; (edges·out).
     const double *y_scale, *y_sums;                             // y_sums: Σ y_grad, Σ y_grad · (y − mean); null: as none
-    void *x_grad, *depthwise_grad, *pointwise_grad;             // null: not wanted; a shared x_grad is added to
+    void *x_grad, *depthwise_grad, *pointwise_grad;             // null: not wanted
     double* x_sums;                                             // the same sums of x_grad; null: not wanted
     const void* const* y_grad;                                  // one map (images, out pixels, out) an edge
     void* const* running;                                       // means of each edge's batch norm, then variances
@@ -182,10 +185,23 @@ template <class T> struct Kernel {
         else slide<L, 7>(from, step, row, weights, next, pixels, to);
     }
 
-    // Rows between the two convolutions, (rows, out_width, in).
-    const T* middle(const T* tile, int64_t edge, int64_t row, int64_t rows) const {
-        if (!k) return tile + row * tile_row;
+    // Calls work(offset, first, count) for y's channels of even pixels, and for those of odd ones.
+    template <class Work> void each_part(Work&& work) const {
+        if (s.even) work(0, 0, s.even);
+        if (s.even < s.out) work(1, s.even, s.out - s.even);
+    }
+
+    // Rows between the two convolutions, (rows, out_width, in); the offset is of pixels that are taken alone.
+    const T* middle(const T* tile, int64_t edge, int64_t row, int64_t rows, int64_t offset) const {
+        if (!k && s.stride == 1) return tile + row * tile_row;
         T* const whole = memory<T>(MIDDLE, group * s.out_width * s.in);
+        if (!k) {
+            for (int64_t p = 0; p < rows * s.out_width; p++) {
+                const int64_t y = (row + p / s.out_width) * s.stride + offset, x = p % s.out_width * s.stride + offset;
+                std::copy_n(tile + y * tile_row + x * s.in, s.in, whole + p * s.in);
+            }
+            return whole;
+        }
         each_vector<T>(s.in, [&](auto lanes, int64_t c) {
             constexpr int L = lanes;
             for (int64_t r = 0; r < rows; r++) {
@@ -197,20 +213,25 @@ template <class T> struct Kernel {
         return whole;
     }
 
-    // Pixels (n channels) times a matrix (n, m), to pixels `step` apart.
-    void multiply(const T* from, const T* matrix, int64_t n, int64_t m, int64_t pixels, T* to, int64_t step) const {
-        each_vector<T>(m, [&](auto lanes, int64_t c) {
+    // Channels of pixels and how far these are apart.
+    struct Pixels {
+        int64_t channels, step;
+    };
+
+    // Pixels times a matrix (channels, `next`), whose first columns are those of the pixels it makes.
+    void multiply(const T* from, Pixels in, const T* matrix, int64_t next, int64_t pixels, T* to, Pixels out) const {
+        each_vector<T>(out.channels, [&](auto lanes, int64_t c) {
             constexpr int L = lanes;
             each_group(pixels, [&](auto count, int64_t first) {
                 V<L> sums[count] = {};
-                const T *at = from + first * n, *row = matrix + c;
-                for (int64_t i = 0; i < n; i++, at++, row += m) {
+                const T *at = from + first * in.step, *row = matrix + c;
+                for (int64_t i = 0; i < in.channels; i++, at++, row += next) {
                     const V<L> weights = load<T, L>(row);
 #pragma GCC unroll 8
-                    for (int p = 0; p < count; p++) sums[p] += weights * at[p * n];
+                    for (int p = 0; p < count; p++) sums[p] += weights * at[p * in.step];
                 }
 #pragma GCC unroll 8
-                for (int p = 0; p < count; p++) store<T, L>(to + (first + p) * step + c, sums[p]);
+                for (int p = 0; p < count; p++) store<T, L>(to + (first + p) * out.step + c, sums[p]);
             });
         });
     }
@@ -222,10 +243,12 @@ template <class T> struct Kernel {
         totals.assign(2 * s.out, 0.0);
         for (int64_t row = 0; row < s.out_height; row += group) {
             const int64_t rows = std::min(group, s.out_height - row), pixels = rows * s.out_width;
-            const T* between = middle(tile, edge, row, rows);
             T* to = y + row * s.out_width * s.out;
-            if (s.pointwise) multiply(between, &point[edge * s.in * s.out], s.in, s.out, pixels, to, s.out);
-            else std::copy(between, between + pixels * s.out, to);
+            each_part([&](int64_t offset, int64_t c, int64_t channels) {
+                const T *between = middle(tile, edge, row, rows, offset), *matrix = &point[edge * s.in * s.out + c];
+                if (s.pointwise) multiply(between, {s.in, s.in}, matrix, s.out, pixels, to + c, {channels, s.out});
+                else std::copy(between, between + pixels * s.out, to);
+            });
             if (s.training) add_moments(to, pixels, y, totals.data());
         }
         const double pixels = double(s.out_height * s.out_width);
@@ -333,9 +356,9 @@ template <class T> struct Kernel {
         return whole;
     }
 
-    // Adds the gradient of the pointwise weight, (in, out).
-    void add_point_gradient(const T* between, const T* grad, int64_t pixels, T* to) const {
-        each_vector<T>(s.out, [&](auto lanes, int64_t c) {
+    // Adds the gradient of the pointwise weight, of its first channels, (in, out).
+    void add_point_gradient(const T* between, const T* grad, int64_t channels, int64_t pixels, T* to) const {
+        each_vector<T>(channels, [&](auto lanes, int64_t c) {
             constexpr int L = lanes;
             int64_t i = 0;
             for (; i + 16 <= s.in; i += 16) add_point_rows<L, 16>(between + i, grad + c, pixels, to + i * s.out + c);
@@ -400,7 +423,7 @@ template <class T> struct Kernel {
         each_vector<T>(s.in, [&](auto lanes, int64_t c) {
             constexpr int L = lanes;
             const Entry<L> entry(*this, edge * s.in + c);
-            const bool shared = s.shared;
+            const bool add = s.add || (s.shared && edge);
             const int64_t step = s.in, width = s.width * step;
             V<L> sum{}, product{};
             for (int64_t row = 0; row < s.height; row++) {
@@ -409,7 +432,7 @@ template <class T> struct Kernel {
                 for (int64_t at = 0; at < width; at += step) {
                     const V<L> standard = entry.standard(load<T, L>(from + at));
                     const V<L> grad = entry.gradient(load<T, L>(own + at), entry.scaled(standard));
-                    store<T, L>(to + at, shared ? load<T, L>(to + at) + grad : grad);
+                    store<T, L>(to + at, add ? load<T, L>(to + at) + grad : grad);
                     sum += grad;
                     product += grad * standard;
                 }
@@ -428,13 +451,16 @@ template <class T> struct Kernel {
         for (int64_t row = 0; row < s.out_height; row += group) {
             const int64_t rows = std::min(group, s.out_height - row), pixels = rows * s.out_width;
             const T* grad = gradient(edge, image, row * s.out_width, pixels);
-            if (dpoint) add_point_gradient(middle(tile, edge, row, rows), grad, pixels, dpoint);
-            for (int64_t r = 0; r < rows; r++, grad += s.out_width * s.out) {
-                T* to = grads + (k ? frame + (row + r) * s.stride * grads_row : (row + r) * grads_row);
-                if (s.pointwise) multiply(grad, &point_t[edge * s.in * s.out], s.out, s.in, s.out_width, to, step);
-                else
-                    for (int64_t p = 0; p < s.out_width; p++) std::copy(grad + p * s.in, grad + (p + 1) * s.in, to + p * step);
-            }
+            each_part([&](int64_t offset, int64_t c, int64_t channels) {
+                const T *matrix = &point_t[(edge * s.out + c) * s.in], *from = grad + c;
+                if (dpoint) add_point_gradient(middle(tile, edge, row, rows, offset), from, channels, pixels, dpoint + c);
+                for (int64_t r = 0; r < rows; r++, from += s.out_width * s.out) {
+                    T* to = grads + frame + ((row + r) * s.stride + offset) * grads_row + offset * s.in;
+                    if (s.pointwise) multiply(from, {channels, s.out}, matrix, s.in, s.out_width, to, {s.in, step});
+                    else
+                        for (int64_t p = 0; p < s.out_width; p++) std::copy_n(from + p * s.in, s.in, to + p * step);
+                }
+            });
         }
         if (dtaps)
             each_vector<T>(s.in, [&](auto lanes, int64_t c) {
@@ -497,8 +523,24 @@ template <class T> struct Kernel {
     }
 };
 
+// A segment of single pixels takes any piece of an image for one; of such a size they stay in a core's first cache.
+Segment in_pieces(Segment s) {
+    if (s.kernel || s.stride > 1) return s;
+    const int64_t pixels = s.height * s.width;
+    int64_t piece = std::min(pixels, std::max<int64_t>(32, 4096 / s.in));
+    while (pixels % piece) piece--;
+    s.images *= pixels / piece;
+    s.height = s.out_height = 1;
+    s.width = s.out_width = piece;
+    return s;
+}
+
 }  // namespace
 
 extern "C" const int64_t segment_layout[] = {LAYOUT_VERSION, sizeof(Segment)};
-extern "C" void segment_forward(const Segment* s) { with_kernel<Kernel>(*s, [](auto&& kernel) { kernel.forward(); }); }
-extern "C" void segment_backward(const Segment* s) { with_kernel<Kernel>(*s, [](auto&& kernel) { kernel.backward(); }); }
+extern "C" void segment_forward(const Segment* s) {
+    with_kernel<Kernel>(in_pieces(*s), [](auto&& kernel) { kernel.forward(); });
+}
+extern "C" void segment_backward(const Segment* s) {
+    with_kernel<Kernel>(in_pieces(*s), [](auto&& kernel) { kernel.backward(); });
+}

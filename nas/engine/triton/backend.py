@@ -7,7 +7,6 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from nas.blocks.segment import ModuleStep
 from nas.engine.backend import Chain, ChainSum, Contribution, Summand
 from nas.engine.segments import MergedSegment, MergedTerm, Statistics
 
@@ -35,7 +34,7 @@ class Triton(ChainSum):
 
     def common(self, term: MergedTerm, row: Tensor) -> Summand:
         """As of :class:`ChainSum`; 3×3 poolings are computed together, once a state."""
-        pool = pool_of(term)
+        pool = term.pooling
         if pool is None:
             return super().common(term, row)
         from nas.engine.triton.passes import norm_statistics, running
@@ -108,15 +107,3 @@ def computable(segment: MergedSegment) -> bool:
     weight = segment.convolutions[0].modules[0].weight if segment.convolutions else None
     plain = not segment.norm.modules[0].affine
     return plain and (segment.fusable or halves) and weight is not None and weight.dtype == torch.float32
-
-
-def pool_of(term: MergedTerm) -> nn.MaxPool2d | nn.AvgPool2d | None:
-    """The 3×3 pooling that a term is, with at most a batch norm."""
-    steps = [step for stage in term.stages for step in stage.steps]
-    pool = steps[0].module if len(steps) == 1 and isinstance(steps[0], ModuleStep) else None
-    if term.zeros != (0, 0) or not isinstance(pool, (nn.MaxPool2d, nn.AvgPool2d)):
-        return None
-    sides = [each if isinstance(each, int) else each[0] for each in (pool.kernel_size, pool.stride, pool.padding)]
-    square = all(isinstance(each, int) or len(set(each)) == 1 for each in (pool.kernel_size, pool.stride, pool.padding))
-    plain = not pool.ceil_mode and getattr(pool, "dilation", 1) == 1 and not getattr(pool, "count_include_pad", False)
-    return pool if square and plain and (sides[0], sides[2]) == (3, 1) and sides[1] in (1, 2) else None
