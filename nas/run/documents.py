@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -46,10 +47,8 @@ def parse(text: str, kind: type[Document], where: str) -> Document:
         raise UsageError(f"{where}: {first_of(error)}") from None
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """What reads and writes a kind of document; to make one takes ten times as long as to use it."""
-    return TypeAdapter(kind)
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+"""What reads and writes a kind of document; to make one takes ten times as long as to use it."""
 
 
 def read(path: Path, kind: type[Document]) -> Document:
