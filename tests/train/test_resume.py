@@ -1,23 +1,18 @@
 """Real processes, killed and resumed: the result is bit for bit that of an uninterrupted run."""
 
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
-from nas.reports.comparison import Comparison
 from nas.run.folder import Run, every
-from nas.run.log import Epoch, SearchEpoch
+from nas.run.log import Epoch
 from nas.train import checkpoint
+from tests.campaign.process import Command
+from tests.campaign.sameness import contents, difference
 
 SPACE = Path(__file__).parents[1] / "small_space.toml"
 SEARCH = f"search --space {SPACE} --data digits --limit 96 --channels 2 --cells 2 --batch 16 --epochs 3 --chance 0"
@@ -32,75 +27,55 @@ MANY = (
 TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
 
 
-def start(folder: Path, words: list[str]) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "NAS_RUNS": str(folder / "runs"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "nas", *words]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def folder_of(path: Path) -> Path:
+    """A folder with the cells that the commands name."""
+    path.mkdir()
+    for name in ("cell.txt", "other.txt"):
+        (path / name).write_text(TEXT)
+    return path
 
 
-def state_of(run: Run) -> tuple[dict[str, Any], list[Epoch]]:
-    state = checkpoint.load(run.path / "checkpoint")
-    assert state is not None
-    search = [replace(entry, seconds=0.0, eigenvalue_seconds=None) for entry in run.log(SearchEpoch)]
-    return state.parts, [*search] or [replace(entry, seconds=0.0) for entry in run.log(Epoch)]
-
-
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
-
-
-def wait_for_log(folder: Path, lines: int, seconds: float = 240) -> Run:
+def wait_for(folder: Path, lines: int, runs: Callable[[Run], list[Run]], seconds: float = 300) -> Run:
+    """The run in a folder, once the logs of those of its ``runs`` have so many lines."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        for run in every(folder / "runs"):
-            if len(run.log(Epoch)) >= lines:
+        for run in every(folder):
+            if sum(len(each.log(Epoch)) for each in runs(run)) >= lines:
                 return run
         time.sleep(0.02)
     raise TimeoutError("no log line came")
 
 
+def itself(run: Run) -> list[Run]:
+    return [run]
+
+
+def children(run: Run) -> list[Run]:
+    return run.children
+
+
+def assert_same(one: Run, other: Run) -> None:
+    """Weights, alphas, optimisers, logs and results."""
+    assert not (said := difference(contents(one.path), contents(other.path))), said
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_and_resumed(name: str, tmp_path: Path) -> None:
-    (tmp_path / "cell.txt").write_text(TEXT)
     words = COMMANDS[name].split()
-    whole = start(tmp_path, words)
-    _, err = whole.communicate(timeout=180)
-    assert whole.returncode == 0, err
-    (expected,) = every(tmp_path / "runs")
-
-    killed = tmp_path / "killed"
-    killed.mkdir()
-    (killed / "cell.txt").write_text(TEXT)
-    polite = start(killed, words)
-    run = wait_for_log(killed, 1)
-    polite.send_signal(signal.SIGTERM)  # somewhere in the second epoch: saved in its middle
-    _, err = polite.communicate(timeout=60)
-    assert polite.returncode == 143, err
-    assert b"--resume" in err and b"Traceback" not in err
-
-    rude = start(killed, [words[0], "--resume", str(run.path)])
-    wait_for_log(killed, 2)
-    rude.kill()  # somewhere in the third
-    rude.communicate(timeout=60)
-    last = start(killed, [words[0], "--resume", "last"])
-    _, err = last.communicate(timeout=120)
-    assert last.returncode == 0, err
-
-    wanted, found = state_of(expected), state_of(run)
-    assert same(wanted[0], found[0]), "weights, alphas, optimisers"
-    assert wanted[1] == found[1], "log"
-    keep = ("seconds", "hardware", "source")  # the file of each lies in a folder of its own
-    results = [
-        {k: v for k, v in json.loads((r.path / "result.json").read_text()).items() if k not in keep}
-        for r in (expected, run)
-    ]
-    assert results[0] == results[1]
+    whole, killed = folder_of(tmp_path / "whole"), folder_of(tmp_path / "killed")
+    Command(words, whole).end()
+    polite = Command(words, killed)
+    run = wait_for(killed / "runs", 1, itself)
+    polite.send(signal.SIGTERM)  # somewhere in the second epoch: saved in its middle
+    polite.end(143)
+    assert "--resume" in polite.said()
+    rude = Command([words[0], "--resume", run.path], killed)
+    wait_for(killed / "runs", 2, itself)
+    rude.send(signal.SIGKILL)  # somewhere in the third
+    rude.end(-signal.SIGKILL, 0)
+    Command([words[0], "--resume", "last"], killed).end()
+    (expected,) = every(whole / "runs")
+    assert_same(expected, run)
 
 
 def test_many_killed_at_random_moments(tmp_path: Path) -> None:
@@ -108,65 +83,37 @@ def test_many_killed_at_random_moments(tmp_path: Path) -> None:
 
     They are long enough, 24 epochs of a tenth of a second, that both kills come before the end.
     """
-    (tmp_path / "cell.txt").write_text(TEXT)
-    (tmp_path / "other.txt").write_text(TEXT)
-    first = start(tmp_path, f"{RETRAIN} --cells 2 --epochs 1 --limit 64".split())
-    _, err = first.communicate(timeout=300)
-    assert first.returncode == 0, err
-    (source,) = every(tmp_path / "runs")
-    words = [*MANY.split(), "--init", str(source.path), "--freeze", "1", "--runs", str(tmp_path / "whole")]
-    whole = start(tmp_path, words)
-    _, err = whole.communicate(timeout=300)
-    assert whole.returncode == 0, err
+    folder = folder_of(tmp_path / "here")
+    Command(f"{RETRAIN} --cells 2 --epochs 1 --limit 64".split(), folder).end()
+    (source,) = every(folder / "runs")
+    words = [*MANY.split(), "--init", source.path, "--freeze", "1", "--runs"]
+    Command([*words, tmp_path / "whole"], folder).end()
     (expected,) = every(tmp_path / "whole")
 
-    words[-1] = str(tmp_path / "killed")
     moments, lines = random.Random(0), 1
-    process = start(tmp_path, words)
+    process = Command([*words, tmp_path / "killed"], folder)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        run = wait_for_lines(tmp_path / "killed", lines)
+        run = wait_for(tmp_path / "killed", lines, children)
         time.sleep(moments.uniform(0, 0.5))
-        process.send_signal(number)
-        _, err = process.communicate(timeout=300)
-        assert process.returncode in (143, -9), err
+        process.send(number)
+        process.end(143, -signal.SIGKILL)
         if number == signal.SIGTERM:
-            assert b"--resume" in err and b"/c1-s0" not in err, "the parent is to be resumed, not the child"
+            said = process.said()
+            assert "--resume" in said and "/c1-s0" not in said, "the parent is to be resumed, not the child"
         lines = sum(len(child.log(Epoch)) for child in run.children) + 1
-        process = start(tmp_path, ["retrain", "--resume", str(run.path)])
+        process = Command(["retrain", "--resume", run.path], folder)
     source.path.rename(tmp_path / "gone")  # a run needs no other to go on
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-
+    process.end()
     assert len(run.children) == len(expected.children) == 4
-    for wanted, found in zip(expected.children, run.children, strict=True):
-        assert same(state_of(wanted), state_of(found)), found.path.name
-        assert "average" in state_of(found)[0]
-        weights = [(child.path / "weights.safetensors").read_bytes() for child in (wanted, found)]
-        assert weights[0] == weights[1]
-    for one, other in zip(expected.result(Comparison).networks, run.result(Comparison).networks, strict=True):
-        assert one.test_accuracies == other.test_accuracies
-
-
-def wait_for_lines(folder: Path, lines: int, seconds: float = 300) -> Run:
-    """The parent run, once its children's logs have so many lines."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for run in every(folder):
-            if sum(len(child.log(Epoch)) for child in run.children) >= lines:
-                return run
-        time.sleep(0.02)
-    raise TimeoutError("no log line came")
+    states = [checkpoint.load(child.path / "checkpoint") for child in run.children]
+    assert all(state and "average" in state.parts for state in states)
+    assert_same(expected, run)
 
 
 def test_two_runs_of_a_seed_are_the_same_and_of_two_seeds_are_not(tmp_path: Path) -> None:
-    processes = []
-    for index, seed in enumerate((5, 5, 6)):
-        folder = tmp_path / str(index)
-        folder.mkdir()
-        processes.append(start(folder, [*SEARCH.split(), "--epochs", "1", "--seed", str(seed)]))
-    for process in processes:
-        _, err = process.communicate(timeout=180)
-        assert process.returncode == 0, err
-    states = [state_of(every(tmp_path / str(index) / "runs")[0]) for index in range(3)]
-    assert same(states[0], states[1])
-    assert not same(states[0], states[2])
+    folders = [tmp_path / str(index) for index in range(3)]
+    for folder, seed in zip(folders, (5, 5, 6), strict=True):
+        Command([*SEARCH.split(), "--epochs", "1", "--seed", seed], folder).end()
+    one, same, other = (contents(next(iter(every(folder / "runs"))).path) for folder in folders)
+    assert not difference(one, same)
+    assert one["checkpoint"] != other["checkpoint"]
