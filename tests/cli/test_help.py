@@ -1,5 +1,8 @@
 """Help, examples, completion; a warning is printed once."""
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from nas.cli import app, run
+from nas.cli import SPINS, app, run
 from nas.cli.examples import EXAMPLES
 from tests.cli.test_bad_input import TEXT
 
@@ -96,3 +99,14 @@ def test_cost_says_where_a_setting_is_not_the_published_codes(nas: Nas) -> None:
     for words, said in (("--reduction 2", "6,911,960"), ("--reduction 8", "a sixth of its output"), ("--width 1", "")):
         status, _, err = nas("cost", "--space", "mobilenext", *words.split())
         assert (status, bool(err)) == (0, bool(said)) and said in err
+
+
+@pytest.mark.parametrize(("own", "spins"), [({}, SPINS), ({"GOMP_SPINCOUNT": "5"}, "5")])
+def test_threads_sleep_soon(own: dict[str, str], spins: str) -> None:
+    """OpenMP reads its variable where torch is imported: before that it must be there."""
+    shown = "print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
+    code = f"import atexit, os, sys; from nas.cli import main; atexit.register(lambda: {shown}); main()"
+    others = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    command = [sys.executable, "-c", code, "--version"]
+    done = subprocess.run(command, env=others | own, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == f"False {spins}"

@@ -523,24 +523,8 @@ template <class T> struct Kernel {
     }
 };
 
-// A segment of single pixels takes any piece of an image for one; of such a size they stay in a core's first cache.
-Segment in_pieces(Segment s) {
-    if (s.kernel || s.stride > 1) return s;
-    const int64_t pixels = s.height * s.width;
-    int64_t piece = std::min(pixels, std::max<int64_t>(32, 4096 / s.in));
-    while (pixels % piece) piece--;
-    s.images *= pixels / piece;
-    s.height = s.out_height = 1;
-    s.width = s.out_width = piece;
-    return s;
-}
-
 }  // namespace
 
 extern "C" const int64_t segment_layout[] = {LAYOUT_VERSION, sizeof(Segment)};
-extern "C" void segment_forward(const Segment* s) {
-    with_kernel<Kernel>(in_pieces(*s), [](auto&& kernel) { kernel.forward(); });
-}
-extern "C" void segment_backward(const Segment* s) {
-    with_kernel<Kernel>(in_pieces(*s), [](auto&& kernel) { kernel.backward(); });
-}
+extern "C" void segment_forward(const Segment* s) { with_kernel<Kernel>(*s, [](auto&& kernel) { kernel.forward(); }); }
+extern "C" void segment_backward(const Segment* s) { with_kernel<Kernel>(*s, [](auto&& kernel) { kernel.backward(); }); }
