@@ -12,7 +12,15 @@ from tests.conftest import digest
 
 NO_MATTER = {"seconds", "eigenvalue_seconds", "device_hours", "hardware", "source", "sha256", "overhead_seconds"}
 """Times, places, and the digests of files that name places."""
-NOT_COMPARED = {names.WORKER, names.EVENTS, names.ENVIRONMENT, names.SETTINGS, names.CHECKPOINT, "study.db", "trials.csv"}
+NOT_COMPARED = {
+    names.WORKER,
+    names.EVENTS,
+    names.ENVIRONMENT,
+    names.SETTINGS,
+    names.CHECKPOINT,
+    "study.db",
+    "trials.csv",
+}
 """Notes of what happened, SQLite's pages; checkpoints are compared by what they hold, trials by the results."""
 PICTURES = {".png", ".svg", ".html", ".md", ".csv"}
 """Only that they are there: times stand in them."""
