@@ -10,8 +10,17 @@ from nas.run import names
 from nas.train import checkpoint
 from tests.conftest import digest
 
-NO_MATTER = {"seconds", "eigenvalue_seconds", "device_hours", "hardware", "source", "sha256", "overhead_seconds"}
-"""Times, places, and the digests of files that name places."""
+NO_MATTER = {
+    "seconds",
+    "eigenvalue_seconds",
+    "device_hours",
+    "hardware",
+    "source",
+    "sha256",
+    "overhead_seconds",
+    "code",
+}
+"""Times, places, the digests of files that name places; the commit, which git may be too slow to say."""
 NOT_COMPARED = {
     names.WORKER,
     names.EVENTS,
