@@ -18,6 +18,7 @@ NO_MATTER = {
     "source",
     "sha256",
     "overhead_seconds",
+    "training_seconds",
     "code",
 }
 """Times, places, the digests of files that name places; the commit, which git may be too slow to say."""
