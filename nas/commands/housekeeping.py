@@ -65,6 +65,7 @@ def leftovers(root: Path, *, searches: bool = False, caches: bool = False) -> di
         "checkpoints of finished searches": supernets if searches else [],
         "half-written runs": [path for path in root.glob(".*.part") if path.stat().st_mtime < youngest],
         "half-written files": [path for run in resting for path in run.path.rglob(".*.part")],
+        "names of processes that were killed": [path for run in resting for path in run.path.rglob(names.WORKER)],
         "caches": [path for pattern in CACHES for path in cache().glob(pattern)] if caches else [],
     }
     return {what: some for what, some in paths.items() if some}

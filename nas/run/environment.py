@@ -65,7 +65,7 @@ def _git() -> dict[str, Any] | None:
     """Commit of the source tree this package runs from, and whether it was changed; None outside a checkout."""
 
     def ask(*words: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *words]
+        command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *words]  # a kill leaves no lock
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:

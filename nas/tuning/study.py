@@ -87,6 +87,8 @@ class Study:
     database: Path
     running: dict[int, Trial] = field(default_factory=dict)
     _trials: "list[FrozenTrial] | None" = None
+    _first: dict[tuple[Level, ...], int] = field(default_factory=dict)
+    _whole: int = 0
 
     def __post_init__(self) -> None:
         import optuna
@@ -200,16 +202,19 @@ class Study:
         """
         values = {knob.name: _suggest(trial, knob) for knob in self.knobs}
         self._trials = None
-        if self._place(values) in self._seen(before=trial.number):
+        if self._seen().get(self._place(values), trial.number) < trial.number:
             raise Rejection(REPEATED)
         several = len(self.limits) > 1
         limit = self.limits[list(map(short, self.limits)).index(str(values.pop(BUDGET)))] if several else self.limits[0]
         return limit, self.budgets.fit(values, limit)
 
-    def _seen(self, before: int | None = None) -> set[tuple[Level, ...]]:
-        """The places of all draws, or of those before a trial."""
-        complete = [trial for trial in self.trials[:before] if len(trial.params) == len(self.knobs)]
-        return {self._place(trial.params) for trial in complete}
+    def _seen(self) -> dict[tuple[Level, ...], int]:
+        """The places of all draws, with the first trial of each; only trials since the last whole one are looked at."""
+        for trial in self.trials[self._whole :]:
+            if len(trial.params) == len(self.knobs):
+                self._first.setdefault(self._place(trial.params), trial.number)
+                self._whole += trial.number == self._whole
+        return self._first
 
     def _place(self, values: Mapping[str, Level]) -> tuple[Level, ...]:
         return tuple(_snap(knob, values[knob.name]) for knob in self.knobs)

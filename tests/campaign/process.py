@@ -26,8 +26,6 @@ CHANGES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncat
 """Python's audit events of what changes the disk; each comes just before it is done."""
 MARK = "CAMPAIGN_TRY"
 """The variable by which a command's descendants are known."""
-SECONDS = 300.0
-"""A command that takes longer hangs."""
 
 
 @dataclass
@@ -74,6 +72,7 @@ class Command:
         fault: what it meets.
         limits: of the process, by ``resource``'s names.
         before: is called in the process, before the command; importable.
+        seconds: so long it may take.
     """
 
     words: Sequence[str]
@@ -81,6 +80,7 @@ class Command:
     fault: Fault | None = None
     limits: dict[str, int] = field(default_factory=dict)
     before: Callable[[], object] | None = None
+    seconds: float = 600.0
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -103,10 +103,10 @@ class Command:
 
     def end(self, *statuses: int) -> int:
         """Waits for its end, of one of these statuses, with no process left behind; returns the status."""
-        self.process.join(SECONDS)
+        self.process.join(self.seconds)
         status = self.process.exitcode
         if status is None:
-            os.killpg(self.pid, signal.SIGKILL)
+            self.process.kill()
             raise AssertionError(f"{' '.join(map(str, self.words))} hangs: {self.said()}")
         until = time.monotonic() + 20
         while orphans := descendants(self.folder):

@@ -10,9 +10,27 @@ from nas.run import names
 from nas.train import checkpoint
 from tests.conftest import digest
 
-NO_MATTER = {"seconds", "eigenvalue_seconds", "device_hours", "hardware", "source", "sha256", "overhead_seconds"}
-"""Times, places, and the digests of files that name places."""
-NOT_COMPARED = {names.EVENTS, names.ENVIRONMENT, names.SETTINGS, names.CHECKPOINT, "study.db", "trials.csv"}
+NO_MATTER = {
+    "seconds",
+    "eigenvalue_seconds",
+    "device_hours",
+    "hardware",
+    "source",
+    "sha256",
+    "overhead_seconds",
+    "training_seconds",
+    "code",
+}
+"""Times, places, the digests of files that name places; the commit, which git may be too slow to say."""
+NOT_COMPARED = {
+    names.WORKER,
+    names.EVENTS,
+    names.ENVIRONMENT,
+    names.SETTINGS,
+    names.CHECKPOINT,
+    "study.db",
+    "trials.csv",
+}
 """Notes of what happened, SQLite's pages; checkpoints are compared by what they hold, trials by the results."""
 PICTURES = {".png", ".svg", ".html", ".md", ".csv"}
 """Only that they are there: times stand in them."""
@@ -30,14 +48,15 @@ def contents(folder: Path) -> dict[str, Any]:
     return said
 
 
-def difference(one: dict[str, Any], other: dict[str, Any]) -> str:
+def difference(one: Any, other: Any, place: str = "") -> str:
     """The first difference, in words; nothing where there is none."""
-    for place in sorted({*one, *other}):
-        if place not in one or place not in other:
-            return f"{place} is only in the {'second' if place not in one else 'first'}"
-        if one[place] != other[place]:
-            return f"{place}: {str(one[place])[:200]} and {str(other[place])[:200]}"
-    return ""
+    if isinstance(one, dict) and isinstance(other, dict):
+        pairs = [(name, one.get(name, "nothing"), other.get(name, "nothing")) for name in {**one, **other}]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(number, *pair) for number, pair in enumerate(zip(one, other, strict=True))]
+    else:
+        return "" if one == other else f"{place}: {str(one)[:300]} and {str(other)[:300]}"
+    return next(filter(None, (difference(*pair, f"{place} {name}") for name, *pair in pairs)), "")
 
 
 def _said(path: Path) -> Any:

@@ -50,7 +50,7 @@ def test_a_full_disk(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path
 
 
 @pytest.mark.campaign("b: the folder is gone while a command works in it")
-@pytest.mark.parametrize("words", [SEARCH, RETRAIN])
+@pytest.mark.parametrize("words", [SEARCH, RETRAIN], ids=["search", "retrain"])
 def test_a_folder_that_is_gone(words: str, tries: Tries, undisturbed: Undisturbed, tmp_path: Path) -> None:
     def attempt(random: Random) -> None:
         folder = prepared(tmp_path / str(tries.count), undisturbed.source)

@@ -43,7 +43,8 @@ class Tries:
                 self.inputs += attempt(Random(f"{self.seed} {self.name} {number}")) or 1
             except Exception as error:
                 traceback.print_exc()
-                said = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+                said = " ".join(f"{type(error).__name__}: {error}".split())
+                said = said if len(said) < 600 else f"{said[:200]} … {said[-400:]}"
                 self.failures.append(f"make campaign SEED={self.seed} ONLY='{self.name}:{number}'   # {said}")
             number += 1
         assert not self.failures, "\n".join([f"{len(self.failures)} of {self.count} tries failed:", *self.failures])

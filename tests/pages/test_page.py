@@ -225,3 +225,15 @@ def test_a_chart_of_odd_values_stays_in_its_frame(points: list[tuple[float, floa
     for mark in marks[: len(points)]:
         x, y = map(float, re.findall(r"translate\(([\d.]+) ([\d.]+)\)", str(mark))[0])
         assert 62 <= x <= 426 and 12 <= y <= 228
+
+
+def test_no_name_is_markup(tmp_path: Path) -> None:
+    odd = "'\"><img src=x onerror=alert(1)><script>alert(1)<"
+    run = made.search(tmp_path, replace(made.SEARCH, data=odd))
+    run = Run(run.path.rename(tmp_path / "<img src=x onerror=alert(1)>"))
+    page = page_of(run)
+    check(page)
+    assert not [attributes for _, attributes in page.elements if "onerror" in attributes]
+    assert sum(tag == "script" for tag, _ in page.elements) == sum(
+        tag == "script" for tag, _ in page_of(made.search(tmp_path)).elements
+    )
