@@ -100,8 +100,16 @@ class Record:
 
     @cached_property
     def log(self) -> list[Epoch]:
-        """Its own epochs."""
-        return list(self.run.log(KINDS.get(self.spec.command, Epoch)))
+        """Its own epochs.
+
+        Raises:
+            UsageError: a line is damaged that is not the last, or a line is missing, or there twice.
+        """
+        log, path = list(self.run.log(KINDS.get(self.spec.command, Epoch))), self.run.path / names.LOG
+        wrong = next((place for place, entry in enumerate(log) if entry.epoch != place), len(log))
+        if wrong < len(read_lines(path)) - 1:
+            raise UsageError(f"{path}: line {wrong + 1} is damaged, or is not that of epoch {wrong}")
+        return log
 
     @cached_property
     def searches(self) -> list[SearchEpoch]:

@@ -225,3 +225,14 @@ def test_a_chart_of_odd_values_stays_in_its_frame(points: list[tuple[float, floa
     for mark in marks[: len(points)]:
         x, y = map(float, re.findall(r"translate\(([\d.]+) ([\d.]+)\)", str(mark))[0])
         assert 62 <= x <= 426 and 12 <= y <= 228
+
+
+@pytest.mark.parametrize("damage", ["torn", "doubled", "removed"])
+def test_a_damaged_log_is_named(damage: str, tmp_path: Path) -> None:
+    record = record_of(made.search(tmp_path))
+    path = record.run.path / "log.jsonl"
+    first, second, *rest = path.read_text().splitlines()
+    middle = {"torn": [second[:20]], "doubled": [second, second], "removed": []}[damage]
+    path.write_text("\n".join([first, *middle, *rest]))
+    with pytest.raises(UsageError, match=rf"log\.jsonl: line {3 if damage == 'doubled' else 2} is damaged"):
+        _ = record.log
