@@ -21,6 +21,7 @@ import torch
 import nas
 from nas import cli, data
 from nas.errors import UsageError
+from nas.tuning.pruning import storage
 from tests.campaign.tries import Tries
 
 DIGITS = "--data digits --threads 1"
@@ -162,6 +163,7 @@ def call(words: list[str], seconds: int = 30) -> tuple[int, str, str]:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
         data.forget()
+        storage.cache_clear()
     took = time.process_time() - began
     assert took < seconds, f"it took {took:.0f} s"
     return status, out.getvalue(), err.getvalue()
