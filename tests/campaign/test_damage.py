@@ -104,7 +104,8 @@ def _changed(content: bytes, draw: Random, gone: bool = False) -> bytes:
         document = json.loads(lines[place])
     except (ValueError, IndexError):
         return _flipped(content, draw)
-    inner, keys = document, []
+    keys: list[tuple[Any, Any]] = []
+    inner = document
     while isinstance(inner, dict | list) and inner and (not keys or draw.random() < 0.7):
         key = draw.choice(list(inner)) if isinstance(inner, dict) else draw.randrange(len(inner))
         keys.append((inner, key))
