@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from nas.errors import UsageError
 
@@ -25,6 +26,20 @@ def parse(text: str, option: str, of: str = "multiply-adds") -> int:
     if not 0.5 < amount <= MOST:
         raise UsageError(f'{option} "{text}": it must be a number of {of} such as 20M')
     return round(amount)
+
+
+def fraction(text: str) -> Fraction:
+    """An exact fraction: ``1/3``, ``0.5``.
+
+    Raises:
+        ValueError: it is none, or one of which only an attack would write the digits.
+    """
+    if len(text) > 40 or re.search(r"e[+-]?\d{3}", text, re.IGNORECASE):
+        raise ValueError(f"{text[:40]} is no usual fraction")
+    try:
+        return Fraction(text)
+    except ZeroDivisionError:
+        raise ValueError(f"{text} divides by zero") from None
 
 
 def short(amount: int) -> str:

@@ -7,7 +7,6 @@ operations of sandglass.toml, with t set to 6.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import tomli_w
 import torch
 from torch import Tensor
 
+from nas.amounts import fraction
 from nas.blocks import OPS, default_settings
 from nas.bounds import MOST_SETTING
 from nas.errors import Interrupted, UsageError, nearest
@@ -266,7 +266,8 @@ def complete(name: str, settings: Mapping[str, Any], where: str) -> dict[str, An
         raise UsageError(f'{where}: {name} has no setting "{unknown[0]}": {nearest(unknown[0], list(defaults))}')
     complete = {**defaults, **settings}
     if huge := [key for key, value in complete.items() if isinstance(value, int | float) and not _usual(value)]:
-        raise UsageError(f"{where}: {name}: {huge[0]} must lie within ± {MOST_SETTING}")
+        said = f"{huge[0]} = {str(complete[huge[0]])[:20]}"
+        raise UsageError(f"{where}: {name}: {said}: it must lie within ± {MOST_SETTING}")
     if "identity" in complete:
         complete["identity"] = _fraction(complete["identity"], f"{where}: {name}")
     try:
@@ -288,9 +289,9 @@ def _usual(value: float) -> bool:
 
 def _fraction(value: Any, where: str) -> str:
     try:
-        fraction = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
+        share = fraction(str(value))
+    except ValueError:
         raise UsageError(f'{where}: identity = "{value}": it must be a fraction such as 1/3 or 0.5') from None
-    if not 0 <= fraction <= 1:
+    if not 0 <= share <= 1:
         raise UsageError(f"{where}: identity = {value}: it must lie between 0 and 1")
-    return str(fraction)
+    return str(share)

@@ -333,4 +333,7 @@ def print_result(run: "Run") -> None:
     from nas.files import read_json
     from nas.run.names import RESULT
 
-    print_json({"run": str(run.path), **read_json(run.path / RESULT)})
+    result = read_json(run.path / RESULT)
+    if not isinstance(result, dict):
+        raise UsageError(f"{run.path / RESULT}: it must hold a table")
+    print_json({"run": str(run.path), **result})

@@ -68,7 +68,7 @@ def architecture_of(
     allow_ops(path, ops)
     spec = spec_around(path)
     origin = spec.origin if spec else None
-    if '"nas/architecture/' in read_text(path):
+    if _is_architecture(path):
         architecture = read_architecture(path)
         return replace(architecture, origin=architecture.origin or origin)
     genotype = _read_genotype(path)
@@ -102,12 +102,16 @@ def genotype_of(target: str, runs: Path | None = None, ops: Path | None = None) 
         else:
             _refuse_several(run)
             raise UsageError(f"run {run.path} has found no cell yet")
-    if '"nas/architecture/' in read_text(path):
+    if _is_architecture(path):
         genotype = read_architecture(path, known=False).genotype
         if genotype is None:
             raise UsageError(f"{path} is a macro network: it has no cell to show")
         return genotype
     return _read_genotype(path)
+
+
+def _is_architecture(path: Path) -> bool:
+    return path.name == names.ARCHITECTURE or '"nas/architecture/' in read_text(path)
 
 
 def _refuse_several(run: Run) -> None:

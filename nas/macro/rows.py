@@ -22,7 +22,7 @@ Row = dict[str, Any]
 Channels = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
 Small = Annotated[int, Field(ge=1, le=16)]
 """A stride, a kernel's side, a factor."""
-Share = Annotated[str, Field(max_length=40)]
+Share = Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?$")]
 
 
 class _Row(TypedDict, total=False):

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
+from nas.amounts import fraction
 from nas.settings import STRICT, make, option
 
 
@@ -17,12 +17,12 @@ def as_fraction(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     try:
-        fraction = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
+        share = fraction(str(value))
+    except ValueError:
         raise PydanticCustomError("share", "it must be a fraction such as 1/3 or 0.5") from None
-    if not 0 <= fraction <= 1:
+    if not 0 <= share <= 1:
         raise PydanticCustomError("share", "it must lie between 0 and 1")
-    return str(fraction)
+    return str(share)
 
 
 def half_step(value: float) -> float:

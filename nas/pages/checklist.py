@@ -63,8 +63,7 @@ RECIPES = ("search", "retrain", "rank", "trial")
 
 def seed_of(leaf: Record) -> int | None:
     """The seed of a run that has one."""
-    seed = leaf.settings.get("settings", {}).get("seed")
-    return seed if isinstance(seed, int) else None
+    return leaf.spec.settings.seed
 
 
 def trials(records: Sequence[Record]) -> list[Record]:
@@ -93,7 +92,7 @@ def same_data(records: Sequence[Record]) -> tuple[str, str]:
     data = sorted({leaf.spec.settings.data for leaf in compared})
     if len(data) > 1:
         return OPEN, f"different data: {', '.join(data)}"
-    limits = sorted({leaf.settings["settings"].get("limit") or 0 for leaf in compared})
+    limits = sorted({leaf.spec.settings.limit or 0 for leaf in compared})
     images = "" if limits == [0] else f", with --limit {', '.join(map(str, limits))}"
     if len(compared) < 2:
         return PART, f"{', '.join(data)}{images}; nothing is compared here"

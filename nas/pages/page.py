@@ -217,12 +217,12 @@ def cell_of(record: Record) -> Genotype | None:
 
 def summary(record: Record) -> str:
     """What the run is about, in one line."""
-    settings = record.settings.get("settings", {})
-    seeds = record.spec.seeds or [settings.get("seed", 0)]
+    settings = record.spec.settings
+    seeds = record.spec.seeds or [settings.seed or 0]
     parts = [
-        settings.get("space", ""),
-        f"data {record.spec.settings.data}" if record.spec.settings.data else "",
-        f"method {settings['method']}" if "method" in settings else "",
+        settings.space,
+        f"data {settings.data}" if settings.data else "",
+        f"method {settings.method}" if settings.method else "",
         f"preset {record.spec.preset}" if record.spec.preset else "",
         f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
     ]

@@ -14,7 +14,7 @@ from nas.files import read_json, read_lines, read_text
 from nas.run import names
 from nas.run.documents import DOCUMENT, parse
 from nas.run.folder import Run
-from nas.run.log import Epoch, SearchEpoch
+from nas.run.log import Epoch, Event, SearchEpoch
 from nas.run.results import Figures
 from nas.run.spec import CommonSettings, OutlineSpec, TrainSpec
 
@@ -27,15 +27,6 @@ class ReportSpec(OutlineSpec):
     """What a run of any command is to do; a study has no settings of one training."""
 
     settings: CommonSettings = CommonSettings()
-
-
-@document(frozen=True, kw_only=True, config=DOCUMENT)
-class Event:
-    """A line of events.jsonl."""
-
-    event: str
-    step: int
-    time: float
 
 
 @document(frozen=True, kw_only=True, config=DOCUMENT)
@@ -100,8 +91,16 @@ class Record:
 
     @cached_property
     def log(self) -> list[Epoch]:
-        """Its own epochs."""
-        return list(self.run.log(KINDS.get(self.spec.command, Epoch)))
+        """Its own epochs.
+
+        Raises:
+            UsageError: a line is damaged that is not the last, or a line is missing, or there twice.
+        """
+        log, path = list(self.run.log(KINDS.get(self.spec.command, Epoch))), self.run.path / names.LOG
+        wrong = next((place for place, entry in enumerate(log) if entry.epoch != place), len(log))
+        if wrong < len(read_lines(path)) - 1:
+            raise UsageError(f"{path}: line {wrong + 1} is damaged, or is not that of epoch {wrong}")
+        return log
 
     @cached_property
     def searches(self) -> list[SearchEpoch]:

@@ -2,15 +2,15 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter, field_validator
+from pydantic import TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
-from nas.amounts import short
-from nas.files import read_text
+from nas.amounts import fraction, short
+from nas.errors import UsageError, first_of
+from nas.files import parse_json, read_text
 from nas.knobs import Value
 from nas.pages.charts import Axis, Chart, Series, best_so_far
 from nas.pages.records import Record
@@ -49,13 +49,23 @@ class Draw:
     @field_validator("values", mode="before")
     @classmethod
     def _read(cls, given: Any) -> Any:
-        return json.loads(given or "{}") if isinstance(given, str) else given
+        return parse_json(given or "{}", "values") if isinstance(given, str) else given
 
 
 def draws_of(record: Record) -> list[Draw]:
-    """All draws of a finished tuning that were trained."""
-    rows = csv.DictReader(io.StringIO(read_text(record.run.path / TABLE)))
-    return TypeAdapter(list[Draw]).validate_python([row for row in rows if row["accuracy"] and row["madds"]])
+    """All draws of a finished tuning that were trained.
+
+    Raises:
+        UsageError: their table is damaged.
+    """
+    path = record.run.path / TABLE
+    try:
+        rows = csv.DictReader(io.StringIO(read_text(path)))
+        return TypeAdapter(list[Draw]).validate_python([row for row in rows if row["accuracy"] and row["madds"]])
+    except ValidationError as error:
+        raise UsageError(f"{path}: {first_of(error)}") from None
+    except (csv.Error, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no table of trials: {type(error).__name__}: {error}") from None
 
 
 def charts_of_tuning(record: Record) -> list[Chart]:
@@ -144,6 +154,8 @@ def knobs(draws: Sequence[Draw]) -> list[Chart]:
 def number(value: Value) -> float | None:
     """A knob's value as a place on an axis: fractions too; None for names and lists."""
     if isinstance(value, str):
-        over, _, under = value.partition("/")
-        return int(over) / int(under or 1) if over.isdigit() and (under or "1").isdigit() else None
+        try:
+            return float(fraction(value))
+        except (ValueError, OverflowError):
+            return None
     return None if isinstance(value, list) else float(value)

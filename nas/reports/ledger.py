@@ -1,16 +1,16 @@
 """The ledger: every search and training in some folders, the failed and abandoned ones too, and what they cost."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
 from nas.errors import UsageError
+from nas.files import read_lines
 from nas.run import names
-from nas.run.documents import DOCUMENT
+from nas.run.documents import DOCUMENT, parse
 from nas.run.folder import Run, around
-from nas.run.log import Epoch
+from nas.run.log import Epoch, Event
 from nas.run.results import TrainResult
 from nas.run.spec import Spec
 
@@ -79,13 +79,11 @@ def state_of(run: Run) -> str:
         return "finished"
     if any(one.finished for one in around(run.path)):
         return "stopped early"
-    path = run.path / names.EVENTS
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     try:
-        last = json.loads(lines[-1]) if lines else {}
-    except json.JSONDecodeError:  # torn as the process was killed
-        last = {}
-    return ENDS.get(last.get("by", ""), "failed") if last.get("event") == "ended" else "unfinished"
+        last = [parse(line, Event, "") for line in read_lines(run.path / names.EVENTS)[-1:]]
+    except UsageError:  # torn as the process was killed
+        last = []
+    return ENDS.get(last[0].by, "failed") if last and last[0].event == "ended" else "unfinished"
 
 
 def openings_of(run: Run) -> int:

@@ -61,3 +61,13 @@ class ProjectionRound(Epoch):
 
     operations: dict[str, list[int]]
     present: dict[str, list[bool]]
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class Event:
+    """A line of events.jsonl; ``by`` is the error that ended a process."""
+
+    event: str
+    step: int = 0
+    time: float = 0.0
+    by: str = ""

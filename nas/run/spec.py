@@ -208,10 +208,14 @@ class StudySpec(Spec):
 
 @dataclass(frozen=True, config=DOCUMENT)
 class CommonSettings:
-    """What the settings of every command have."""
+    """What the settings of most commands have."""
 
     data: str = ""
     epochs: int = 0
+    space: str = ""
+    method: str = ""
+    seed: int | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)

@@ -22,6 +22,7 @@ from nas.run.results import TrainResult
 from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings
 from nas.train.loop import train
+from nas.train.session import last_state
 from nas.tuning.pruning import Address
 from nas.tuning.results import Outcome
 
@@ -117,6 +118,7 @@ def _result(job: Job, watch: Callable[[Epoch], None]) -> TrainResult:
     documents = {names.ARCHITECTURE: job.architecture.document()}
     run = Run(job.folder.parent).child(job.folder.name, spec, documents)
     if not run.finished:
+        last_state(run)  # whose log may be damaged
         for epoch in run.log(Epoch):  # a worker that died may not have asked
             watch(epoch)
         train(run, job.architecture, job.settings, job.execution, open_test=job.open_test, watch=watch, quiet=True)

@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Literal, cast
 
 from nas.amounts import short
+from nas.errors import UsageError
 from nas.knobs import Knob, Level, Values
 from nas.rng import number
 from nas.tuning.budgets import Budgets, Point, Rejection
@@ -91,6 +92,16 @@ class Study:
     _whole: int = 0
 
     def __post_init__(self) -> None:
+        from optuna.exceptions import OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            self._open()
+        except (OptunaError, SQLAlchemyError, LookupError, ValueError, TypeError) as error:
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(f"{self.database} cannot be read as a tuning's studies: {said}") from None
+
+    def _open(self) -> None:
         import optuna
 
         self.optuna = optuna.create_study(

@@ -21,6 +21,7 @@ import torch
 import nas
 from nas import cli, data
 from nas.errors import UsageError
+from nas.tuning.pruning import storage
 from tests.campaign.tries import Tries
 
 DIGITS = "--data digits --threads 1"
@@ -58,13 +59,17 @@ EVALUATE, EXPORT, RESUME = "evaluate {run} --json", "export {run} --to torch --o
 READ = (
     "show {run}",
     "show {run} --to svg --out out.svg",
+    "show {run} --to csv",
+    "show {run} --figure curves --out out.svg",
     "cost {run} --json",
     EVALUATE,
     EXPORT,
     "report {run} --out out.html",
     "runs --json",
     "runs --ledger",
-    "compare {run} {beside}",
+    "compare {run} {beside} --unlike --json",
+    "{command} --resume {run} --json",
+    "clean --yes",
     RESUME,
     LOAD,
     "retrain {run} --preset quick --init {run} --data digits --limit 32 --batch 16 --epochs 1 --validation 0",
@@ -103,7 +108,8 @@ def _changed(content: bytes, draw: Random, gone: bool = False) -> bytes:
         document = json.loads(lines[place])
     except (ValueError, IndexError):
         return _flipped(content, draw)
-    inner, keys = document, []
+    keys: list[tuple[Any, Any]] = []
+    inner = document
     while isinstance(inner, dict | list) and inner and (not keys or draw.random() < 0.7):
         key = draw.choice(list(inner)) if isinstance(inner, dict) else draw.randrange(len(inner))
         keys.append((inner, key))
@@ -162,6 +168,7 @@ def call(words: list[str], seconds: int = 30) -> tuple[int, str, str]:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
         data.forget()
+        storage.cache_clear()
     took = time.process_time() - began
     assert took < seconds, f"it took {took:.0f} s"
     return status, out.getvalue(), err.getvalue()

@@ -47,6 +47,14 @@ def test_cifar100(tmp_path: Path) -> None:
     assert len(dataset.classes) == 100 and dataset.train.labels.tolist() == [0, 1, 99, 3]
 
 
+@pytest.mark.parametrize("content", [{}, {b"label_names": None}, {b"label_names": [1, 2]}])
+def test_cifar_without_names(content: dict[bytes, Any], tmp_path: Path) -> None:
+    root = write_cifar(tmp_path)
+    (root / "cifar-10-batches-py" / "batches.meta").write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(UsageError, match=r"batches\.meta does not hold the classes' names"):
+        data.load("cifar10", root=root)
+
+
 class Harmful:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, ("touch harmed",)

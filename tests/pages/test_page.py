@@ -237,3 +237,12 @@ def test_no_name_is_markup(tmp_path: Path) -> None:
     assert sum(tag == "script" for tag, _ in page.elements) == sum(
         tag == "script" for tag, _ in page_of(made.search(tmp_path)).elements
     )
+@pytest.mark.parametrize("damage", ["torn", "doubled", "removed"])
+def test_a_damaged_log_is_named(damage: str, tmp_path: Path) -> None:
+    record = record_of(made.search(tmp_path))
+    path = record.run.path / "log.jsonl"
+    first, second, *rest = path.read_text().splitlines()
+    middle = {"torn": [second[:20]], "doubled": [second, second], "removed": []}[damage]
+    path.write_text("\n".join([first, *middle, *rest]))
+    with pytest.raises(UsageError, match=rf"log\.jsonl: line {3 if damage == 'doubled' else 2} is damaged"):
+        _ = record.log

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from nas.errors import UsageError
 from nas.knobs import Knob, numbers
 from nas.run.results import TrainResult
 from nas.tuning.budgets import Budgets
-from nas.tuning.pruning import stops
+from nas.tuning.pruning import stops, storage
 from nas.tuning.report import draws, importances, results, summary
 from nas.tuning.results import Outcome
 from nas.tuning.space import Restriction, family_space
@@ -108,3 +109,20 @@ def test_trials_of_several_objectives_are_never_stopped(tmp_path: Path) -> None:
     assert trial is not None and not stops(trial.address, 0, 0.0)
     one.tell(trial.address.id, outcome(0.5))
     assert [trial.accuracy for trial in results(one)] == [0.5]
+
+
+@pytest.mark.parametrize("damage", ["text", "half", "schema", "trial"])
+def test_a_damaged_database_is_named(damage: str, tmp_path: Path) -> None:
+    study(tmp_path).ask()
+    storage.cache_clear()
+    path = tmp_path / "study.db"
+    content = path.read_bytes()
+    damaged = {
+        "text": b"no database",
+        "half": content[: len(content) // 2],
+        "schema": content.replace(b"CREATE TABLE studies", b"CREATE FABLE studies"),
+        "trial": content.replace(b"RUNNING", b"RUNNINQ"),
+    }
+    path.write_bytes(damaged[damage])
+    with pytest.raises(UsageError, match=r"study\.db cannot be read as a tuning's studies"):
+        study(tmp_path)
