@@ -63,10 +63,12 @@ def cost(
     from nas.latency.table import LatencyTable
     from nas.run.documents import read
 
+    given = {name: value for name, value in settings.items() if value is not None}
     if list_:
+        if target or space or given:
+            raise UsageError("--list prints the papers' rows alone: name no network beside it")
         output.print_published(json, to)
         return
-    given = {name: value for name, value in settings.items() if value is not None}
     shape = _shape(resolution)
     if target is not None and space is not None:
         raise UsageError(f"cost of what? {target} and --space {space} are both named")

@@ -3,16 +3,14 @@
 import contextlib
 import io
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 
 from nas import cli, data
 from nas.blocks import OPS
@@ -77,40 +75,32 @@ def tried(line: list[str]) -> None:
     assert spent < SECONDS, f"{spent:.0f} s of computing"
 
 
-def fuzz(strategy: st.SearchStrategy[Any], check: Callable[[Any], None], stream: Random, count: int) -> int:
-    """Checks so many draws; what fails is made small and raised."""
-    made = 0
-
-    @seed(stream.randrange(2**32))
-    @settings(
-        max_examples=count,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
-    @given(strategy)
-    def one(value: Any) -> None:
-        nonlocal made
-        made += 1
-        try:
-            check(value)
-        except Exception as error:
-            raise AssertionError(f"{value!a:.1500}: {type(error).__name__}: {error}"[:4000]) from error
-
-    one()
-    return made
+def failure_of(line: list[str]) -> Exception | None:
+    """What goes wrong with a command line."""
+    try:
+        tried(line)
+    except Exception as error:
+        return error
+    return None
 
 
 @pytest.mark.campaign("e: command lines", share=3)
 @pytest.mark.filterwarnings("ignore")
 def test_command_lines(tries: Tries, here: Callable[[], Path]) -> None:
-    def check(line: list[str]) -> None:
+    def fails(line: list[str]) -> bool:
         here()
-        tried(line)
+        return failure_of(line) is not None
 
-    tries.repeat(lambda stream: fuzz(words.lines(), check, stream, 50))
+    def attempt(stream: Random) -> int:
+        for _ in range(20):
+            line = words.line(stream)
+            if fails(line):
+                line = words.smaller(line, fails)
+                here()
+                raise AssertionError(f"nas {line!a:.1000}") from failure_of(line)
+        return 20
+
+    tries.repeat(attempt)
 
 
 @pytest.mark.campaign("e: real processes", share=1)
@@ -118,18 +108,13 @@ def test_real_processes(tries: Tries, here: Callable[[], Path]) -> None:
     """A sample of the same in processes of their own, which begin their work, and are then stopped."""
 
     def attempt(stream: Random) -> int:
-        folder, line = here(), []
-
-        def take(value: list[str]) -> None:
-            line[:] = value
-
-        fuzz(words.lines(), take, stream, 5)
-        command = Command(line, folder)
+        line = words.line(stream)
+        command = Command(line, here(), before=world.alone)
         command.process.join(SECONDS)
         if command.process.exitcode is None:
-            command.send(15)
-            command.end(143)
-        else:
+            command.send(signal.SIGTERM)
+            command.end(0, 143)
+        elif line[0] != "doctor":  # whose status 1 says that something is broken
             said_well(command.end(0, 2), "", command.said())
         return 1
 

@@ -1,10 +1,10 @@
 """Command lines, drawn from the parameters of the commands themselves: of words that fit, and of odd ones."""
 
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 import typer
-from hypothesis import strategies as st
 
 from nas import cli
 from nas.commands.targets import SPECS
@@ -17,10 +17,11 @@ def listed(text: str) -> list[str]:
     return text.split()
 
 
-NUMBERS = listed("0 1 2 3 4 8 16 40 0.1 0.5 1.0 3e-4")
+WHOLE = listed("0 1 2 3 4 8 16 40")
+NUMBERS = [*WHOLE, *listed("0.1 0.5 1.0 3e-4 0.01")]
 ODD_NUMBERS = listed("-1 -0 1e308 -1e308 1e-320 nan inf -inf 1_0 ٣ 0x10 1e400 0.99999999999999999")
 ODD_NUMBERS += ["", " 7 ", "9" * 5000, *(str(number) for number in (2**31, 2**63, 2**64, 10**30))]
-ODD = listed(". .. - -- / //x ~ * é 😀 [/x] [bold] {} {task.total} %s $(x) `x` ' \" \\ a=b a:b a,b , + : =")
+ODD = listed(". .. - -- //x ~ * é 😀 [/x] [bold] {} {task.total} %s $(x) `x` ' \" \\ a=b a:b a,b , + : =")
 ODD += listed("None null true NaN [1,2 1,2,3 ../../x last last: last:x nowhere/x")
 ODD += ["", " ", "x" * 300, "y" * 5000, "[" * 3000, "a\nb", "a\tb", "a\udcffb"]
 FILES = listed("""
@@ -40,6 +41,9 @@ WORDS: dict[str, Sequence[str]] = {
     "recipe": tuple(TRAIN_PRESETS),
     "data": ("digits", "digits", "cifar10", "images", "data", "cifar100"),
     "data_root": ("data", "images"),
+    "target": ("found", "trained", "found", "trained", "cell.txt", "cell.json", "genotype.json", "macro.json", "last"),
+    "targets": ("found", "trained", "cell.txt", "cell.json", "genotype.json", "macro.json", "last"),
+    "file": ("study.toml",),
     "budget": ("1M", "3M", "20M", "0.5G", "1K", "7"),
     "max_madds": ("1M", "500M", "10K"),
     "max_params": ("3.3M", "1K"),
@@ -91,18 +95,20 @@ def commands() -> dict[tuple[str, ...], Any]:
 COMMANDS = commands()
 
 
-def is_number(parameter: Any) -> bool:
-    """Whether it takes a number, as far as its command says."""
+def numbers_for(parameter: Any) -> list[str]:
+    """What fits a parameter that takes a number, as its command says; else nothing."""
     kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
-    return kind in (int, float) or "NUMBER" in str(parameter.metavar)
+    if kind is int or parameter.metavar == "WHOLE NUMBER":
+        return WHOLE
+    return NUMBERS if kind is float or parameter.metavar == "NUMBER" else []
 
 
-def value_of(parameter: Any) -> st.SearchStrategy[str]:
-    """A word for a parameter: five of six fit."""
-    known = WORDS.get(parameter.name) or (NUMBERS if is_number(parameter) else (*completions(parameter), *FILES))
-    odd = ODD_NUMBERS if is_number(parameter) else (*ODD, *ODD_NUMBERS[:6])
-    fitting = st.sampled_from(known)
-    return st.one_of(*5 * [fitting], st.one_of(st.sampled_from(odd), st.sampled_from(FILES), text()))
+def value_of(parameter: Any, stream: Random) -> str:
+    """A word for a parameter: seven of eight fit."""
+    numbers = numbers_for(parameter)
+    if stream.random() < 0.875:
+        return stream.choice(WORDS.get(parameter.name) or numbers or [*completions(parameter), *FILES])
+    return stream.choice((stream.choice(ODD_NUMBERS if numbers else ODD), stream.choice(FILES), text(stream)))
 
 
 def completions(parameter: Any) -> list[str]:
@@ -111,31 +117,38 @@ def completions(parameter: Any) -> list[str]:
     return [item.value for item in parameter.shell_complete(context, "")]
 
 
-def text() -> st.SearchStrategy[str]:
+def text(stream: Random) -> str:
     """Any characters that a process can be handed."""
-    return st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+    codes = [stream.choice((stream.randint(1, 127), stream.randint(1, 0x10FFFF))) for _ in range(stream.randint(1, 9))]
+    return "".join(chr(code) for code in codes if not 0xD800 <= code < 0xE000)
 
 
-def words_of(parameter: Any, draw: Callable[[st.SearchStrategy[Any]], Any]) -> list[str]:
+def words_of(parameter: Any, stream: Random) -> list[str]:
     """A parameter as it stands on a command line."""
     names = [*parameter.opts, *parameter.secondary_opts]
-    count = max(1, parameter.nargs)
-    values = [draw(value_of(parameter)) for _ in range(count)]
+    values = [value_of(parameter, stream) for _ in range(max(1, parameter.nargs))]
     if not names[0].startswith("-"):
         return values
-    return [draw(st.sampled_from(names)), *([] if getattr(parameter, "is_flag", False) else values)]
+    return [stream.choice(names), *([] if getattr(parameter, "is_flag", False) else values)]
 
 
-@st.composite
-def lines(draw: Any) -> list[str]:
+def line(stream: Random) -> list[str]:
     """A command line: a command, most of its arguments, what it cannot do without, up to four options, any order."""
-    name = draw(st.sampled_from(sorted(COMMANDS)))
+    name = stream.choice(sorted(COMMANDS))
     every = [each for each in COMMANDS[name].params if each.name not in SPOILERS]
     arguments = [each for each in every if not each.opts[0].startswith("-")]
     options = [each for each in every if each not in arguments]
-    chosen = [each for each in arguments if draw(st.integers(0, 7))]
-    chosen += [each for each in options if each.required and draw(st.integers(0, 7))]
-    chosen += draw(st.lists(st.sampled_from(options), max_size=4)) if options else []
-    likely = [each for each in options if each.name in LIKELY and draw(st.integers(0, 3))]
-    parts = [words_of(each, draw) for each in [*chosen, *likely]]
-    return [*name, *(word for part in draw(st.permutations(parts)) for word in part)]
+    wanted = [*arguments, *(each for each in options if each.required or each.name in LIKELY)]
+    chosen = [each for each in wanted if stream.random() < 0.9]
+    chosen += stream.choices(options, k=stream.choice((0, 1, 1, 2, 3, 4))) if options else []
+    stream.shuffle(chosen)
+    return [*name, *(word for each in chosen for word in words_of(each, stream))]
+
+
+def smaller(line: list[str], fails: Callable[[list[str]], bool]) -> list[str]:
+    """A line that fails as well, of which no word can be left out."""
+    for place in reversed(range(len(line))):
+        shorter = line[:place] + line[place + 1 :]
+        if fails(shorter):
+            line = shorter
+    return line

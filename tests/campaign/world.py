@@ -1,6 +1,7 @@
 """A folder with one of everything that a command line may name, and the commands up to where their work would begin."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
@@ -63,6 +64,12 @@ def make(folder: Path) -> Path:
     genotype = json.loads((folder / "runs" / "found" / "genotype.json").read_text())
     (folder / "genotype.json").write_text(json.dumps(genotype))
     return folder
+
+
+def alone() -> None:
+    """Has a process in such a folder use its data, a cache of its own, and no network."""
+    os.environ |= {"NAS_DATA": str(Path.cwd() / "data"), "XDG_CACHE_HOME": str(Path.cwd() / "cache")}
+    os.environ |= {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 
 
 class Begun(BaseException):

@@ -1,5 +1,6 @@
 """A user's mistakes: one line that names the value, the rule and the place, and exit status 2."""
 
+import io
 import itertools
 import json
 from collections.abc import Callable
@@ -59,6 +60,8 @@ TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().spli
         ("retrain cell.txt ./cell.txt", "./cell.txt is named twice"),
         ("cost cell.txt --save .", "the name of no file"),
         ("cost /etc/passwd", "not a genotype"),
+        ("cost --list --space hbonet", "name no network beside it"),
+        ("cost --list --width 0.5", "name no network beside it"),
         (f"tune --space hbonet --budget {'9' * 400}", "--budget"),
         (f"tune --space hbonet --budget 1M --data digits --set contraction={'[' * 9999}", "contraction"),
         ("tune --space hbonet --budget 1M --data digits --set contraction=NaN", "contraction"),
@@ -154,3 +157,19 @@ def test_more_than_fits_is_refused(nas: Nas, monkeypatch: pytest.MonkeyPatch) ->
 def test_json_holds_nothing_else(nas: Nas) -> None:
     status, out, _ = nas("runs", "--json")
     assert status == 0 and json.loads(out) == []
+
+
+def test_a_question_that_nobody_answers(nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "nas" / "folders").mkdir(parents=True)
+    (tmp_path / "nas" / "folders" / "images.u8").write_bytes(b"x")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    status, _, err = nas("clean", "--caches")
+    assert status == 2 and "add --yes" in err and (tmp_path / "nas" / "folders" / "images.u8").exists()
+
+
+def test_what_is_no_file_is_not_replaced(nas: Nas, tmp_path: Path) -> None:
+    (tmp_path / "cell.txt").write_text(TEXT)
+    (tmp_path / "null").symlink_to("/dev/null")
+    assert nas("show", "cell.txt", "--to", "dot", "--out", "null")[0] == 0
+    assert (tmp_path / "null").is_symlink() and not (tmp_path / "null").is_file()
