@@ -237,6 +237,8 @@ def test_no_name_is_markup(tmp_path: Path) -> None:
     assert sum(tag == "script" for tag, _ in page.elements) == sum(
         tag == "script" for tag, _ in page_of(made.search(tmp_path)).elements
     )
+
+
 @pytest.mark.parametrize("damage", ["torn", "doubled", "removed"])
 def test_a_damaged_log_is_named(damage: str, tmp_path: Path) -> None:
     record = record_of(made.search(tmp_path))
