@@ -12,6 +12,7 @@ from nas.bilevel.stages import space_of_stage, stage_at, stages
 from nas.cells.genotype import Genotype, from_document
 from nas.cells.graph import FAMILIES, TITLES, family_of, short, state_names
 from nas.cells.svg import svg_of_cell
+from nas.errors import UsageError
 from nas.pages.records import Record
 from nas.run import names
 from nas.run.log import SearchEpoch
@@ -109,8 +110,19 @@ def replay_of(record: Record, ident: str) -> Replay | None:
 
 
 def space_of(record: Record) -> CellSpace:
-    """The space that was searched, which the run holds a copy of."""
-    return load_space(str(record.run.path / names.SPACE))
+    """The space that was searched, which the run holds a copy of.
+
+    Raises:
+        UsageError: the copy, or the log, is damaged: the alphas are not of this space.
+    """
+    path = record.run.path / names.SPACE
+    space = load_space(str(path))
+    shape = dict.fromkeys(space.kinds, [len(space.ops)] * space.edges)
+    if any({kind: [*map(len, rows)] for kind, rows in entry.alphas.items()} != shape for entry in record.searches):
+        raise UsageError(
+            f"{path} is not the space of {names.LOG} beside it, whose alphas are of other edges or operations"
+        )
+    return space
 
 
 def drawings_of(genotype: Genotype) -> list[tuple[str, Markup]]:

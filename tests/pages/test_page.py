@@ -19,6 +19,7 @@ from nas.run import names
 from nas.run.folder import Run, find
 from nas.run.results import Alarm, Chance, Marks, SearchResult
 from nas.settings import SearchSettings
+from nas.space import load
 from tests.pages import made
 from tests.pages.made import Page
 from tests.reports.test_claims import OWN
@@ -248,3 +249,10 @@ def test_a_damaged_log_is_named(damage: str, tmp_path: Path) -> None:
     path.write_text("\n".join([first, *middle, *rest]))
     with pytest.raises(UsageError, match=rf"log\.jsonl: line {3 if damage == 'doubled' else 2} is damaged"):
         _ = record.log
+
+
+def test_a_space_of_another_search_is_named(tmp_path: Path) -> None:
+    record = record_of(made.search(tmp_path))
+    record.run.write(names.SPACE, load("darts").to_toml())
+    with pytest.raises(UsageError, match=r"space\.toml is not the space of log\.jsonl"):
+        replay_of(record, "")
