@@ -92,7 +92,7 @@ final = {{channels = 4, cells = 3}}
 """10 searches, 480 trainings."""
 
 
-def watch(seconds: float = 0.5) -> None:
+def watch(seconds: float = 0.05) -> None:
     """Notes what this process uses, as long as it is."""
 
     def note() -> None:
