@@ -68,7 +68,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     reports = chain.from_iterable(terminalreporter.stats.values())
     every = [report for report in reports if getattr(report, "when", "") == "teardown"]
     rows = [row for each in every for name, row in each.user_properties if name == PROPERTY]
-    if rows:
+    if rows and "PYTEST_XDIST_WORKER" not in os.environ:
         lines = table_of(rows)
         terminalreporter.write_sep("=", f"campaign, seed {SEED}")
         terminalreporter.write_line("\n".join(lines))
