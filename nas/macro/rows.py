@@ -48,6 +48,7 @@ class _Row(TypedDict, total=False):
     identity: Share
     rate: Share
     bias: bool
+    linear: bool
     pruned: bool
     tf_padding: bool
 

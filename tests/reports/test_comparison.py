@@ -108,7 +108,7 @@ def test_cells_times_seeds(nas: Nas, tmp_path: Path) -> None:
     assert status == 0 and json.loads(out)[0]["state"] == "finished"
 
 
-@pytest.mark.filterwarnings("ignore:data cifar10")
+@pytest.mark.filterwarnings("ignore:data cifar10", "ignore:.*is the same network as.*both are trained")
 def test_the_best_of_a_ranking(nas: Nas, tmp_path: Path) -> None:
     spec = SearchSpec(settings=SearchSettings(), execution=Execution(), final=Size(36, 20))
     search = create(tmp_path / "runs", "search", spec)
