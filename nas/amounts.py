@@ -42,6 +42,21 @@ def fraction(text: str) -> Fraction:
         raise ValueError(f"{text} divides by zero") from None
 
 
+def share(text: str) -> str:
+    """A fraction from 0 to 1 as the shortest exact text: ``0.5`` is "1/2".
+
+    Raises:
+        ValueError: it is none; the message is the rule.
+    """
+    try:
+        value = fraction(text)
+    except ValueError:
+        raise ValueError("it must be a fraction such as 1/3 or 0.5") from None
+    if not 0 <= value <= 1:
+        raise ValueError("it must lie between 0 and 1")
+    return str(value)
+
+
 def short(amount: int) -> str:
     """An amount as its user would write it: 20M, 800K, 20."""
     unit = next(unit for unit in ("M", "K", "") if amount >= UNITS[unit] or not unit)

@@ -15,7 +15,7 @@ import tomli_w
 import torch
 from torch import Tensor
 
-from nas.amounts import fraction
+from nas.amounts import share
 from nas.blocks import OPS, default_settings
 from nas.bounds import MOST_SETTING
 from nas.errors import Interrupted, UsageError, nearest
@@ -269,7 +269,10 @@ def complete(name: str, settings: Mapping[str, Any], where: str) -> dict[str, An
         said = f"{huge[0]} = {str(complete[huge[0]])[:20]}"
         raise UsageError(f"{where}: {name}: {said}: it must lie within ± {MOST_SETTING}")
     if "identity" in complete:
-        complete["identity"] = _fraction(complete["identity"], f"{where}: {name}")
+        try:
+            complete["identity"] = share(str(complete["identity"]))
+        except ValueError as error:
+            raise UsageError(f'{where}: {name}: identity = "{complete["identity"]}": {error}') from None
     try:
         with torch.device("meta"):
             OPS[name](16, 1, False, **complete)
@@ -285,13 +288,3 @@ def complete(name: str, settings: Mapping[str, Any], where: str) -> dict[str, An
 
 def _usual(value: float) -> bool:
     return -MOST_SETTING <= value <= MOST_SETTING
-
-
-def _fraction(value: Any, where: str) -> str:
-    try:
-        share = fraction(str(value))
-    except ValueError:
-        raise UsageError(f'{where}: identity = "{value}": it must be a fraction such as 1/3 or 0.5') from None
-    if not 0 <= share <= 1:
-        raise UsageError(f"{where}: identity = {value}: it must lie between 0 and 1")
-    return str(share)

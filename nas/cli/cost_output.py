@@ -43,9 +43,9 @@ def print_costs(
         predicted = {name: device.predict(own) for name, own in signatures.items()}
     if json:
         documents = [_document(name, networks[name], costs[name], timed.get(name)) for name in networks]
-        for document, ms in zip(documents, predicted.values(), strict=False):
-            assert device
-            document["predicted_latency"] = {"ms": ms, "error": device.fit.error, "place": device.place}
+        if device:
+            for document, ms in zip(documents, predicted.values(), strict=True):
+                document["predicted_latency"] = {"ms": ms, "error": device.fit.error, "place": device.place}
         common.print_json(documents[0] if len(documents) == 1 else {"networks": documents})
         return
     tables = tables_of(costs, {name: network.input for name, network in networks.items()})

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from nas.amounts import fraction
+from nas.amounts import share
 from nas.settings import STRICT, make, option
 
 
@@ -17,12 +17,9 @@ def as_fraction(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     try:
-        share = fraction(str(value))
-    except ValueError:
-        raise PydanticCustomError("share", "it must be a fraction such as 1/3 or 0.5") from None
-    if not 0 <= share <= 1:
-        raise PydanticCustomError("share", "it must lie between 0 and 1")
-    return str(share)
+        return share(str(value))
+    except ValueError as error:
+        raise PydanticCustomError("share", "{rule}", {"rule": str(error)}) from None
 
 
 def half_step(value: float) -> float:

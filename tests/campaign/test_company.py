@@ -16,7 +16,7 @@ from tests.campaign.process import Command
 from tests.campaign.sameness import contents, difference
 from tests.campaign.test_kills import checkpoints
 from tests.campaign.tries import Tries
-from tests.campaign.undisturbed import COMMANDS, SEARCH, Undisturbed, prepared
+from tests.campaign.undisturbed import COMMANDS, SEARCH, Undisturbed, prepared, study_file
 
 READERS = ("runs", "runs --json --size", "show last", "report last --out page.html", "runs --ledger", "clean --yes")
 
@@ -78,17 +78,7 @@ def test_nothing_grows(work: str, tries: Tries, tmp_path: Path) -> None:
 
 
 STUDY_WORDS = "study study.toml"
-LONG_STUDY = f"""
-space = ["{Path(__file__).parents[1] / "small_space.toml"}"]
-seeds = [{", ".join(map(str, range(10)))}]
-retrain_seeds = [{", ".join(map(str, range(24)))}]
-controls = 10
-data = "digits"
-preset = "quick"
-search = {{limit = 40, epochs = 1, channels = 2, cells = 2, batch = 8, chance = 0}}
-retrain = {{limit = 32, epochs = 1, batch = 16}}
-final = {{channels = 4, cells = 3}}
-"""
+LONG_STUDY = study_file(range(10), range(24), controls=10)
 """10 searches, 480 trainings."""
 
 

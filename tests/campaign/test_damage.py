@@ -23,6 +23,7 @@ from nas import cli, data
 from nas.errors import UsageError
 from nas.tuning.pruning import storage
 from tests.campaign.tries import Tries
+from tests.campaign.undisturbed import study_file
 
 DIGITS = "--data digits --threads 1"
 SPACE = Path(__file__).parents[1] / "small_space.toml"
@@ -31,16 +32,6 @@ SEARCH = f"search --space {SPACE} {SIZE} --channels 2 --cells 2 --chance 0 --fin
 RETRAIN = f"retrain search --preset quick {SIZE} --channels 4 --cells 2"
 SEEDS = f"{RETRAIN} --seeds 0,1 --epochs 1"
 TUNE = f"tune --space mobilenet_v2 --budget 1M --trials 2 --preset quick {SIZE} --epochs 1 --no-control --no-published"
-STUDY = f"""
-space = ["{SPACE}"]
-seeds = [0]
-controls = 1
-data = "digits"
-preset = "quick"
-search = {{ limit = 64, batch = 16, epochs = 1, channels = 2, cells = 2, chance = 0 }}
-retrain = {{ limit = 64, batch = 16, epochs = 1 }}
-final = {{ channels = 4, cells = 2 }}
-"""
 MAKE = {
     "search": SEARCH,
     "derive": "derive search --select strongest,gdas --threads 1",
@@ -192,7 +183,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of runs, and what their undisturbed ends come to."""
     root, here = tmp_path_factory.mktemp("whole"), Path.cwd()
     os.chdir(root)
-    Path("STUDY.toml").write_text(STUDY)
+    Path("STUDY.toml").write_text(study_file())
     try:
         for name, words in MAKE.items():
             status, _, err = call([*words.split(), "--runs", ".", "--name", name])

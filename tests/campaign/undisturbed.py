@@ -1,6 +1,7 @@
 """The commands of the campaign, very small, and what they come to where nothing disturbs them."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,15 @@ COMMANDS = {
     "--no-published --tune expansion --trials 2 --pruner none",
     "study": STUDY,
 }
-STUDY_FILE = f"""
+
+
+def study_file(seeds: Sequence[int] = (3,), retrain_seeds: Sequence[int] = (0,), controls: int = 1) -> str:
+    """A study of the smallest searches and trainings."""
+    return f"""
 space = ["{SPACE}"]
-seeds = [3]
-controls = 1
+seeds = {list(seeds)}
+retrain_seeds = {list(retrain_seeds)}
+controls = {controls}
 data = "digits"
 preset = "quick"
 search = {{limit = 40, epochs = 1, channels = 2, cells = 2, batch = 8, chance = 0}}
@@ -82,7 +88,7 @@ def prepared(folder: Path, source: Path | None = None) -> Path:
     """A folder with what the commands work from."""
     (folder / "runs").mkdir(parents=True)
     (folder / "cell.txt").write_text(TEXT)
-    (folder / "study.toml").write_text(STUDY_FILE)
+    (folder / "study.toml").write_text(study_file())
     if source:
         (folder / "source").symlink_to(source)
     return folder

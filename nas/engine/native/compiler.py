@@ -53,9 +53,7 @@ def _load(compiler: Sequence[str]) -> ctypes.CDLL | None:
     """The library that was compiled before; None: none, or it is damaged, another user's or for another machine."""
     with suppress(OSError, UsageError):
         for path in cache().glob(f"{_name(compiler)}-*.so"):
-            whole = path.name.endswith(
-                f"-{_digest(path.read_bytes())}.so"
-            )  # a part of a library would kill the process
+            whole = path.name.endswith(f"-{_digest(path.read_bytes())}.so")  # a part of one would kill the process
             if whole and _is_ours(path):
                 return ctypes.CDLL(str(path))
     return None
