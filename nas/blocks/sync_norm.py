@@ -72,12 +72,12 @@ def joint_gradients(
     gradient under fixed statistics, which also brings this rank's sums.
     """
     mean, var, count = statistics
+    invstd = torch.rsqrt(var + eps)
     fixed, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
-        gradient, x, weight, mean, var, None, None, False, eps, [True, True, True]
+        gradient, x, weight, mean, var, mean, invstd, False, eps, [True, True, True]
     )
     sums = torch.stack([by_bias, by_weight])
     dist.all_reduce(sums)
-    invstd = torch.rsqrt(var + eps)
     shift, slope = sums / count * (invstd if weight is None else invstd * weight)
     slope = slope * invstd
     offset = shift - slope * mean

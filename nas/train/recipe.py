@@ -88,7 +88,6 @@ def follow(average: AveragedModel, network: nn.Module, share: float | Tensor) ->
         torch._foreach_add_(averaged, torch._foreach_mul(torch._foreach_sub(current, averaged), share))
     else:
         torch._foreach_lerp_(averaged, current, share)
-    average.n_averaged.add_(1)
 
 
 def tensors_of(network: nn.Module) -> Iterator[Tensor]:

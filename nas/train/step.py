@@ -66,8 +66,10 @@ class TrainStep:
             self.recorded = Recorded(self.compute, self.inputs(epoch, number), self.changed, self.graph())
         inputs = self.inputs(epoch, number)  # after a recording, which draws: it sets dropout layers' seed
         result = (self.recorded or self.compute)(*inputs)
-        if self.average and number == 0:  # it begins as the network is now, counters included
-            self.average.module.load_state_dict(self.network.state_dict())
+        if self.average:
+            self.average.n_averaged += 1  # the host's, which a recording does not see
+            if number == 0:  # it begins as the network is now, counters included
+                self.average.module.load_state_dict(self.network.state_dict())
         return result
 
     @cached_property
