@@ -12,6 +12,7 @@ from torch import nn
 
 from nas.blocks.grids import GridConv2d
 from nas.blocks.layers import FactorizedReduce, Zero, batch_norm
+from nas.blocks.pooling import AvgPool2d
 
 
 def none(channels: int, stride: int, affine: bool) -> nn.Module:
@@ -28,10 +29,8 @@ def pool(kind: Callable[..., nn.Module], norm: bool, channels: int, stride: int,
 
 
 max_pool_3x3 = partial(pool, nn.MaxPool2d, True)
-avg_pool_3x3 = partial(pool, partial(nn.AvgPool2d, count_include_pad=False), True)
-
-
-avg_pool_3x3_plain = partial(pool, partial(nn.AvgPool2d, count_include_pad=False), False)
+avg_pool_3x3 = partial(pool, partial(AvgPool2d, count_include_pad=False), True)
+avg_pool_3x3_plain = partial(pool, partial(AvgPool2d, count_include_pad=False), False)
 
 
 def separable(kernel: int, dilation: int, repeats: int, channels: int, stride: int, affine: bool) -> nn.Sequential:

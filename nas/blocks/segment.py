@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from nas.blocks.grids import GridConv2d
+from nas.blocks.pooling import AvgPool2d
 
 Step = Callable[[Tensor, Tensor], Tensor]
 """``step(map, state)`` → map: each image by itself, without parameters; the state is the operation's input."""
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 CONVOLUTIONS = (nn.Conv2d, GridConv2d)
-POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, AvgPool2d)
 
 
 @dataclass(frozen=True)

@@ -73,12 +73,13 @@ def joint_gradients(
     """
     mean, var, count = statistics
     invstd = torch.rsqrt(var + eps)
+    scale = torch.ones_like(invstd) if weight is None else weight  # CUDA's needs one
     fixed, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
-        gradient, x, weight, mean, var, mean, invstd, False, eps, [True, True, True]
+        gradient, x, scale, mean, var, mean, invstd, False, eps, [True, True, True]
     )
     sums = torch.stack([by_bias, by_weight])
     dist.all_reduce(sums)
-    shift, slope = sums / count * (invstd if weight is None else invstd * weight)
+    shift, slope = sums / count * (invstd * scale)
     slope = slope * invstd
     offset = shift - slope * mean
     by_x = fixed - (slope.view(1, -1, 1, 1) * x + offset.view(1, -1, 1, 1)).to(fixed.dtype)

@@ -1,10 +1,15 @@
 """Every operation of the registry, at both strides, with and without affine batch norm."""
 
+import copy
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from nas.blocks import OPS, default_settings
+from benchmarks.fake_gpu import fake_gpu
+from nas.blocks import OPS, default_settings, pooling
 from nas.blocks.grids import GridConv2d
 
 
@@ -76,3 +81,48 @@ def test_dilation_on_grids_is_the_plain_convolution(kernel: int, stride: int, si
         results.append([out, *torch.autograd.grad(out.square().sum(), [x, conv.weight])])
     for expected, found in zip(*results, strict=True):
         assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+class Pools(TorchDispatchMode):
+    """Writes down what reaches torch's average pooling, forward and backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps: list[Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "avg_pool2d" in str(func):
+            self.maps.append(args[1] if "backward" in str(func) else args[0])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_average_pooling_on_a_gpu_avoids_torchs_wrong_gradient(right: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pooling, "RIGHT_GRADIENTS", right)
+    with fake_gpu(), Pools() as pools:
+        x = torch.empty(2, 4, 8, 8, device="cuda").to(memory_format=torch.channels_last).requires_grad_()
+        out = OPS["avg_pool_3x3_plain"](4, 1, False)(x)
+        out.sum().backward()
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert [each.is_contiguous() for each in pools.maps] == [not right] * 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", [name for name in OPS if name not in ("none", "noise")])
+def test_gradients_on_a_gpu(name: str, stride: int, layout: torch.memory_format) -> None:
+    """In float64 those of a CPU, in both layouts of memory: of the input and of all weights."""
+    torch.manual_seed(0)
+    operation = OPS[name](4, stride, False, **default_settings(name)).double()
+    x = torch.randn(3, 4, 16, 16, dtype=torch.float64)
+    slope = torch.randn_like(operation(x))
+    results = []
+    for device in ("cpu", "cuda"):
+        here = copy.deepcopy(operation).to(device).to(memory_format=layout)
+        images = x.to(device).clone(memory_format=layout).requires_grad_()
+        here(images).backward(slope.to(device))
+        results.append([images.grad, *(parameter.grad for parameter in here.parameters())])
+    for wanted, found in zip(*results, strict=True):
+        assert wanted is not None and found is not None
+        torch.testing.assert_close(found.cpu(), wanted, rtol=1e-9, atol=1e-12)
