@@ -15,6 +15,7 @@ VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",  # else epoch lines of several trainings count as one repeated
     "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # else NAS_DATA given to a job conflicts with itself
+    "RAY_task_oom_retries": "5",  # else a task that takes too much memory is begun again for ever
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a task without a GPU begins with a warning
 }
 """Ray's own settings, where the user has not set them."""

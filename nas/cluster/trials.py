@@ -1,15 +1,18 @@
 """Trials as Ray tasks, on one machine or many. The driver keeps the study; nothing of Ray's own is saved or read back.
 
-A task is tried again on another node when its own dies; it goes on from its checkpoint where the nodes share the folder
-of runs, and starts anew where they do not. An actor on the driver's node answers what tasks ask of the study.
+A task is tried again on another node when its own dies, up to five times; it goes on from its checkpoint where the nodes
+share the folder of runs, and starts anew where they do not. An actor on the driver's node answers what tasks ask of the
+study.
 """
 
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Any, Generic, Self, TypeVar, cast
+from functools import partial
+from typing import Any, Generic, Self, TypeVar
 
 from nas.cluster.connect import connected
+from nas.cluster.trainings import ATTEMPTS
 from nas.errors import UsageError
 
 Job = TypeVar("Job")
@@ -45,6 +48,7 @@ class RayPool(Generic[Job, Outcome]):
         gpus: share of a GPU that a task takes; None: a whole one where the cluster has any.
         perform: does a job, and is given what it may ask.
         answer: what it asks, called on this node. Both must be importable where tasks run.
+        lost: the outcome of a job whose workers died so many times.
 
     Raises:
         UsageError: Ray is not installed, or there is no such cluster.
@@ -57,9 +61,10 @@ class RayPool(Generic[Job, Outcome]):
         gpus: float | None,
         perform: Callable[[Job, Callable[..., Any]], Outcome],
         answer: Callable[..., Any],
+        lost: Callable[[int], Outcome],
     ) -> None:
         self._cluster, self._parallel, self._gpus = cluster, parallel, gpus
-        self._perform, self._answer = perform, answer
+        self._perform, self._answer, self._lost = perform, answer, lost
         self._connection = ExitStack()
         self._tasks: list[Any] = []
 
@@ -70,7 +75,7 @@ class RayPool(Generic[Job, Outcome]):
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._relay: Any = ray.remote(Relay).options(num_cpus=0, scheduling_strategy=here).remote(self._answer)
-        self._task: Any = ray.remote(_work).options(num_cpus=1, num_gpus=self._share, max_retries=-1)
+        self._task: Any = ray.remote(_work).options(num_cpus=1, num_gpus=self._share, max_retries=ATTEMPTS - 1)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
@@ -111,4 +116,17 @@ class RayPool(Generic[Job, Outcome]):
     def submit(self, job: Job) -> "Future[Outcome]":
         """The outcome of a job."""
         self._tasks.append(self._task.remote(self._perform, job, self._relay))
-        return cast("Future[Outcome]", self._tasks[-1].future())
+        outcome: Future[Outcome] = Future()
+        self._tasks[-1].future().add_done_callback(partial(self._hand_on, outcome))
+        return outcome
+
+    def _hand_on(self, outcome: "Future[Outcome]", task: "Future[Outcome]") -> None:
+        from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+
+        error = task.exception()
+        if isinstance(error, (NodeDiedError, OutOfMemoryError, WorkerCrashedError)):
+            outcome.set_result(self._lost(ATTEMPTS))
+        elif error:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(task.result())

@@ -22,7 +22,7 @@ from nas.tuning.progress import Progress
 from nas.tuning.pruning import stops
 from nas.tuning.results import Final, Outcome, TrialResult, TuneResult
 from nas.tuning.spec import TuneSpec
-from nas.tuning.workers import InProcess, Pool, Processes
+from nas.tuning.workers import InProcess, Pool, Processes, lost
 
 
 class Tuner:
@@ -68,7 +68,7 @@ class Tuner:
             from nas.cluster.trials import RayPool
 
             gpus = 0.0 if gpus is None and self.execution.device == "cpu" else gpus
-            return RayPool(self.cluster, parallel, gpus, perform, stops)
+            return RayPool(self.cluster, parallel, gpus, perform, stops, lost)
         return Processes(parallel) if parallel and parallel > 1 else nullcontext(InProcess())
 
     def _train(self, pool: Pool, next_job: Callable[[], Job | None]) -> None:

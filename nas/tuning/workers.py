@@ -89,7 +89,7 @@ class Processes:
                 worker = _worker()
         finally:
             self._idle.append(worker)
-        return Outcome.of(OutOfMemory(f"its worker died {DEATHS} times; is there too little memory?"))
+        return lost(DEATHS)
 
     def _stop(self) -> None:
         """Has the workers save, and kills those that have not in time."""
@@ -99,6 +99,11 @@ class Processes:
         wait(self._futures, GRACE)
         for process in multiprocessing.active_children():
             process.kill()
+
+
+def lost(deaths: int) -> Outcome:
+    """Of a training whose workers died so many times."""
+    return Outcome.of(OutOfMemory(f"its worker died {deaths} times; is there too little memory?"))
 
 
 def _worker() -> ProcessPoolExecutor:
