@@ -263,6 +263,17 @@ def test_a_compiler_without_openmp(fresh: Path, tmp_path: Path, monkeypatch: pyt
 
 
 @needs_compiler
+def test_another_edition_of_the_compiler_compiles_anew(fresh: Path, tmp_path: Path) -> None:
+    script = tmp_path / "compiler"
+    script.write_text('#!/bin/sh\nexec c++ "$@"\n')
+    script.chmod(0o755)
+    first = compiler._name([str(script)])
+    assert compiler._name([str(script)]) == first
+    script.write_text('#!/bin/sh\nexec c++ "$@" # updated\n')
+    assert compiler._name([str(script)]) != first
+
+
+@needs_compiler
 def test_nowhere_to_keep_them(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))

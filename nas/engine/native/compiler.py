@@ -92,10 +92,17 @@ def _run(command: Sequence[str]) -> None:
 
 
 def _name(compiler: Sequence[str]) -> str:
-    """Of the library of these sources, for a kind of machine."""
+    """Of the library of these sources and this compiler, for a kind of machine."""
     sources = [path.read_text() for path in sorted(HERE.iterdir()) if path.suffix in (".cpp", ".h")]
-    parts = [*sources, *compiler, *OPTIONS, *_machine(), platform.machine(), *platform.libc_ver()]
+    parts = [*sources, *compiler, _edition(compiler[0]), *OPTIONS, *_machine(), platform.machine(), *platform.libc_ver()]
     return f"kernels-{_digest(' '.join(parts).encode())}"
+
+
+def _edition(compiler: str) -> str:
+    """Of a compiler, another one after an update: the file that it is, how long and of when; empty: there is none."""
+    path = shutil.which(compiler)
+    about = os.stat(path) if path else None
+    return f"{os.path.realpath(path)} {about.st_size} {about.st_mtime_ns}" if path and about else ""
 
 
 def _is_ours(path: Path) -> bool:
