@@ -72,7 +72,7 @@ class Command:
         fault: what it meets.
         limits: of the process, by ``resource``'s names.
         before: is called in the process, before the command; importable.
-        seconds: so long it may take.
+        seconds: so long it may take; ``grace``: and then those that it began.
     """
 
     words: Sequence[str]
@@ -81,6 +81,7 @@ class Command:
     limits: dict[str, int] = field(default_factory=dict)
     before: Callable[[], object] | None = None
     seconds: float = 600.0
+    grace: float = 20.0
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +109,7 @@ class Command:
         if status is None:
             self.process.kill()
             raise AssertionError(f"{' '.join(map(str, self.words))} hangs: {self.said()}")
-        until = time.monotonic() + 20
+        until = time.monotonic() + self.grace
         while orphans := descendants(self.folder):
             assert time.monotonic() < until, f"processes {orphans} are left by {self.words}"
             time.sleep(0.05)

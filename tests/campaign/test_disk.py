@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from random import Random
@@ -47,6 +48,37 @@ def test_a_full_disk(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path
         assert not difference(expected, contents(run.path)), difference(expected, contents(run.path))
 
     tries.repeat(attempt)
+
+
+@pytest.mark.campaign("b: a small tmpfs is full")
+@pytest.mark.parametrize("name", ["search gdas", "retrain", "tune"])
+def test_a_small_tmpfs(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
+    """Where one may be mounted: a file system that is truly full, and then has room."""
+    words = COMMANDS[name]
+    expected = undisturbed.of(words, name)[0]
+    size = sum(path.stat().st_size for path in (undisturbed.folder / name.replace(" ", "-") / "runs").rglob("*"))
+
+    def attempt(random: Random) -> None:
+        folder = prepared(tmp_path / str(tries.count), undisturbed.source)
+        if not mounted(folder / "runs", f"size={random.randint(size // 20, size)}"):
+            pytest.skip("no tmpfs may be mounted here")
+        try:
+            refused(Command(words.split(), folder), 0, 2)
+            mounted(folder / "runs", "remount,size=64m")
+            if words_now(words, folder) != words.split() or not every(folder / "runs"):
+                Command(words_now(words, folder), folder).end()
+            (run,) = every(folder / "runs")
+            assert not difference(expected, contents(run.path)), difference(expected, contents(run.path))
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder / "runs")], check=True)
+
+    tries.repeat(attempt)
+
+
+def mounted(folder: Path, options: str) -> bool:
+    """Mounts a tmpfs, or changes it; whether that could be done."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 @pytest.mark.campaign("b: the folder is gone while a command works in it")

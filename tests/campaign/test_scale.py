@@ -2,7 +2,9 @@
 
 import resource
 import shutil
+import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -17,7 +19,9 @@ from nas.settings import TrainSettings
 from nas.tuning.budgets import Budgets
 from nas.tuning.space import Restriction, family_space
 from nas.tuning.study import Study
+from tests.campaign.process import Command
 from tests.campaign.tries import Tries
+from tests.campaign.undisturbed import SPACE
 from tests.tuning.test_study import outcome
 
 KNOBS = [numbers("expansion", 1.0, 6.0, 0.0005), Knob("resolution", (1.0, 0.75))]
@@ -67,3 +71,39 @@ def test_many_trials(sampler: str, tries: Tries, tmp_path: Path) -> None:
         return len(costs)
 
     tries.repeat(attempt)
+
+
+LONG = f"search --space {SPACE} --preset quick --data digits --limit 16 --channels 2 --batch 8 --cells 1 --epochs 2000"
+
+
+@pytest.mark.campaign("scale: a search of 2,000 epochs", share=2)
+def test_a_long_search(tries: Tries, tmp_path: Path) -> None:
+    """Or of as many as there are minutes for: memory, threads and open files stay what they were."""
+
+    def attempt(random: Random) -> int:
+        words = f"{LONG} --seed {random.randrange(1000)} --chance 0 --eigenvalue 0 --final-channels 2 --final-cells 1"
+        command = Command(words.split(), tmp_path / str(tries.count), seconds=3600.0)
+        samples: list[tuple[int, ...]] = []
+        while command.process.is_alive() and (tries.left > 0 or len(samples) < 20):
+            time.sleep(1)
+            with suppress(OSError, IndexError):
+                samples.append(sample(command))
+        command.send(signal.SIGTERM)
+        command.end(0, 143)
+        samples = [each for each in samples if each[0] >= 5]
+        first, last = samples[len(samples) // 5], samples[-1]
+        print(f"epochs, kilobytes, threads, files: {first}, {last}")
+        assert last[1] - first[1] < 20 * (last[0] - first[0]) + 5000
+        assert last[2] <= first[2] and last[3] <= first[3] + 2
+        return last[0]
+
+    tries.repeat(attempt)
+
+
+def sample(command: Command) -> tuple[int, ...]:
+    """(epochs so far, kilobytes of memory, threads, open files) of a search at work."""
+    (run,) = every(command.folder / "runs")
+    lines = (run.path / "log.jsonl").read_bytes().count(b"\n")
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{command.pid}/status").read_text().splitlines())
+    files = len(list(Path(f"/proc/{command.pid}/fd").iterdir()))
+    return lines, int(status["VmRSS"].split()[0]), int(status["Threads"]), files
