@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import Any
 
 import pytest
@@ -27,19 +27,27 @@ os.environ["CAMPAIGN_SEED"] = str(SEED)  # xdist's workers have the same
 ONLY, _, NUMBER = (os.environ.get("CAMPAIGN_ONLY") or "").rpartition(":")
 TABLE = os.environ.get("CAMPAIGN_TABLE") or ""
 PROPERTY = "campaign"
+LEAST = 20.0
+"""Seconds that a test is worth beginning for: a short campaign makes some of them, drawn by its seed."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if ONLY:
         items[:] = [item for item in items if item.name == ONLY]
+        return
+    tests = [item for item in items if _mark(item)]
+    left, total = _seconds(), sum(map(_share, tests))
+    for item in Random(SEED).sample(tests, len(tests)):
+        left -= max(LEAST, _seconds() * _share(item) / total)
+        if left < 0:
+            items.remove(item)
 
 
 @pytest.fixture
 def tries(request: pytest.FixtureRequest) -> Iterator[Tries]:
     """The tries of this test, in its share of the campaign's minutes."""
-    shares = {item.nodeid: _mark(item).kwargs.get("share", 1) for item in request.session.items if _mark(item)}
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT") or 1)
-    seconds = 60 * MINUTES * workers * shares[request.node.nodeid] / sum(shares.values())
+    total = sum(_share(item) for item in request.session.items if _mark(item))
+    seconds = _seconds() * _share(request.node) / total
     made = Tries(request.node.name, SEED, seconds, int(NUMBER) if ONLY else None)
     yield made
     row = {
@@ -62,6 +70,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 
 def _mark(item: Any) -> Any:
     return item.get_closest_marker("campaign")
+
+
+def _share(item: Any) -> float:
+    return float(_mark(item).kwargs.get("share", 1))
+
+
+def _seconds() -> float:
+    """Of all workers together."""
+    return 60 * MINUTES * int(os.environ.get("PYTEST_XDIST_WORKER_COUNT") or 1)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -21,7 +21,7 @@ from tests.campaign.undisturbed import COMMANDS, SEARCH, Undisturbed, prepared, 
 READERS = ("runs", "runs --json --size", "show last", "report last --out page.html", "runs --ledger", "clean --yes")
 
 
-@pytest.mark.campaign("c: two processes at one run, and readers during writes")
+@pytest.mark.campaign("c: two processes at one run, and readers during writes", share=0.3)
 @pytest.mark.parametrize("name", ["search gdas", "retrain seeds", "tune", "study"])
 def test_company(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
     words = COMMANDS[name]
@@ -44,7 +44,7 @@ def test_company(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Pa
     tries.repeat(attempt)
 
 
-@pytest.mark.campaign("c: new runs in the same second")
+@pytest.mark.campaign("c: new runs in the same second", share=0.2)
 def test_the_same_second(tries: Tries, tmp_path: Path) -> None:
     def attempt(random: Random) -> None:
         folder = prepared(tmp_path / str(tries.count))
@@ -57,7 +57,7 @@ def test_the_same_second(tries: Tries, tmp_path: Path) -> None:
     tries.repeat(attempt)
 
 
-@pytest.mark.campaign("g: long work leaves memory, threads and open files as they are")
+@pytest.mark.campaign("g: long work leaves memory, threads and open files as they are", share=0.4)
 @pytest.mark.parametrize("work", ["search", "study"])
 def test_nothing_grows(work: str, tries: Tries, tmp_path: Path) -> None:
     def attempt(random: Random) -> None:

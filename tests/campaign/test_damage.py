@@ -277,7 +277,7 @@ def check(status: int, out: str, err: str, run: Path, whole: Path, line: str) ->
         assert outcome(run) == outcome(whole / run.name.removesuffix("-cut")), "another end"
 
 
-@pytest.mark.campaign("damaged files", share=1)
+@pytest.mark.campaign("d: damaged files", share=2.5)
 def test_damage(tries: Tries, whole: Path, tmp_path: Path) -> None:
     here = Path.cwd()
     try:

@@ -27,7 +27,7 @@ def refused(command: Command, *statuses: int) -> None:
         assert sum(line.startswith("nas: ") for line in command.said().splitlines()) == 1, command.said()
 
 
-@pytest.mark.campaign("b: the disk is full at any change")
+@pytest.mark.campaign("b: the disk is full at any change", share=0.35)
 @pytest.mark.parametrize("name", ["search gdas", "derive", "retrain", "retrain seeds", "tune", "study"])
 def test_a_full_disk(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
     words = COMMANDS[name]
@@ -50,7 +50,7 @@ def test_a_full_disk(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path
     tries.repeat(attempt)
 
 
-@pytest.mark.campaign("b: a small tmpfs is full")
+@pytest.mark.campaign("b: a small tmpfs is full", share=0.3)
 @pytest.mark.parametrize("name", ["search gdas", "retrain", "tune"])
 def test_a_small_tmpfs(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
     """Where one may be mounted: a file system that is truly full, and then has room."""
@@ -81,7 +81,7 @@ def mounted(folder: Path, options: str) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-@pytest.mark.campaign("b: the folder is gone while a command works in it")
+@pytest.mark.campaign("b: the folder is gone while a command works in it", share=0.3)
 @pytest.mark.parametrize("words", [SEARCH, RETRAIN], ids=["search", "retrain"])
 def test_a_folder_that_is_gone(words: str, tries: Tries, undisturbed: Undisturbed, tmp_path: Path) -> None:
     def attempt(random: Random) -> None:
@@ -108,7 +108,7 @@ def test_a_folder_that_is_gone(words: str, tries: Tries, undisturbed: Undisturbe
     tries.repeat(attempt)
 
 
-@pytest.mark.campaign("b: the clock is set back")
+@pytest.mark.campaign("b: the clock is set back", share=0.3)
 def test_a_clock_set_back(undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
     words, name = COMMANDS["search gdas"], "search gdas"
     expected, _, changes = undisturbed.of(words, name)
@@ -130,7 +130,7 @@ def set_back() -> None:
     time.time = lambda: began - next(asked)
 
 
-@pytest.mark.campaign("b: little memory")
+@pytest.mark.campaign("b: little memory", share=0.3)
 def test_little_memory(undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
     """What importing takes and a gigabyte is enough for small work; less is told in a line."""
 

@@ -131,7 +131,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-@pytest.mark.campaign("f: image folders", share=1)
+@pytest.mark.campaign("f: image folders", share=1.5)
 def test_folders(tries: Tries, tmp_path: Path) -> None:
     def attempt(stream: Random) -> int:
         root = tmp_path / "images"
@@ -147,7 +147,7 @@ def test_folders(tries: Tries, tmp_path: Path) -> None:
     tries.repeat(attempt)
 
 
-@pytest.mark.campaign("f: CIFAR files", share=1)
+@pytest.mark.campaign("f: CIFAR files", share=2.5)
 @pytest.mark.filterwarnings("ignore")
 def test_cifar(tries: Tries, tmp_path: Path) -> None:
     """A file with bytes changed, or of other opcodes, globals and labels."""
@@ -181,7 +181,7 @@ def test_cifar(tries: Tries, tmp_path: Path) -> None:
     tries.repeat(attempt)
 
 
-@pytest.mark.campaign("f: 100,000 files", share=1)
+@pytest.mark.campaign("f: 100,000 files", share=0.3)
 @pytest.mark.filterwarnings("ignore")
 def test_many_files(tries: Tries, tmp_path: Path) -> None:
     """One image under so many names: read in bounded time and memory."""

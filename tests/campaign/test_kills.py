@@ -20,8 +20,14 @@ SIGNALS = ("SIGKILL", "SIGKILL", "SIGTERM", "SIGINT")
 STATUSES = (-signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
-@pytest.mark.campaign("a: kills at random moments and at each change of the disk")
-@pytest.mark.parametrize("name", COMMANDS)
+def mark_of(name: str) -> pytest.MarkDecorator:
+    """There is one command of each kind but searches, of which there are twenty."""
+    kind = name.split()[0]
+    share = {"search": 0.7, "retrain": 1.5}.get(kind, 2.0)
+    return pytest.mark.campaign(f"a: kills of {kind} at random moments and changes of the disk", share=share)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=mark_of(name)) for name in COMMANDS])
 def test_kills(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
     words = COMMANDS[name]
     expected, seconds, changes = undisturbed.of(words, name)
@@ -40,7 +46,7 @@ def test_kills(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Path
     tries.repeat(attempt)
 
 
-@pytest.mark.campaign("a: kills of an export")
+@pytest.mark.campaign("a: kills of an export", share=1)
 @pytest.mark.parametrize("form", ["onnx", "torch"])
 def test_kills_of_an_export(form: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
     """What is there is whole: an export that was cut off is made again, as if nothing had been."""

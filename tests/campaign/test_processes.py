@@ -41,7 +41,7 @@ CASES = {
 }
 
 
-@pytest.mark.campaign("a: kills of workers, of Ray's processes and of their driver")
+@pytest.mark.campaign("a: kills of workers, of Ray's processes and of their driver", share=1.75)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore")  # Ray's own, of its processes' ends
 def test_kills_of_processes(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:

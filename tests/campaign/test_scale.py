@@ -28,7 +28,7 @@ KNOBS = [numbers("expansion", 1.0, 6.0, 0.0005), Knob("resolution", (1.0, 0.75))
 BUDGETS = Budgets(family_space("small", "mobilenet_v2", {}, KNOBS, Restriction()), (3, 16, 16), 10)
 
 
-@pytest.mark.campaign("scale: 10,000 runs in a folder")
+@pytest.mark.campaign("scale: 10,000 runs in a folder", share=0.3)
 def test_many_runs(tries: Tries, tmp_path: Path) -> None:
     """Processor seconds of ``nas runs`` and of ``last``, Python's start apart."""
 
@@ -48,7 +48,7 @@ def test_many_runs(tries: Tries, tmp_path: Path) -> None:
     tries.repeat(attempt)
 
 
-@pytest.mark.campaign("scale: a tuning whose trainings take no time", share=2)
+@pytest.mark.campaign("scale: a tuning whose trainings take no time", share=1)
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_many_trials(sampler: str, tries: Tries, tmp_path: Path) -> None:
     """10,000 trials, or as many as there are minutes for: the last cost no more time and memory than the first."""
@@ -76,7 +76,7 @@ def test_many_trials(sampler: str, tries: Tries, tmp_path: Path) -> None:
 LONG = f"search --space {SPACE} --preset quick --data digits --limit 16 --channels 2 --batch 8 --cells 1 --epochs 2000"
 
 
-@pytest.mark.campaign("scale: a search of 2,000 epochs", share=2)
+@pytest.mark.campaign("scale: a search of 2,000 epochs", share=1.5)
 def test_a_long_search(tries: Tries, tmp_path: Path) -> None:
     """Or of as many as there are minutes for: memory, threads and open files stay what they were."""
 

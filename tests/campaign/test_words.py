@@ -84,7 +84,7 @@ def failure_of(line: list[str]) -> Exception | None:
     return None
 
 
-@pytest.mark.campaign("e: command lines", share=3)
+@pytest.mark.campaign("e: command lines", share=4)
 @pytest.mark.filterwarnings("ignore")
 def test_command_lines(tries: Tries, here: Callable[[], Path]) -> None:
     def fails(line: list[str]) -> bool:
@@ -103,7 +103,7 @@ def test_command_lines(tries: Tries, here: Callable[[], Path]) -> None:
     tries.repeat(attempt)
 
 
-@pytest.mark.campaign("e: real processes", share=1)
+@pytest.mark.campaign("e: real processes", share=0.7)
 def test_real_processes(tries: Tries, here: Callable[[], Path]) -> None:
     """A sample of the same in processes of their own, which begin their work, and are then stopped."""
 
@@ -121,7 +121,7 @@ def test_real_processes(tries: Tries, here: Callable[[], Path]) -> None:
     tries.repeat(attempt)
 
 
-@pytest.mark.campaign("e: documents", share=2)
+@pytest.mark.campaign("e: documents", share=2.5)
 @pytest.mark.filterwarnings("ignore")
 def test_documents(tries: Tries, here: Callable[[], Path]) -> None:
     def attempt(stream: Random) -> int:
