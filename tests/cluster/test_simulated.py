@@ -1,4 +1,4 @@
-"""A thousand trainings on a simulated cluster that loses a node again and again: none is lost, and none is done twice."""
+"""A thousand trainings on a simulated cluster that keeps losing nodes: none is lost, and none is done twice."""
 
 import threading
 import time
