@@ -93,13 +93,13 @@ def test_a_folder_that_is_gone(words: str, tries: Tries, undisturbed: Undisturbe
         time.sleep(random.uniform(0, 0.5))
         (run,) = every(folder / "runs")
         what = random.choice(GONE)
-        if what == "deleted":
-            shutil.rmtree(run.path, ignore_errors=True)
-        elif what == "moved":
+        if what in ("deleted", "moved"):
             run.path.rename(folder / "elsewhere")
+            shutil.rmtree(folder / "elsewhere") if what == "deleted" else None
         elif what == "a file":
-            shutil.rmtree(run.path / "checkpoint", ignore_errors=True)
-            (run.path / "checkpoint").touch()
+            while not (run.path / "checkpoint").is_file():  # it may just have been made again
+                (run.path / "checkpoint").rename(folder / f"elsewhere-{time.monotonic_ns()}")
+                (run.path / "checkpoint").touch()
         else:
             shutil.move(folder / "runs", folder / "moved")
             (folder / "runs").touch()
