@@ -1,8 +1,7 @@
 """Trials as Ray tasks, on one machine or many. The driver keeps the study; nothing of Ray's own is saved or read back.
 
-A task is tried again on another node when its own dies, up to five times; it goes on from its checkpoint where the nodes
-share the folder of runs, and starts anew where they do not. An actor on the driver's node answers what tasks ask of the
-study.
+A task is tried again on another node when its own dies, up to five times: from its checkpoint where the nodes share the
+folder of runs, anew where they do not. An actor on the driver's node answers what tasks ask of the study.
 """
 
 from collections.abc import Callable

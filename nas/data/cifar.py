@@ -7,8 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from nas.data.dataset import Dataset, Split
 from nas.errors import UsageError
@@ -45,14 +45,58 @@ class Memo(dict[int, Any]):
         return value
 
 
+class Dtype:
+    """In the place of numpy's, of its name; it is little- or big-endian, which a byte is not."""
+
+    def __init__(self, name: Any = "", *_: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None:
+        """Nothing of a byte's type is in it."""
+
+
+class Pixels:
+    """In the place of numpy's array, whose own reading of a damaged state ends the process."""
+
+    state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def images(self) -> Tensor | None:
+        """(N, 3072), uint8; None: it holds something else."""
+        match self.state:
+            case (1, (int() as count, 3072), Dtype(name=b"u1" | "u1"), False, bytes() as content):
+                if len(content) == count * 3072:
+                    return torch.frombuffer(bytearray(content), dtype=torch.uint8).view(count, 3072)
+        return None
+
+
+def reconstruct(*_: Any) -> Pixels:
+    """What numpy begins an array with."""
+    return Pixels()
+
+
+def encode(text: str, encoding: str) -> bytes:
+    """Bytes as Python 3 writes them for Python 2."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError("it holds bytes in an encoding that CIFAR files do not have")
+    return text.encode(encoding)
+
+
 class CifarUnpickler(pickle._Unpickler):
-    """Builds numpy arrays and nothing else: any other class or function in the file is refused.
+    """Reads the state of numpy arrays of bytes and nothing else: any other class or function in the file is refused.
 
     It is Python's own in Python, whose work can be bounded: what is built is no larger than the file.
     """
 
     dispatch: ClassVar = {code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.DUP[0]}
-    ALLOWED = frozenset({"numpy.ndarray", "numpy.dtype", "multiarray._reconstruct", "_codecs.encode"})
+    ALLOWED: ClassVar[dict[str, Any]] = {
+        "numpy.ndarray": Pixels,
+        "numpy.dtype": Dtype,
+        "multiarray._reconstruct": reconstruct,
+        "_codecs.encode": encode,
+    }
 
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="bytes")
@@ -62,8 +106,7 @@ class CifarUnpickler(pickle._Unpickler):
         short = "multiarray" if module.endswith("multiarray") and module.startswith("numpy.") else module
         if f"{short}.{name}" not in self.ALLOWED:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which CIFAR files do not")
-        module = "numpy._core.multiarray" if short == "multiarray" else module
-        return super().find_class(module, name)
+        return self.ALLOWED[f"{short}.{name}"]
 
 
 def load(name: str, root: Path) -> Dataset:
@@ -140,16 +183,15 @@ def _split(folder: Path, files: list[str], key: bytes, classes: int) -> Split:
     images, labels = [], []
     for file in files:
         record = _unpickle(folder / file)
-        data, targets = record.get(b"data"), record.get(key)
-        if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
+        pixels, targets = record.get(b"data"), record.get(key)
+        data = pixels.images() if isinstance(pixels, Pixels) else None
+        if data is None:
             raise UsageError(f"data: {folder / file} does not hold images of 3,072 bytes")
-        if data.nbytes > (folder / file).stat().st_size:  # nothing was read into it
-            raise UsageError(f"data: {folder / file} is smaller than its images")
         if not isinstance(targets, list) or len(targets) != len(data):
             raise UsageError(f"data: {folder / file} does not hold a label for each image")
         if not all(isinstance(target, int) and 0 <= target < classes for target in targets):
             raise UsageError(f"data: {folder / file} has labels outside 0 to {classes - 1}")
-        images.append(torch.from_numpy(data.reshape(-1, 3, 32, 32).copy()))
+        images.append(data.view(-1, 3, 32, 32))
         labels += targets
     return Split(torch.cat(images), torch.tensor(labels))
 

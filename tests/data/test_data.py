@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,40 @@ def test_damaged_cifar(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UsageError, match="data_batch_3") as error:
         data.load("cifar10", root=root)
     assert "\n" not in str(error.value) and not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "other"),
+    [
+        (rb"u1", rb"O8"),
+        (rb"K\x14M\x00\x0c\x86", b"K\x15M\x00\x0c\x86"),
+        (rb"latin1", rb"utf-16"),
+    ],
+    ids=["objects", "an image more", "an encoding"],
+)
+def test_arrays_of_another_state(state: bytes, other: bytes, tmp_path: Path) -> None:
+    root = write_cifar(tmp_path)
+    path = changed(root, state, other)
+    with pytest.raises(UsageError, match=path.name):
+        data.load("cifar10", root=root)
+
+
+def test_numpy_does_not_read_a_type(tmp_path: Path) -> None:
+    """One whose fields are a pair would end the process; a byte's type has nothing to be read."""
+    root = write_cifar(tmp_path)
+    whole = data.load("cifar10", root=root)
+    changed(root, rb"\|(q.)NNN", rb"|\1NN" + b"\x86")
+    data.forget()
+    assert torch.equal(data.load("cifar10", root=root).train.images, whole.train.images)
+
+
+def changed(root: Path, found: bytes, other: bytes) -> Path:
+    """A file of CIFAR-10, in which one place is something else."""
+    path = root / "cifar-10-batches-py" / "data_batch_2"
+    content, count = re.subn(found, other, path.read_bytes(), count=1, flags=re.DOTALL)
+    assert count == 1
+    path.write_bytes(content)
+    return path
 
 
 def test_truncated_and_missing_cifar(tmp_path: Path) -> None:

@@ -94,7 +94,15 @@ def _run(command: Sequence[str]) -> None:
 def _name(compiler: Sequence[str]) -> str:
     """Of the library of these sources and this compiler, for a kind of machine."""
     sources = [path.read_text() for path in sorted(HERE.iterdir()) if path.suffix in (".cpp", ".h")]
-    parts = [*sources, *compiler, _edition(compiler[0]), *OPTIONS, *_machine(), platform.machine(), *platform.libc_ver()]
+    parts = [
+        *sources,
+        *compiler,
+        _edition(compiler[0]),
+        *OPTIONS,
+        *_machine(),
+        platform.machine(),
+        *platform.libc_ver(),
+    ]
     return f"kernels-{_digest(' '.join(parts).encode())}"
 
 
