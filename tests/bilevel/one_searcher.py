@@ -63,6 +63,7 @@ def step(changes: dict[str, Any], group: ProcessGroup, device: str = "cpu") -> d
         tensors |= {} if parameter.grad is None else {f"gradient of {name}": parameter.grad}
     if settings.relaxation != "path":
         tensors["alignment"] = torch.tensor(layer_alignment(supernet, batches[0]), dtype=torch.float64)
+    if not changes:
         tensors["eigenvalue"] = torch.tensor(dominant_eigenvalue(supernet, batches[1]), dtype=torch.float64)
     watched = learner.freezer.state_dict() if learner.freezer else {}
     return tensors | supernet.state_dict() | watched
