@@ -114,6 +114,10 @@ class Study:
             warnings.simplefilter("ignore")  # Optuna calls names experimental
             self.optuna.set_metric_names(list(self.objectives))
         self._backlog = self.of_state("RUNNING")
+        for trial in self.of_state("COMPLETE"):
+            outcome = trial.user_attrs.get("outcome", {})
+            if trial.values != [float(outcome[FIELDS[name]]) for name in self.objectives]:
+                raise ValueError(f"trial {trial.number} has two results")
 
     @property
     def name(self) -> str:

@@ -1,5 +1,7 @@
 """A study without any training: what is drawn, kept, resumed and stopped."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,15 @@ def test_trials_of_several_objectives_are_never_stopped(tmp_path: Path) -> None:
     assert trial is not None and not stops(trial.address, 0, 0.0)
     one.tell(trial.address.id, outcome(0.5))
     assert [trial.accuracy for trial in results(one)] == [0.5]
+
+
+def test_a_value_that_was_changed_is_seen(tmp_path: Path) -> None:
+    """Each result stands in two places of the database."""
+    finish(study(tmp_path), [0.5, 0.7])
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database, database:
+        database.execute("UPDATE trial_values SET value = 0.9 WHERE value = 0.7")
+    with pytest.raises(UsageError, match=r"study\.db cannot be read .* trial \d+ has two results"):
+        study(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["text", "half", "schema", "trial"])
