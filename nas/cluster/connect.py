@@ -19,8 +19,11 @@ VARIABLES = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a task without a GPU begins with a warning
 }
 """Ray's own settings, where the user has not set them."""
-LOOPBACK = "127.0.0.2" if sys.platform == "linux" else None
-"""Address of a cluster that is started here: Ray opens ports, and takes 127.0.0.1 for the machine's outer address."""
+ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Ray reads it when it is imported: with "0" its processes listen at 127.0.0.1 alone, as on those two systems."""
+LOOPBACK = "127.0.0.1"
+SECOND = "127.0.0.2"
+"""Of this machine too, where Ray was imported without :data:`ALONE`: it takes 127.0.0.1 for the outer address then."""
 
 
 @contextmanager
@@ -40,6 +43,8 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
     need("--cluster", "cluster", "ray")
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
+    if address == "local" and "ray" not in sys.modules:
+        os.environ[ALONE] = "0"
     import ray
 
     with redirect_stdout(sys.stderr):
@@ -58,7 +63,11 @@ def _initialise(address: str, cpus: int | None) -> None:
 
     options: dict[str, Any] = {}
     if address == "local":
-        options = {"num_cpus": cpus, "_node_ip_address": LOOPBACK, "object_store_memory": 100 * 2**20}
+        options = {"num_cpus": cpus, "object_store_memory": 100 * 2**20}
+        if ray.util.get_node_ip_address() != LOOPBACK:
+            options["_node_ip_address"] = SECOND
+    elif os.environ.get(ALONE) == "0":
+        raise UsageError(f"--cluster {address}: this process has had a cluster of its own: it takes another process")
     else:
         check_answers(address)
     try:

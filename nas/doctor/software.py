@@ -82,7 +82,7 @@ def ray(case: Case) -> Line:
     except metadata.PackageNotFoundError:
         return ok(f"Ray is not installed; --cluster alone needs it: {install('cluster')}")
     try:
-        with closing(socket.create_server((LOOPBACK or "127.0.0.1", 0))) as server:
+        with closing(socket.create_server((LOOPBACK, 0))) as server:
             socket.create_connection(server.getsockname(), timeout=5).close()
     except OSError as error:
         advice = "--cluster local cannot work here: a firewall or a sandbox keeps processes from each other"
