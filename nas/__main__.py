@@ -6,12 +6,17 @@ from types import FrameType
 
 
 def main() -> None:
-    """The command; a signal that comes before it knows what there is to save ends it at once."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
+    """The command."""
+    heed_signals()
     from nas import cli
 
     cli.main()
+
+
+def heed_signals() -> None:
+    """A signal that comes before the command knows what there is to save ends it at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

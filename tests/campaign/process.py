@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas import cli
+from nas.__main__ import heed_signals, main
 from nas.run.folder import every
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -88,6 +88,9 @@ class Command:
         self.output = self.folder / f"output-{time.monotonic_ns()}"
         self.process = CONTEXT.Process(target=_main, args=(self._as_sent(), str(self.output)))
         self.process.start()
+        until = time.monotonic() + 60
+        while not self.output.exists() and self.process.is_alive() and time.monotonic() < until:
+            time.sleep(0.002)
 
     def _as_sent(self) -> tuple[Any, ...]:
         return (list(map(str, self.words)), str(self.folder), self.fault, self.limits, self.before)
@@ -136,6 +139,7 @@ def descendants(folder: Path) -> list[int]:
 def _main(sent: tuple[Any, ...], output: str) -> None:
     words, folder, fault, limits, before = sent
     os.setsid()
+    heed_signals()
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1), os.dup2(file, 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
@@ -148,7 +152,7 @@ def _main(sent: tuple[Any, ...], output: str) -> None:
     if fault:
         sys.addaudithook(fault)
     sys.argv = ["nas", *words]
-    cli.main()
+    main()
 
 
 def stray(root: Path) -> list[str]:

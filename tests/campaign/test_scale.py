@@ -90,7 +90,7 @@ def test_a_long_search(tries: Tries, tmp_path: Path) -> None:
                 samples.append(sample(command))
         command.send(signal.SIGTERM)
         command.end(0, 143)
-        samples = [each for each in samples if each[0] >= 5]
+        samples = [each for each in samples if 5 <= each[0] < 2000]  # at its end it draws pictures
         first, last = samples[len(samples) // 5], samples[-1]
         print(f"epochs, kilobytes, threads, files: {first}, {last}")
         assert last[1] - first[1] < 20 * (last[0] - first[0]) + 5000
