@@ -73,7 +73,8 @@ class RayPool(Generic[Job, Outcome]):
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._relay: Any = ray.remote(Relay).options(num_cpus=0, scheduling_strategy=here).remote(self._answer)
+        relay = ray.remote(Relay).options(num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=-1)
+        self._relay: Any = relay.remote(self._answer)
         self._task: Any = ray.remote(_work).options(num_cpus=1, num_gpus=self._share, max_retries=ATTEMPTS - 1)
         return self
 

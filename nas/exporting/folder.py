@@ -38,16 +38,18 @@ def write_folder(source: Path, target: Path, preprocessing: Mapping[str, Any]) -
 
 
 def write_model(files: Mapping[str, bytes], target: Path) -> None:
-    """Writes one file, or several as a new folder, aside and renamed.
+    """Writes one file, or several as a new folder, aside and renamed; where they are already, nothing.
 
     Raises:
-        UsageError: the folder is there already, or cannot be written.
+        UsageError: there is something else, or it cannot be written.
     """
     if len(files) == 1:
         write(target, *files.values())
         return
     if target.exists():
-        raise UsageError(f"{target} is there already: name another folder with --out")
+        if contents(target) != files:
+            raise UsageError(f"{target} is there already, with something else: name another folder with --out")
+        return
     aside = target.with_name(f".{target.name}.part")
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -59,3 +61,8 @@ def write_model(files: Mapping[str, bytes], target: Path) -> None:
         raise UsageError(f"cannot write {target}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Each file below a folder, by its place in it; of what is no folder none."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

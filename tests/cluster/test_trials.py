@@ -1,4 +1,4 @@
-"""Jobs as Ray tasks: one whose worker dies each time costs itself and nothing else."""
+"""Jobs as Ray tasks: one whose worker dies each time costs itself and nothing else; who answers them may die."""
 
 import os
 import signal
@@ -13,14 +13,21 @@ pytest.importorskip("ray")
 
 
 def perform(job: str, ask: Callable[..., Any]) -> str:
-    """A job that kills its worker, or asks."""
+    """A job that kills its worker, or who answers, or asks."""
     if job == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
-    return f"{job} {ask(job)}"
+    if job == "kills":
+        os.kill(ask(job), signal.SIGKILL)
+    return f"{job} {ask(job) > 0}"
 
 
-def test_a_job_whose_worker_dies_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def pid_of(job: str) -> int:
+    """Who answers."""
+    return os.getpid()
+
+
+def test_deaths_cost_no_other_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "ATTEMPTS", 2)
-    with trials.RayPool("local", 1, 0.0, perform, len, lambda deaths: f"died {deaths} times") as pool:
-        outcomes = [pool.submit(job) for job in ("dies", "lives")]
-        assert [outcome.result(120) for outcome in outcomes] == ["died 2 times", "lives 5"]
+    with trials.RayPool("local", 1, 0.0, perform, pid_of, lambda deaths: f"died {deaths} times") as pool:
+        outcomes = [pool.submit(job) for job in ("dies", "kills", "lives")]
+        assert [outcome.result(120) for outcome in outcomes] == ["died 2 times", "kills True", "lives True"]

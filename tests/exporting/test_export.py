@@ -130,6 +130,7 @@ def test_int8_predicts_like_float(copied: Path, cifar: Path) -> None:
 
 def test_a_folder_is_loaded_in_one_line(nas: Nas, copied: Path, tmp_path: Path) -> None:
     found = exported(nas, "run", "--to", "torch", "--out", "shipped")
+    assert exported(nas, "run", "--to", "torch", "--out", "shipped") == found, "as after a kill, it is there"
     images = torch.randn(2, 3, 32, 32)
     logits = library.load(copied)(images)
     shutil.rmtree(copied)
