@@ -46,7 +46,7 @@ class Memo(dict[int, Any]):
 
 
 class Dtype:
-    """In the place of numpy's, of its name; it is little- or big-endian, which a byte is not."""
+    """In the place of numpy's, of its name."""
 
     def __init__(self, name: Any = "", *_: Any) -> None:
         self.name = name
@@ -64,10 +64,10 @@ class Pixels:
         self.state = state
 
     def images(self) -> Tensor | None:
-        """(N, 3072), uint8; None: it holds something else."""
+        """(N, 3072), uint8; None: it holds none, or something else."""
         match self.state:
             case (1, (int() as count, 3072), Dtype(name=b"u1" | "u1"), False, bytes() as content):
-                if len(content) == count * 3072:
+                if content and len(content) == count * 3072:
                     return torch.frombuffer(bytearray(content), dtype=torch.uint8).view(count, 3072)
         return None
 

@@ -83,6 +83,7 @@ ODD_PICKLES = {
     "duplicate": b"\x80\x02}K\x01" + 40 * b"2\x86" + b"K\x01s.",
     "no images": pickle.dumps({b"data": Call(np.ndarray, (10**8, 3072), "uint8"), b"labels": [0]}),
     "no bytes": pickle.dumps({b"data": Call(np.ndarray, (20, 3072), "uint8"), b"labels": [0] * 20}),
+    "none": pickle.dumps({b"data": np.zeros((0, 3072), np.uint8), b"labels": []}, protocol=2),
     "range": pickle.dumps({b"labels": range(3 * 10**8)}),
 }
 
