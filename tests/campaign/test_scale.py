@@ -67,7 +67,7 @@ def test_many_trials(sampler: str, tries: Tries, tmp_path: Path) -> None:
         bytes = (tmp_path / f"{tries.count}.db").stat().st_size
         print(f"{sampler}: {len(costs)} trials, {first:.4f} and {last:.4f} s, {bytes / len(costs):.0f} bytes a trial")
         print(f"memory grew by {(kilobytes[-1] - kilobytes[tenth]) / len(costs):.2f} kB a trial")
-        assert kilobytes[-1] - kilobytes[tenth] < 30 * len(costs)
+        assert kilobytes[-1] - kilobytes[tenth] < 40 * len(costs)  # 27 in 6,000 trials
         return len(costs)
 
     tries.repeat(attempt)
