@@ -6,7 +6,7 @@ folder of runs, anew where they do not. An actor on the driver's node answers wh
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Generic, Self, TypeVar
 
@@ -80,8 +80,9 @@ class RayPool(Generic[Job, Outcome]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         import ray
+        from ray.exceptions import RayError
 
-        with self._connection:
+        with self._connection, suppress(RayError):
             if error:
                 self._stop()
             ray.kill(self._relay)
@@ -121,11 +122,14 @@ class RayPool(Generic[Job, Outcome]):
         return outcome
 
     def _hand_on(self, outcome: "Future[Outcome]", task: "Future[Outcome]") -> None:
-        from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+        from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
         error = task.exception()
         if isinstance(error, (NodeDiedError, OutOfMemoryError, WorkerCrashedError)):
             outcome.set_result(self._lost(ATTEMPTS))
+        elif isinstance(error, RayError) and not isinstance(error, RayTaskError):
+            said = f"--cluster {self._cluster}: Ray is gone ({type(error).__name__}); --resume goes on"
+            outcome.set_exception(UsageError(said))
         elif error:
             outcome.set_exception(error)
         else:

@@ -78,7 +78,7 @@ def _ends(name: str, range_: Any, where: str) -> Sequence[Value]:
         return range_
     if isinstance(range_, dict) and set(range_) == {"low", "high", "step"}:
         low, high, step = range_["low"], range_["high"], range_["step"]
-        if not all(isinstance(value, int | float) for value in (low, high, step)) or not low <= high or not step > 0:
+        if not all(type(value) in (int, float) for value in (low, high, step)) or not low <= high or not step > 0:
             raise UsageError(f"{where}: {name}: low must not be above high, step is above 0, all three are numbers")
         if not (high - low) / step <= MOST_LEVELS:
             raise UsageError(f"{where}: {name}: from {low} to {high} in steps of {step} are over {MOST_LEVELS} levels")

@@ -3,13 +3,15 @@
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from nas.cluster import trials
+from nas.errors import UsageError
 
-pytest.importorskip("ray")
+exceptions = pytest.importorskip("ray.exceptions")
 
 
 def perform(job: str, ask: Callable[..., Any]) -> str:
@@ -31,3 +33,13 @@ def test_deaths_cost_no_other_job(monkeypatch: pytest.MonkeyPatch) -> None:
     with trials.RayPool("local", 1, 0.0, perform, pid_of, lambda deaths: f"died {deaths} times") as pool:
         outcomes = [pool.submit(job) for job in ("dies", "kills", "lives")]
         assert [outcome.result(120) for outcome in outcomes] == ["died 2 times", "kills True", "lives True"]
+
+
+@pytest.mark.parametrize("error", [exceptions.LocalRayletDiedError(), exceptions.TaskCancelledError()], ids=repr)
+def test_a_ray_that_is_gone_is_one_line(error: Exception) -> None:
+    pool = trials.RayPool("local", 1, 0.0, perform, pid_of, str)
+    task, outcome = Future[str](), Future[str]()
+    task.set_exception(error)
+    pool._hand_on(outcome, task)
+    with pytest.raises(UsageError, match=r"--cluster local: Ray is gone .*--resume goes on"):
+        outcome.result(0)

@@ -25,6 +25,7 @@ def file_of(text: str, folder: Path) -> str:
         ("width = {low = 0.5, high = inf, step = 0.1}", "over 10000 levels"),
         ("width = {low = 0.5, high = 1.0, step = nan}", "step is above 0"),
         ("width = {low = 'a', high = 1.0, step = 0.1}", "all three are numbers"),
+        ("width = {low = 0.5, high = 1.0, step = true}", "all three are numbers"),
         ("width = []", "must be a list of choices"),
         ("width = [{}]", "width"),
         ("resolution = [2]", "a share of the images' side"),
