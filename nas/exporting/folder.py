@@ -46,10 +46,10 @@ def write_model(files: Mapping[str, bytes], target: Path) -> None:
     if len(files) == 1:
         write(target, *files.values())
         return
-    if target.exists():
-        if contents(target) != files:
-            raise UsageError(f"{target} is there already, with something else: name another folder with --out")
+    if contents(target) == files:
         return
+    if target.exists():
+        raise UsageError(f"{target} is there already, with something else: name another folder with --out")
     aside = target.with_name(f".{target.name}.part")
     try:
         shutil.rmtree(aside, ignore_errors=True)

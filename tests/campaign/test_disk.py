@@ -11,8 +11,7 @@ import pytest
 
 from nas.run.folder import every
 from tests.campaign.process import Command, Fault, stray
-from tests.campaign.sameness import contents, difference
-from tests.campaign.test_kills import checkpoints, words_now
+from tests.campaign.test_kills import assert_comes_to, checkpoints
 from tests.campaign.tries import Tries
 from tests.campaign.undisturbed import COMMANDS, RETRAIN, SEARCH, Undisturbed, prepared
 
@@ -42,10 +41,7 @@ def test_a_full_disk(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path
             limit = {"RLIMIT_FSIZE": random.randint(100, 100_000)}
             refused(Command(words.split(), folder, limits=limit), 0, 2)
         assert not stray(folder / "runs")
-        if words_now(words, folder) != words.split() or not every(folder / "runs"):
-            Command(words_now(words, folder), folder).end()
-        (run,) = every(folder / "runs")
-        assert not difference(expected, contents(run.path)), difference(expected, contents(run.path))
+        assert_comes_to(expected, words, folder)
 
     tries.repeat(attempt)
 
@@ -65,10 +61,7 @@ def test_a_small_tmpfs(name: str, undisturbed: Undisturbed, tries: Tries, tmp_pa
         try:
             refused(Command(words.split(), folder), 0, 2)
             mounted(folder / "runs", "remount,size=64m")
-            if words_now(words, folder) != words.split() or not every(folder / "runs"):
-                Command(words_now(words, folder), folder).end()
-            (run,) = every(folder / "runs")
-            assert not difference(expected, contents(run.path)), difference(expected, contents(run.path))
+            assert_comes_to(expected, words, folder)
         finally:
             subprocess.run(["umount", "--lazy", str(folder / "runs")], check=True)
 
@@ -117,9 +110,7 @@ def test_a_clock_set_back(undisturbed: Undisturbed, tries: Tries, tmp_path: Path
         folder = prepared(tmp_path / str(tries.count))
         fault = Fault(random.randint(changes // 2, changes), "SIGTERM", str(folder / "runs"))
         Command(words.split(), folder, fault).end(0, 143)
-        Command(words_now(words, folder), folder, before=set_back).end()
-        (run,) = every(folder / "runs")
-        assert not difference(expected, contents(run.path)), difference(expected, contents(run.path))
+        assert_comes_to(expected, words, folder, before=set_back)
 
     tries.repeat(attempt)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -36,10 +37,7 @@ def test_kills(name: str, undisturbed: Undisturbed, tries: Tries, tmp_path: Path
         folder, kills = prepared(tmp_path / str(tries.count), undisturbed.source), 0
         for _ in range(random.choice([1, 1, 2, 3])):
             kills += kill(random, words, folder, seconds, changes)
-        if words_now(words, folder) != words.split() or not every(folder / "runs"):
-            Command(words_now(words, folder), folder).end()
-        (run,) = every(folder / "runs")
-        assert not difference(expected, contents(run.path)), difference(expected, contents(run.path))
+        assert_comes_to(expected, words, folder)
         assert not stray(folder / "runs")
         return kills
 
@@ -79,6 +77,17 @@ def words_now(words: str, folder: Path) -> list[str]:
     """The command, or how it goes on if there is a run."""
     runs = every(folder / "runs")
     return [words.split()[0], "--resume", str(runs[0].path)] if runs else words.split()
+
+
+def assert_comes_to(expected: dict[str, Any], words: str, folder: Path, *more: str, **how: Any) -> None:
+    """Goes on with the command to its end, or begins it anew, and compares its run with one that nothing disturbed.
+
+    Args:
+        more, how: words and :class:`Command`'s arguments besides.
+    """
+    Command([*words_now(words, folder), *more], folder, **how).end()
+    (run,) = every(folder / "runs")
+    assert not difference(expected, contents(run.path)), difference(expected, contents(run.path))
 
 
 def kill(random: Random, words: str, folder: Path, seconds: float, changes: int) -> bool:

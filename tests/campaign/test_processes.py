@@ -10,10 +10,8 @@ from random import Random
 
 import pytest
 
-from nas.run.folder import every
 from tests.campaign.process import Command, descendants, stray
-from tests.campaign.sameness import contents, difference
-from tests.campaign.test_kills import checkpoints, words_now
+from tests.campaign.test_kills import assert_comes_to, checkpoints
 from tests.campaign.tries import Tries
 from tests.campaign.undisturbed import COMMANDS, SEARCHES, TEAM, Undisturbed, prepared
 
@@ -57,10 +55,7 @@ def test_kills_of_processes(name: str, undisturbed: Undisturbed, tries: Tries, t
             time.sleep(random.uniform(0, seconds))
             kills += strike(random.choice(case.victims), command, random)
         command.end(0, 1, 2, -signal.SIGKILL)
-        if not every(folder / "runs") or not every(folder / "runs")[0].finished:
-            Command([*words_now(case.words, folder), *again.split()], folder, grace=GRACE).end()
-        (run,) = every(folder / "runs")
-        assert not difference(expected, contents(run.path)), difference(expected, contents(run.path))
+        assert_comes_to(expected, case.words, folder, *again.split(), grace=GRACE)
         assert not stray(folder / "runs")
         return kills
 

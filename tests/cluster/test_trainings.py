@@ -22,6 +22,7 @@ from nas.run.folder import Run, every
 from nas.run.log import Epoch
 from nas.run.names import EVENTS, WEIGHTS
 from nas.run.results import TrainResult
+from tests.cluster.test_connect import parent_of
 from tests.conftest import digest
 from tests.train.one_worker import TEXT
 
@@ -117,8 +118,7 @@ def workers_of(cluster: Any) -> list[int]:
     pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent in raylets and (folder / "cmdline").read_text().startswith("ray::work"):
+            if parent_of(folder) in raylets and (folder / "cmdline").read_text().startswith("ray::work"):
                 pids.append(int(folder.name))
     return sorted(pids)
 
