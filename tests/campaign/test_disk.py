@@ -4,12 +4,18 @@ import resource
 import shutil
 import subprocess
 import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from nas.run.folder import every
+from nas.tuning import objective
+from nas.tuning.results import TuneResult
 from tests.campaign.process import Command, Fault, stray
 from tests.campaign.test_kills import assert_comes_to, checkpoints
 from tests.campaign.tries import Tries
@@ -127,11 +133,48 @@ def test_little_memory(undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -
 
     def attempt(random: Random) -> None:
         folder = prepared(tmp_path / str(tries.count))
-        Command(SEARCH.split(), folder, before=limited).end()
+        Command(SEARCH.split(), folder, before=partial(limit, LEAST)).end()
 
     tries.repeat(attempt)
 
 
-def limited() -> None:
+@pytest.mark.campaign("b: little memory", share=0.7)
+def test_little_memory_in_one_trial(undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
+    """The trial fails at most, and the tuning goes on without it."""
+    words = f"{COMMANDS['tune']} --trials 3 --sampler random --no-control"
+
+    def attempt(random: Random) -> None:
+        folder = prepared(tmp_path / str(tries.count))
+        Command(words.split(), folder, before=Scarce(random.randrange(3), random.randrange(2**27))).end()
+        (run,) = every(folder / "runs")
+        (study,) = run.result(TuneResult).studies
+        assert study.trained + sum(study.failed.values()) == 3 and study.trained >= 2
+
+    tries.repeat(attempt)
+
+
+@dataclass(frozen=True)
+class Scarce:
+    """Leaves so many bytes to a tuning's trial of this number."""
+
+    number: int
+    room: int
+
+    def __call__(self) -> None:
+        train, numbers = objective.train, count()
+
+        def scarce(*arguments: Any, **options: Any) -> None:
+            limit(self.room if next(numbers) == self.number else None)
+            try:
+                train(*arguments, **options)
+            finally:
+                limit(None)
+
+        objective.train = scarce
+
+
+def limit(room: int | None) -> None:
+    """Bounds this process' address space to what it has and so many bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + LEAST,) * 2)
+    bound = resource.RLIM_INFINITY if room is None else pages * resource.getpagesize() + room
+    resource.setrlimit(resource.RLIMIT_AS, (bound, resource.RLIM_INFINITY))

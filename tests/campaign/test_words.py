@@ -16,7 +16,7 @@ from nas import cli, data
 from nas.blocks import OPS
 from tests.campaign import documents, words, world
 from tests.campaign.process import Command
-from tests.campaign.tries import Tries
+from tests.campaign.tries import Tries, examples
 
 SECONDS = 30
 """Of computing, before any work begins."""
@@ -75,32 +75,18 @@ def tried(line: list[str]) -> None:
     assert spent < SECONDS, f"{spent:.0f} s of computing"
 
 
-def failure_of(line: list[str]) -> Exception | None:
-    """What goes wrong with a command line."""
-    try:
-        tried(line)
-    except Exception as error:
-        return error
-    return None
-
-
 @pytest.mark.campaign("e: command lines", share=4)
 @pytest.mark.filterwarnings("ignore")
 def test_command_lines(tries: Tries, here: Callable[[], Path]) -> None:
-    def fails(line: list[str]) -> bool:
+    def check(stream: Random) -> None:
+        line = words.line(stream)
         here()
-        return failure_of(line) is not None
+        try:
+            tried(line)
+        except Exception as error:
+            raise AssertionError(f"nas {line!a:.1000}") from error
 
-    def attempt(stream: Random) -> int:
-        for _ in range(20):
-            line = words.line(stream)
-            if fails(line):
-                line = words.smaller(line, fails)
-                here()
-                raise AssertionError(f"nas {line!a:.1000}") from failure_of(line)
-        return 20
-
-    tries.repeat(attempt)
+    tries.repeat(lambda stream: examples(check, stream, 20))
 
 
 @pytest.mark.campaign("e: real processes", share=0.7)
@@ -124,16 +110,14 @@ def test_real_processes(tries: Tries, here: Callable[[], Path]) -> None:
 @pytest.mark.campaign("e: documents", share=2.5)
 @pytest.mark.filterwarnings("ignore")
 def test_documents(tries: Tries, here: Callable[[], Path]) -> None:
-    def attempt(stream: Random) -> int:
+    def check(stream: Random) -> None:
         folder, name = here(), stream.choice(list(documents.DOCUMENTS))
         content = documents.changed(folder / name, stream)
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode(errors="replace"))
-        lines = documents.DOCUMENTS[name]
-        for line in lines:
+        for line in documents.DOCUMENTS[name]:
             try:
                 tried(line.split())
             except Exception as error:
                 raise AssertionError(f"{line}: {content!a:.800}: {type(error).__name__}: {error}"[:4000]) from error
-        return len(lines)
 
-    tries.repeat(attempt)
+    tries.repeat(lambda stream: examples(check, stream, 10))

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+import hypothesis
+from hypothesis import HealthCheck, Phase, strategies
+
 
 @dataclass
 class Tries:
@@ -53,3 +56,21 @@ class Tries:
     def left(self) -> float:
         """Seconds."""
         return self.began + self.seconds - time.monotonic()
+
+
+def examples(check: Callable[[Random], None], stream: Random, count: int) -> int:
+    """Has hypothesis check so many examples, each drawn from a stream that it makes smaller where one fails.
+
+    Returns:
+        the count.
+    """
+    drawn = hypothesis.given(strategies.randoms(use_true_random=False))(check)
+    frame = hypothesis.settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    frame(hypothesis.seed(stream.getrandbits(64))(drawn))()
+    return count

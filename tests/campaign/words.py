@@ -1,6 +1,6 @@
 """Command lines, drawn from the parameters of the commands themselves: of words that fit, and of odd ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -143,12 +143,3 @@ def line(stream: Random) -> list[str]:
     chosen += stream.choices(options, k=stream.choice((0, 1, 1, 2, 3, 4))) if options else []
     stream.shuffle(chosen)
     return [*name, *(word for each in chosen for word in words_of(each, stream))]
-
-
-def smaller(line: list[str], fails: Callable[[list[str]], bool]) -> list[str]:
-    """A line that fails as well, of which no word can be left out."""
-    for place in reversed(range(len(line))):
-        shorter = line[:place] + line[place + 1 :]
-        if fails(shorter):
-            line = shorter
-    return line
