@@ -14,6 +14,10 @@ class OutOfMemory(UsageError):
     """A training that does not fit: another one may."""
 
 
+class BrokenProcess(UsageError):
+    """This process can compute no more; another one can go on."""
+
+
 class Interrupted(Exception):
     """Work stopped on a signal, after everything was saved.
 
@@ -27,6 +31,16 @@ class Interrupted(Exception):
     def __init__(self, signal: int, advice: str = SAVED) -> None:
         super().__init__(advice)
         self.signal = signal
+
+
+NO_MEMORY = ("can't allocate memory", "could not create a primitive", "out of memory", "std::bad_alloc")
+NO_MEMORY += ("failed to map segment",)
+"""What torch, oneDNN, CUDA, C++ and the loader of libraries say of it."""
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error came of too little memory."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def first_of(error: "ValidationError") -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from nas import __version__
-from nas.errors import Interrupted, UsageError
+from nas.errors import Interrupted, UsageError, lacks_memory
 
 
 def app() -> typer.Typer:
@@ -111,6 +111,8 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         return _fail(f"{error.filename or 'the system'}: {error.strerror}" if error.errno else str(error))
     except Exception as error:
+        if lacks_memory(error):
+            return _fail(f"memory ran out ({type(error).__name__}); --resume goes on from what is saved")
         return _fail_of_typer(error)
     return status if isinstance(status, int) else 0
 
@@ -141,6 +143,7 @@ def _fail(message: str) -> int:
 def _fail_of_typer(error: Exception) -> int:
     """Typer's own exceptions, known by what they offer: they have moved between packages."""
     if type(error).__name__ == "Abort":
+        print()  # the question's line is not at its end
         asked = isinstance(error.__context__, EOFError)
         return _fail("a question was asked, and nobody answers: add --yes") if asked else _interrupted()
     if type(error).__name__ == "NoArgsIsHelpError":

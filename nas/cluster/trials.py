@@ -4,6 +4,7 @@ A task is tried again on another node when its own dies, up to five times: from 
 folder of runs, anew where they do not. An actor on the driver's node answers what tasks ask of the study.
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
@@ -12,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from nas.cluster.connect import connected
 from nas.cluster.trainings import ATTEMPTS
-from nas.errors import UsageError
+from nas.errors import BrokenProcess, UsageError
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
@@ -35,7 +36,10 @@ def _work(perform: Callable[[Any, Callable[..., Any]], Any], job: Any, relay: An
     """A task: performs a job; what it asks is answered on the driver's node."""
     import ray
 
-    return perform(job, lambda *question: ray.get(relay.call.remote(*question)))
+    try:
+        return perform(job, lambda *question: ray.get(relay.call.remote(*question)))
+    except BrokenProcess:
+        os._exit(1)  # and the task is begun again in another
 
 
 class RayPool(Generic[Job, Outcome]):

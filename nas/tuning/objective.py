@@ -10,7 +10,7 @@ import torch
 
 from nas.architecture import Architecture
 from nas.costs.latency import by_turns
-from nas.errors import Interrupted, OutOfMemory, UsageError
+from nas.errors import BrokenProcess, Interrupted, OutOfMemory, UsageError
 from nas.execution import Execution
 from nas.exporting.fold import folded
 from nas.exporting.onnx import onnx_model
@@ -60,6 +60,12 @@ class Job:
         return self.root / self.name
 
 
+NO_KERNEL = "could not create a primitive"
+"""What oneDNN says where memory did not suffice to compile a kernel, and then of every new kernel in that thread."""
+BROKEN: list[Outcome] = []
+"""Trainings of this process of which it said so."""
+
+
 class Stop(Exception):
     """A trial is not worth more epochs."""
 
@@ -69,7 +75,17 @@ def perform(job: Job, stops: Stops) -> Outcome:
 
     Raises:
         UsageError, OSError, Interrupted: as :func:`nas.train.loop.train`: what other trainings would meet as well.
+        BrokenProcess: an earlier training here has used up the memory so that nothing can be computed any more.
     """
+    if BROKEN:
+        raise BrokenProcess("memory ran out, and oneDNN can compile no more kernels in this process: --resume goes on")
+    outcome = _outcome(job, stops)
+    if NO_KERNEL in outcome.failure:
+        BROKEN.append(outcome)
+    return outcome
+
+
+def _outcome(job: Job, stops: Stops) -> Outcome:
     started, epochs = perf_counter(), 0
     result: TrainResult | None
 

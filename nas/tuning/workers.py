@@ -11,7 +11,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait as wait_for
 from typing import Protocol, Self
 
-from nas.errors import Interrupted, OutOfMemory
+from nas.errors import BrokenProcess, Interrupted, OutOfMemory
 from nas.tuning.objective import Job, perform
 from nas.tuning.pruning import stops
 from nas.tuning.results import Outcome
@@ -136,3 +136,5 @@ def _perform(job: Job) -> Outcome | None:
         return perform(job, stops)
     except Interrupted:
         return None
+    except BrokenProcess:
+        os._exit(1)  # and is replaced

@@ -1,8 +1,9 @@
 """The campaign's frame: its minutes shared among its tests, its seed, the table of what was tried.
 
-    make campaign MINUTES=30 [SEED=N] [TABLE=FILE.md|FILE.json] [ONLY='test_kills[search]:17']
+    make campaign MINUTES=30 [SEED=N] [TABLE=FILE.md|FILE.json] [ONLY='test_kills[search darts]:17']
 
-A test of the campaign bears ``@pytest.mark.campaign("class", share=1)`` and calls ``tries.repeat(attempt)``.
+With ``ONLY='test_kills[tune]'`` one test has all the minutes. A test of the campaign bears
+``@pytest.mark.campaign("class", share=1)`` and calls ``tries.repeat(attempt)``.
 """
 
 import json
@@ -24,7 +25,7 @@ from tests.campaign.undisturbed import Undisturbed
 MINUTES = float(os.environ.get("CAMPAIGN_MINUTES") or 5)
 SEED = int(os.environ.setdefault("CAMPAIGN_SEED", "") or SystemRandom().randrange(10**6))
 os.environ["CAMPAIGN_SEED"] = str(SEED)  # xdist's workers have the same
-ONLY, _, NUMBER = (os.environ.get("CAMPAIGN_ONLY") or "").rpartition(":")
+ONLY, _, NUMBER = (os.environ.get("CAMPAIGN_ONLY") or "").partition(":")
 TABLE = os.environ.get("CAMPAIGN_TABLE") or ""
 PROPERTY = "campaign"
 LEAST = 20.0
@@ -48,7 +49,7 @@ def tries(request: pytest.FixtureRequest) -> Iterator[Tries]:
     """The tries of this test, in its share of the campaign's minutes."""
     total = sum(_share(item) for item in request.session.items if _mark(item))
     seconds = _seconds() * _share(request.node) / total
-    made = Tries(request.node.name, SEED, seconds, int(NUMBER) if ONLY else None)
+    made = Tries(request.node.name, SEED, seconds, int(NUMBER) if NUMBER else None)
     yield made
     row = {
         "class": _mark(request.node).args[0],

@@ -17,7 +17,7 @@ from nas.run.folder import every
 from nas.tuning import objective
 from nas.tuning.results import TuneResult
 from tests.campaign.process import Command, Fault, stray
-from tests.campaign.test_kills import assert_comes_to, checkpoints
+from tests.campaign.test_kills import assert_comes_to, checkpoints, words_now
 from tests.campaign.tries import Tries
 from tests.campaign.undisturbed import COMMANDS, RETRAIN, SEARCH, Undisturbed, prepared
 
@@ -132,20 +132,24 @@ def test_little_memory(undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -
     """What importing takes and a gigabyte is enough for small work; less is told in a line."""
 
     def attempt(random: Random) -> None:
-        folder = prepared(tmp_path / str(tries.count))
-        Command(SEARCH.split(), folder, before=partial(limit, LEAST)).end()
+        folder, least = prepared(tmp_path / str(tries.count)), random.random() < 0.5
+        room = LEAST if least else random.randrange(LEAST)
+        refused(Command(SEARCH.split(), folder, before=partial(limit, room)), *([0] if least else [0, 2]))
 
     tries.repeat(attempt)
 
 
 @pytest.mark.campaign("b: little memory", share=0.7)
 def test_little_memory_in_one_trial(undisturbed: Undisturbed, tries: Tries, tmp_path: Path) -> None:
-    """The trial fails at most, and the tuning goes on without it."""
+    """The trial fails at most, and the tuning goes on without it, or says that it will in another process."""
     words = f"{COMMANDS['tune']} --trials 3 --sampler random --no-control"
 
     def attempt(random: Random) -> None:
         folder = prepared(tmp_path / str(tries.count))
-        Command(words.split(), folder, before=Scarce(random.randrange(3), random.randrange(2**27))).end()
+        command = Command(words.split(), folder, before=Scarce(random.randrange(3), random.randrange(2**27)))
+        refused(command, 0, 2)
+        assert command.process.exitcode == 0 or "--resume" in command.said(), command.said()
+        Command(words_now(words, folder), folder).end()
         (run,) = every(folder / "runs")
         (study,) = run.result(TuneResult).studies
         assert study.trained + sum(study.failed.values()) == 3 and study.trained >= 2

@@ -22,9 +22,9 @@ STATUSES = (-signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
 def mark_of(name: str) -> pytest.MarkDecorator:
-    """There is one command of each kind but searches, of which there are twenty."""
+    """There are twenty searches, three retrainings, and one command of each other kind; tunings take longest."""
     kind = name.split()[0]
-    share = {"search": 0.7, "retrain": 1.5}.get(kind, 2.0)
+    share = {"search": 0.7, "retrain": 1.5, "derive": 8.0, "tune": 10.0, "study": 6.0}[kind]
     return pytest.mark.campaign(f"a: kills of {kind} at random moments and changes of the disk", share=share)
 
 

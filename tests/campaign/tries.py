@@ -9,6 +9,9 @@ from random import Random
 import hypothesis
 from hypothesis import HealthCheck, Phase, strategies
 
+MOST = 10
+"""Failures after which a test needs no more."""
+
 
 @dataclass
 class Tries:
@@ -40,7 +43,8 @@ class Tries:
             AssertionError: some failed; the message says how to have each again.
         """
         number = self.only or 0
-        while self.count < (1 if self.only is not None else least) or (self.only is None and self.left > 0):
+        least = least if self.only is None else 1
+        while self.count < least or (self.only is None and self.left > 0 and len(self.failures) < MOST):
             self.count += 1
             try:
                 self.inputs += attempt(Random(f"{self.seed} {self.name} {number}")) or 1

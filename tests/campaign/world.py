@@ -81,7 +81,7 @@ WORK = (
     "nas.commands.resume.carry_out",
     "nas.commands.planning.arm_plan",
     "nas.commands.bench.compare",
-    "nas.commands.latencies.write_model",
+    "nas.commands.latencies.Budgets",
     "torchvision.models._api.WeightsEnum.get_state_dict",
     "nas.doctor.registry.examine",
     "nas.cli.cost_output.measure",

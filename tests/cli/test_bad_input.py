@@ -5,8 +5,10 @@ import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import torch
 
 Nas = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.filterwarnings("ignore:data cifar10")
@@ -164,7 +166,8 @@ def test_a_question_that_nobody_answers(nas: Nas, tmp_path: Path, monkeypatch: p
     (tmp_path / "nas" / "folders").mkdir(parents=True)
     (tmp_path / "nas" / "folders" / "images.u8").write_bytes(b"x")
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    status, _, err = nas("clean", "--caches")
+    status, out, err = nas("clean", "--caches")
+    assert out.endswith("\n") and err.startswith("nas: ")
     assert status == 2 and "add --yes" in err and (tmp_path / "nas" / "folders" / "images.u8").exists()
 
 
@@ -173,3 +176,18 @@ def test_what_is_no_file_is_not_replaced(nas: Nas, tmp_path: Path) -> None:
     (tmp_path / "null").symlink_to("/dev/null")
     assert nas("show", "cell.txt", "--to", "dot", "--out", "null")[0] == 0
     assert (tmp_path / "null").is_symlink() and not (tmp_path / "null").is_file()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("could not create a primitive"),
+        ImportError("x.so: failed to map segment from shared object"),
+    ],
+)
+def test_memory_that_runs_out(error: Exception, nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.doctor.registry.examine", Mock(side_effect=error))
+    status, _, err = nas("doctor")
+    assert status == 2 and err == f"nas: memory ran out ({type(error).__name__}); --resume goes on from what is saved\n"

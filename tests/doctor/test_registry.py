@@ -3,12 +3,14 @@
 import json
 import sys
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import pytest
 
 from nas.doctor import registry
 from nas.doctor.check import Case, Line, broken, ok, warning
 from nas.engine.merged import BACKENDS
+from nas.errors import Interrupted
 
 Nas = Callable[..., tuple[int, str, str]]
 
@@ -53,3 +55,10 @@ def test_what_is_checked() -> None:
 def test_a_device_that_is_not_there(nas: Nas) -> None:
     status, out, err = nas("doctor", "--device", "tpu")
     assert status == 2 and not out and err.count("\n") == 1
+
+
+def test_a_signal(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that is stopped is not broken."""
+    monkeypatch.setattr(registry, "CHECKS", {"one": Mock(side_effect=Interrupted(15))})
+    status, out, err = nas("doctor")
+    assert (status, out, err) == (143, "", "interrupted\n")

@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 
 from nas.run.folder import Run, find
 from nas.settings import TrainSettings, recipe_hash
 from nas.space import shipped
+from nas.tuning import objective
 from nas.tuning.results import TuneResult
+from nas.tuning.workers import _perform
 
 Nas = Callable[..., tuple[int, str, str]]
 RECIPE = ("--data", "digits", "--preset", "quick", "--epochs", "2", "--limit", "80", "--batch", "32")
@@ -101,7 +104,6 @@ def test_a_trial_that_fails_fails_alone(nas: Nas, monkeypatch: pytest.MonkeyPatc
     import torch
 
     from nas.errors import OutOfMemory
-    from nas.tuning import objective
 
     errors = {"-tpe/0001": torch.OutOfMemoryError("CUDA out\nof memory"), "published": MemoryError("none left")}
     errors |= {
@@ -132,6 +134,23 @@ def test_a_trial_that_fails_fails_alone(nas: Nas, monkeypatch: pytest.MonkeyPatc
     errors["trials"] = MemoryError("none left")
     status, _, err = nas(*SMALL, "--trials", "2", "--no-control")
     assert status == 2 and "no trial could be trained to its end: MemoryError: none left" in err
+
+
+def test_a_process_that_can_compile_no_more_kernels(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN's, where memory ran out: the trial has failed, and the others are left to another process."""
+    train, primitive = objective.train, RuntimeError("could not create a primitive")
+    monkeypatch.setattr(objective, "train", Mock(side_effect=primitive))
+    monkeypatch.setattr(objective, "BROKEN", [])
+    status, _, err = nas(*SMALL, "--trials", "3", "--sampler", "random", "--epochs", "1", "--no-control")
+    assert status == 2 and "nas: memory ran out" in err and "--resume" in err
+    with pytest.raises(SystemExit), patch("os._exit", sys.exit):
+        _perform(Mock())
+    monkeypatch.setattr(objective, "train", train)
+    monkeypatch.setattr(objective, "BROKEN", [])
+    status, _, err = nas("tune", "--resume", "last")
+    assert status == 0, err
+    (study,) = find("last", Path("runs")).result(TuneResult).studies
+    assert (study.trained, study.failed) == (2, {"RuntimeError: could not create a primitive": 1})
 
 
 def test_nsga2_covers_all_budgets_in_one_study(nas: Nas) -> None:
