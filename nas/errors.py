@@ -33,7 +33,12 @@ class Interrupted(Exception):
         self.signal = signal
 
 
-NO_MEMORY = ("can't allocate memory", "could not create a primitive", "out of memory", "std::bad_alloc")
+NO_MEMORY: tuple[str, ...] = (
+    "can't allocate memory",
+    "could not create a primitive",
+    "out of memory",
+    "std::bad_alloc",
+)
 NO_MEMORY += ("failed to map segment",)
 """What torch, oneDNN, CUDA, C++ and the loader of libraries say of it."""
 
