@@ -43,10 +43,11 @@ from nas.data.cifar import MEAN_STD
 from nas.data.dataset import Dataset, Split
 from nas.execution import Execution
 from nas.moment import Moment
+from nas.presets import TRAIN_PRESETS, resolve, resolve_search
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
 from nas.run.spec import SearchSpec, Size
-from nas.settings import TRAIN_PRESETS, SearchSettings, TrainSettings, resolve, resolve_search
+from nas.settings import SearchSettings, TrainSettings
 from nas.train.loop import augmentation_of
 from nas.train.process_group import ProcessGroup
 from nas.train.recipe import make_optimizer

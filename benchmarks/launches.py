@@ -35,8 +35,9 @@ from nas.cells import genotype
 from nas.cells.found import found_network
 from nas.commands.workloads import DARTS_V2, Textbook
 from nas.moment import Moment
+from nas.presets import TRAIN_PRESETS, resolve, resolve_search
 from nas.rng import generator
-from nas.settings import TRAIN_PRESETS, TrainSettings, resolve, resolve_search
+from nas.settings import TrainSettings
 from nas.train.multi_tensor import MultiTensor
 from nas.train.recipe import make_optimizer
 from nas.train.step import train_step

@@ -19,11 +19,12 @@ from nas.commands.resume import resume
 from nas.commands.workloads import DARTS_V2
 from nas.errors import Interrupted, UsageError
 from nas.files import read_json, write_json
+from nas.presets import TRAIN_PRESETS, resolve
 from nas.reports.comparison import Comparison
 from nas.reports.statistics import compare, deviation, interval
 from nas.run.folder import Run
 from nas.run.results import TrainResult
-from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
+from nas.settings import TrainSettings
 
 FACTOR = 5
 

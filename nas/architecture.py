@@ -22,10 +22,10 @@ from nas.files import parse_json, read_text
 from nas.macro import networks
 from nas.macro.madds import madds
 from nas.macro.parts import Part, parts
+from nas.presets import final_size
 from nas.run import names
 from nas.run.documents import as_json, parse
 from nas.run.spec import Origin
-from nas.settings import final_size
 from nas.skeleton import SKELETONS
 from nas.space import complete
 

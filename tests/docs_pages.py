@@ -6,7 +6,8 @@ from typing import Any
 
 import tomli_w
 
-from nas.settings import SEARCH_PRESETS, TRAIN_PRESETS, TrainSettings, resolve, resolve_search
+from nas.presets import SEARCH_PRESETS, TRAIN_PRESETS, resolve, resolve_search
+from nas.settings import TrainSettings
 from nas.space import shipped
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -26,6 +26,7 @@ SHARED = {
     "methods",
     "moment",
     "plugins",
+    "presets",
     "rng",
     "settings",
     "skeleton",

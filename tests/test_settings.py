@@ -5,17 +5,8 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from nas.errors import UsageError
-from nas.settings import (
-    SEARCH_PRESETS,
-    TRAIN_PRESETS,
-    SearchSettings,
-    TrainSettings,
-    final_size,
-    make,
-    recipe_hash,
-    resolve,
-    resolve_search,
-)
+from nas.presets import SEARCH_PRESETS, TRAIN_PRESETS, final_size, resolve, resolve_search
+from nas.settings import SearchSettings, TrainSettings, make, recipe_hash
 
 
 def test_paper_defaults() -> None:

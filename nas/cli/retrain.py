@@ -6,7 +6,8 @@ import typer
 
 from nas.cli import common
 from nas.errors import UsageError
-from nas.settings import LONG, RARE, TRAIN_PRESETS, WHAT, TrainSettings
+from nas.presets import TRAIN_PRESETS
+from nas.settings import LONG, RARE, WHAT, TrainSettings
 
 if TYPE_CHECKING:
     from nas.run.folder import Run

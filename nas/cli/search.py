@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common
-from nas.settings import LONG, RARE, SEARCH_PRESETS, SearchSettings
+from nas.presets import SEARCH_PRESETS
+from nas.settings import LONG, RARE, SearchSettings
 
 if TYPE_CHECKING:
     from nas.run.folder import Run
@@ -49,7 +50,7 @@ def search(
 ) -> None:
     """Search a cell by gradient: nas search --space darts+sandglass."""
     from nas.commands import searching
-    from nas.settings import resolve_search
+    from nas.presets import resolve_search
 
     runs, url = common.on_cluster(runs, cluster, workers, storage)
     execution = common.execution(device, threads, data_root, cluster, workers, url, backend)

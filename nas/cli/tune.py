@@ -8,7 +8,8 @@ import typer
 
 from nas.cli import common
 from nas.cli.common import WHERE
-from nas.settings import LONG, RARE, TRAIN_PRESETS, WHAT, TrainSettings, TuneSettings
+from nas.presets import TRAIN_PRESETS
+from nas.settings import LONG, RARE, WHAT, TrainSettings, TuneSettings
 
 if TYPE_CHECKING:
     from nas.knobs import Value
@@ -79,7 +80,8 @@ def tune(
 
     from nas.cli.tune_output import print_run
     from nas.commands import tuning
-    from nas.settings import make, resolve
+    from nas.presets import resolve
+    from nas.settings import make
 
     execution = common.execution(device, threads, data_root, cluster, backend=backend)
     if resume:

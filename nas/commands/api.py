@@ -19,6 +19,7 @@ from nas.commands.views import Costs, View
 from nas.data import tensors
 from nas.exporting import Export
 from nas.macro.settings import MacroSettings
+from nas.presets import TRAIN_PRESETS, final_size, resolve, resolve_search
 from nas.reports.comparison import Comparison
 from nas.reports.side_by_side import SideBySide
 from nas.reports.studies import StudySummary
@@ -26,18 +27,7 @@ from nas.run import names
 from nas.run.folder import Run, find, runs_root
 from nas.run.results import DeriveResult, SearchRanking, SearchResult, TrainResult
 from nas.run.spec import Spec
-from nas.settings import (
-    TRAIN_PRESETS,
-    DeriveSettings,
-    SearchSettings,
-    StudySettings,
-    TrainSettings,
-    TuneSettings,
-    final_size,
-    make,
-    resolve,
-    resolve_search,
-)
+from nas.settings import DeriveSettings, SearchSettings, StudySettings, TrainSettings, TuneSettings, make
 from nas.tuning.results import TuneResult
 
 Target = str | Path | Run | View[Any]

@@ -10,10 +10,11 @@ from nas.commands.pretrained import Pretrained
 from nas.commands.retraining import Target, retrain
 from nas.errors import UsageError
 from nas.execution import Execution
+from nas.presets import TRAIN_PRESETS, resolve
 from nas.run.folder import Run
 from nas.run.hints import near
 from nas.run.spec import Origin, absolute
-from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
+from nas.settings import TrainSettings
 
 OF_DATA = ("data", "image_size", "limit")
 """Settings that mean nothing on other data."""

@@ -21,6 +21,7 @@ from nas.data.dataset import Dataset
 from nas.engine.merged import check_backend
 from nas.errors import UsageError
 from nas.execution import Execution
+from nas.presets import TRAIN_PRESETS, final_size, resolve
 from nas.reports import tensorboard as board
 from nas.run import names
 from nas.run.environment import hardware
@@ -29,7 +30,7 @@ from nas.run.hints import on
 from nas.run.log import SearchEpoch
 from nas.run.results import Chance, Rank, SearchRanking, SearchResult, TrainResult
 from nas.run.spec import SearchSpec, Size, TrainSpec
-from nas.settings import TRAIN_PRESETS, SearchSettings, TrainSettings, final_size, recipe_hash, resolve
+from nas.settings import SearchSettings, TrainSettings, recipe_hash
 from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 from nas.space import load as load_space

@@ -15,21 +15,13 @@ from nas.commands.retraining import continue_retraining
 from nas.commands.searching import check_search, continue_search
 from nas.errors import UsageError
 from nas.execution import Execution
+from nas.presets import TRAIN_PRESETS, final_size, resolve, resolve_search
 from nas.reports.studies import StudyDocument, StudySummary, differences, markdown, summarise
 from nas.run import live, names
 from nas.run.environment import hardware
 from nas.run.folder import Run, create, runs_root
 from nas.run.spec import Arm, Size, StudySpec
-from nas.settings import (
-    TRAIN_PRESETS,
-    StudySettings,
-    TrainSettings,
-    final_size,
-    make,
-    recipe_hash,
-    resolve,
-    resolve_search,
-)
+from nas.settings import StudySettings, TrainSettings, make, recipe_hash
 from nas.space import load as load_space
 
 
@@ -87,7 +79,7 @@ def spec_of(settings: StudySettings, execution: Execution, ops: Path | None = No
 
 
 def arm_of(settings: StudySettings, space: str, method: str) -> Arm:
-    """What a study does with one space and method; errors as of :func:`nas.settings.resolve_search`."""
+    """What a study does with one space and method; errors as of :func:`nas.presets.resolve_search`."""
     own = {"data": settings.data, **settings.search, "space": space, "method": method}
     search = resolve_search(settings.preset, own)
     channels, cells = final_size(settings.preset, load_space(space).skeleton)

@@ -10,12 +10,12 @@ from nas.cells.graph import FORMAT as GRAPH
 from nas.cells.graph import read_graph
 from nas.errors import UsageError
 from nas.files import read_text
+from nas.presets import final_size
 from nas.run import names
 from nas.run.folder import Run, around, find, runs_root
 from nas.run.hints import resumption
 from nas.run.log import SearchEpoch
 from nas.run.spec import DeriveSpec, OpsFile, SearchSpec, Spec, TrainSpec
-from nas.settings import final_size
 from nas.tuning.spec import TuneSpec
 
 SPECS: dict[str, type[Spec]] = {

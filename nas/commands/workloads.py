@@ -23,7 +23,8 @@ from nas.errors import UsageError, nearest
 from nas.macro.space import load as load_macro
 from nas.methods import METHODS
 from nas.moment import Moment
-from nas.settings import SearchSettings, TrainSettings, resolve_search
+from nas.presets import resolve_search
+from nas.settings import SearchSettings, TrainSettings
 from nas.space import load
 from nas.train.recipe import make_optimizer
 from nas.train.step import train_step

@@ -11,9 +11,10 @@ from nas.errors import UsageError
 from nas.macro.space import load as load_macro
 from nas.pages.records import Record
 from nas.pages.replay import space_of
+from nas.presets import TRAIN_PRESETS, final_size, resolve, resolve_search
 from nas.run import names
 from nas.run.spec import DeriveSpec, SearchSpec, TrainSpec
-from nas.settings import TRAIN_PRESETS, DeriveSettings, TrainSettings, TuneSettings, final_size, resolve, resolve_search
+from nas.settings import DeriveSettings, TrainSettings, TuneSettings
 from nas.tuning.space import FamilySpace, GenotypeSpace
 from nas.tuning.spec import TuneSpec
 

@@ -12,7 +12,8 @@ from nas.bilevel.loop import Step
 from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Dataset, Split
 from nas.moment import Moment
-from nas.settings import SearchSettings, resolve_search
+from nas.presets import resolve_search
+from nas.settings import SearchSettings
 from nas.space import CellSpace
 from tests.replay import ReplayGraph
 

@@ -23,10 +23,11 @@ from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.methods import METHODS, TERMS
 from nas.moment import Moment
+from nas.presets import resolve_search
 from nas.run.folder import Run, create
 from nas.run.log import SearchEpoch
 from nas.run.spec import SearchSpec, Size
-from nas.settings import SearchSettings, resolve_search
+from nas.settings import SearchSettings
 from nas.space import CellSpace
 from nas.train import checkpoint, session
 

@@ -13,7 +13,8 @@ from nas.cells.assembly import assemble, one_hot
 from nas.cells.genotype import Genotype
 from nas.cells.supernet import derive
 from nas.errors import UsageError
-from nas.settings import SearchSettings, resolve_search
+from nas.presets import resolve_search
+from nas.settings import SearchSettings
 from nas.space import CellSpace
 from tests.bilevel.random_cells import random_costs, random_strengths
 

@@ -8,7 +8,8 @@ from nas.bilevel.gradients import Batch, Learner
 from nas.bilevel.stages import carry, restrict, space_of_stage, stage_at, stages, whole_name
 from nas.cells.supernet import Supernet
 from nas.moment import Moment
-from nas.settings import SearchSettings, resolve_search
+from nas.presets import resolve_search
+from nas.settings import SearchSettings
 from nas.space import CellSpace, load
 
 SPACE = CellSpace("small", "", 2, {"none": {}, "avg_pool_3x3": {}, "skip_connect": {}, "sep_conv_3x3": {}})

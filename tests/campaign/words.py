@@ -9,7 +9,7 @@ import typer
 from nas import cli
 from nas.commands.targets import SPECS
 from nas.methods import METHODS
-from nas.settings import TRAIN_PRESETS
+from nas.presets import TRAIN_PRESETS
 
 
 def listed(text: str) -> list[str]:

@@ -14,9 +14,10 @@ from nas.cells.genotype import KINDS
 from nas.cells.partial import PartialFanOut, shuffle
 from nas.cells.supernet import MixedFanOut, Supernet
 from nas.errors import UsageError
+from nas.presets import resolve_search
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
-from nas.settings import SearchSettings, make, resolve_search
+from nas.settings import SearchSettings, make
 from nas.space import CellSpace, load
 from tests.engine.test_merged import assert_close, batch, loss
 

@@ -17,11 +17,12 @@ from nas.commands.retraining import continue_retraining
 from nas.commands.searching import continue_search
 from nas.execution import Execution
 from nas.macro.networks import document
+from nas.presets import TRAIN_PRESETS, resolve, resolve_search
 from nas.run import names
 from nas.run.folder import Run, create
 from nas.run.log import Epoch, SearchEpoch
 from nas.run.spec import SearchSpec, Size, TrainSpec
-from nas.settings import TRAIN_PRESETS, TrainSettings, resolve, resolve_search
+from nas.settings import TrainSettings
 from nas.space import load
 from nas.train import checkpoint
 from nas.train.process_group import rendezvous

@@ -13,7 +13,7 @@ from nas import space as spaces
 from nas.bilevel.build import build_supernet
 from nas.bilevel.gradients import Learner
 from nas.moment import Moment
-from nas.settings import resolve_search
+from nas.presets import resolve_search
 
 FAMILIES = {
     "sandglass": ["none", "skip_connect", "max_pool_3x3", "dil_conv_3x3"],

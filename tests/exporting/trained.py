@@ -7,8 +7,9 @@ from nas.cells.genotype import from_text
 from nas.commands import retraining
 from nas.execution import Execution
 from nas.macro import networks
+from nas.presets import TRAIN_PRESETS, resolve
 from nas.run.folder import Run
-from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
+from nas.settings import TrainSettings
 
 TEXTS = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text()
 

@@ -11,10 +11,11 @@ from nas.execution import Execution
 from nas.methods import METHODS
 from nas.pages.records import record_of
 from nas.pages.repetition import repetition
+from nas.presets import resolve_search
 from nas.run import names
 from nas.run.folder import Run, create
 from nas.run.spec import SearchSpec, Size
-from nas.settings import SearchSettings, TrainSettings, resolve_search
+from nas.settings import SearchSettings, TrainSettings
 from nas.space import load
 from tests.pages import made
 

@@ -16,7 +16,8 @@ from torch import nn
 from nas.architecture import Architecture, of_genotype
 from nas.cells.genotype import read
 from nas.macro.networks import document as macro_document
-from nas.settings import SIZES, TRAIN_PRESETS, TrainSettings, resolve
+from nas.presets import SIZES, TRAIN_PRESETS, resolve
+from nas.settings import TrainSettings
 from nas.train.process_group import ProcessGroup
 from nas.train.recipe import decays, follow, make_average, make_optimizer, share
 from nas.train.schedule import learning_rate

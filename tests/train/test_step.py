@@ -18,7 +18,8 @@ from nas.data.batches import Augmentation, Stream
 from nas.data.dataset import Split
 from nas.execution import mixed
 from nas.macro.networks import document
-from nas.settings import TRAIN_PRESETS, TrainSettings, resolve
+from nas.presets import TRAIN_PRESETS, resolve
+from nas.settings import TrainSettings
 from nas.train import loop
 from nas.train.evaluate import correct
 from nas.train.loop import measured
