@@ -114,6 +114,10 @@ class Study:
             warnings.simplefilter("ignore")  # Optuna calls names experimental
             self.optuna.set_metric_names(list(self.objectives))
         self._backlog = self.of_state("RUNNING")
+        self._check_results()
+
+    def _check_results(self) -> None:
+        """Raises ValueError where the objectives of a trial are not those of its outcome: the database was changed."""
         for trial in self.of_state("COMPLETE"):
             outcome = trial.user_attrs.get("outcome", {})
             if trial.values != [float(outcome[FIELDS[name]]) for name in self.objectives]:
