@@ -4,6 +4,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -110,4 +111,5 @@ def kill(random: Random, words: str, folder: Path, seconds: float, changes: int)
 
 
 def checkpoints(folder: Path) -> Iterator[Path]:
-    return (folder / "runs").rglob(f"{CHECKPOINT}/*.pt")
+    with suppress(FileNotFoundError):  # of a folder that is renamed meanwhile
+        yield from (folder / "runs").rglob(f"{CHECKPOINT}/*.pt")
