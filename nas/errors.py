@@ -18,8 +18,8 @@ class BrokenProcess(UsageError):
     """This process can compute no more; another one can go on."""
 
 
-class Interrupted(Exception):
-    """Work stopped on a signal, after everything was saved.
+class Interrupted(BaseException):
+    """Work stopped on a signal, after everything was saved; as KeyboardInterrupt it is no error of what was at work.
 
     Args:
         signal: number of the signal (2 for Ctrl-C, 15 for a polite kill).

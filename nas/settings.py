@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -24,6 +24,7 @@ BUDGET_ALONE = "a limit is kept by --select budget alone"
 OF_DATA = (
     "Data: cifar10, cifar100, digits, or a folder of images in train/CLASS and test/ or val/CLASS, or CLASS alone."
 )
+Selection = Literal["strongest", "gdas", "threshold", "perturbation", "budget"]
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -111,9 +112,7 @@ class SearchSettings:
     epsilon: float = option(0.3, "Largest perturbation of a mixing weight at the end.", METHOD, ge=0, le=1)
     epsilon_min: float = option(0.03, "The same in the first epoch (linear).", METHOD, ge=0, le=1)
     mutation: float = option(0.125, "Share of the edges mutated in the last epoch; rises from 0.", METHOD, ge=0, le=1)
-    select: Literal["strongest", "gdas", "threshold", "perturbation", "budget"] = option(
-        "strongest", "How the cell is derived: see nas derive.", METHOD
-    )
+    select: Selection = option("strongest", "How the cell is derived: see nas derive.", METHOD)
     threshold: float = option(0.85, "Least strength of an edge that stays (select threshold).", METHOD, gt=0, le=1)
     max_madds: str | None = option(None, "Limit of the final network's multiply-adds, such as 500M: it is kept.", WHAT)
     max_params: str | None = option(None, "Limit of the final network's parameters, such as 3.3M: it is kept.", WHAT)
@@ -249,10 +248,15 @@ class DeriveSettings:
     )
     curve: bool = option(False, "Write the whole frontier, score against cost, as a table and a picture.", WHAT)
 
+    def __post_init__(self) -> None:
+        known = list(get_args(Selection))
+        if unknown := [name for name in self.selections if name not in known]:
+            raise ValueError(f'--select "{unknown[0]}": {nearest(unknown[0], known)}')
+
     @property
     def selections(self) -> list[str]:
         """The names of the selections."""
-        return (self.select or "").split(",")
+        return [] if self.select is None else [name.strip() for name in self.select.split(",")]
 
     @property
     def limits(self) -> Limits:

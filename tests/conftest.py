@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from nas import data
-from nas.train import session
+from nas.bilevel import loop as bilevel_loop
+from nas.train import loop as train_loop
+from nas.train import preflight, session
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
@@ -57,6 +59,14 @@ def no_collection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions leave the collector as it is."""
     idle = SimpleNamespace(collect=int, freeze=int, unfreeze=int)
     monkeypatch.setattr(session, "gc", idle)
+
+
+@pytest.fixture(autouse=True)
+def no_measuring(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are not measured before the first epoch, which takes as long as a small search; @measuring has it done."""
+    if not request.node.get_closest_marker("measuring"):
+        for module in (bilevel_loop, train_loop):
+            monkeypatch.setattr(module, "measure", lambda *_: preflight.Estimate(0.01, 2**30))
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 
 from nas.errors import UsageError
 from nas.presets import SEARCH_PRESETS, TRAIN_PRESETS, final_size, resolve, resolve_search
-from nas.settings import SearchSettings, TrainSettings, make, recipe_hash
+from nas.settings import DeriveSettings, SearchSettings, TrainSettings, make, recipe_hash
 
 
 def test_paper_defaults() -> None:
@@ -93,3 +93,8 @@ def test_sizes_of_nas_bench_201() -> None:
     assert resolve_search("paper", {"space": "nasbench201", "cells": 3}).cells == 3
     assert resolve_search("quick", {"space": "nasbench201+sandglass"}).cells == 3
     assert resolve_search("paper", {"space": "darts"}).cells == 8 and final_size("paper", "darts") == (36, 20)
+
+
+def test_unknown_selection() -> None:
+    with pytest.raises(UsageError, match='--select "weakest"'):
+        make(DeriveSettings, {"select": "strongest, weakest"})

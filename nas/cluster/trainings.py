@@ -104,7 +104,7 @@ class Trainings:
                     name, mistake = futures[future], future.result()
                     mistakes += [f"{name}: {mistake}"] if mistake else []
                     _print(f"{name}: {mistake or 'done'}")
-        except Exception:
+        except BaseException:
             _print("saving …")
             self._stop()
             raise

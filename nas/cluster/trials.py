@@ -13,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from nas.cluster.connect import connected
 from nas.cluster.trainings import ATTEMPTS
-from nas.errors import BrokenProcess, UsageError
+from nas.errors import BrokenProcess, Interrupted, UsageError
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
@@ -40,6 +40,8 @@ def _work(perform: Callable[[Any, Callable[..., Any]], Any], job: Any, relay: An
         return perform(job, lambda *question: ray.get(relay.call.remote(*question)))
     except BrokenProcess:
         os._exit(1)  # and the task is begun again in another
+    except Interrupted as stopped:
+        raise RuntimeError(str(stopped)) from None  # which Ray knows how to hand on
 
 
 class RayPool(Generic[Job, Outcome]):

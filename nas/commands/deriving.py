@@ -26,7 +26,7 @@ from nas.commands.children import carry_out
 from nas.commands.edge_costs import edge_costs
 from nas.commands.found_cell import cost_of_cell, read_genotype, write_cell
 from nas.data.dataset import Dataset
-from nas.errors import UsageError, nearest
+from nas.errors import UsageError
 from nas.execution import Execution
 from nas.macro.networks import usual_stem
 from nas.pages import frontier as curve
@@ -116,14 +116,11 @@ def resolve_derive(settings: DeriveSettings, search: SearchSettings) -> DeriveSe
     """The settings, where they are empty the search's.
 
     Raises:
-        UsageError: a selection that is unknown, cannot be made of this search or lacks its limit; a limit for none;
-            too few images.
+        UsageError: a selection that cannot be made of this search or lacks its limit; a limit for none; too few images.
     """
     given = settings.limits
     select = settings.select or ("budget" if given else search.select)
-    selections = [name.strip() for name in select.split(",")]
-    if unknown := [name for name in selections if name not in SELECTIONS]:
-        raise UsageError(f'--select "{unknown[0]}": {nearest(unknown[0], list(SELECTIONS))}')
+    selections = settings.selections or [select]
     if given and "budget" not in selections:
         raise UsageError(f"--select {select}: {BUDGET_ALONE}")
     if "perturbation" in selections and search.relaxation == "path":

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from nas.doctor import images, machine, numerics, resuming, software
 from nas.doctor.check import Case, Check, Line, broken
 from nas.engine.merged import BACKENDS
-from nas.errors import Interrupted
 
 CHECKS: dict[str, Check] = {
     "versions": software.versions,
@@ -48,8 +47,6 @@ def examine(case: Case) -> Iterator[Outcome]:
         try:
             with contextlib.redirect_stderr(io.StringIO()):
                 line = check(case)
-        except Interrupted:
-            raise
         except Exception as error:  # whatever it is, it is what the user is to know
             said = " ".join(str(error).split())
             line = broken(f"{type(error).__name__}: {said}", "an error of this program or of its installation")

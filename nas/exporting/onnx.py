@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.errors import Interrupted, UsageError
+from nas.errors import UsageError
 from nas.exporting.model import Model, Predict, Shape, quiet
 
 
@@ -41,8 +41,6 @@ def to_onnx(network: nn.Module, shape: Shape, metadata: Mapping[str, Any]) -> by
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        if isinstance(error.__cause__, Interrupted):
-            raise error.__cause__ from None
         raise UsageError(f"ONNX cannot hold this network: {str(error.__cause__ or error).splitlines()[0]}") from error
     assert program is not None
     model = program.model_proto

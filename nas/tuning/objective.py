@@ -10,7 +10,7 @@ import torch
 
 from nas.architecture import Architecture
 from nas.costs.latency import by_turns
-from nas.errors import BrokenProcess, Interrupted, OutOfMemory, UsageError
+from nas.errors import BrokenProcess, OutOfMemory, UsageError
 from nas.execution import Execution
 from nas.exporting.fold import folded
 from nas.exporting.onnx import onnx_model
@@ -108,7 +108,7 @@ def _outcome(job: Job, stops: Stops) -> Outcome:
         result = None
     except OutOfMemory as error:
         return Outcome.of(error)
-    except (UsageError, OSError, Interrupted):
+    except (UsageError, OSError):
         raise
     except Exception as error:
         return Outcome.of(error)

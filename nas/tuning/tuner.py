@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 from nas import data
 from nas.architecture import Architecture
@@ -60,6 +61,7 @@ class Tuner:
             leaders = winners(best(trials))
             finals = _unfinished([self._final(winner, seed) for winner in leaders for seed in seeds])
             self._train(pool, lambda: next(finals, None))
+        drop_checkpoints(self.root)  # also of those after whose end a run was killed
         self._write(trials, report.compare(self.run, leaders, seeds) if seeds else [])
 
     def _pool(self) -> AbstractContextManager[Pool]:
@@ -89,8 +91,7 @@ class Tuner:
         elif outcome.result and not Run(job.folder).finished:  # made where this folder is not seen
             job.folder.mkdir(parents=True, exist_ok=True)
             Run(job.folder).write(names.RESULT, outcome.result)
-        for checkpoint in list(job.folder.rglob(names.CHECKPOINT)):  # nothing goes on from it
-            shutil.rmtree(checkpoint, ignore_errors=True)
+        drop_checkpoints(job.folder)
         self.progress.done(job.name, study, outcome)
 
     def _trial(self) -> Job | None:
@@ -148,3 +149,9 @@ class Tuner:
 
 def _unfinished(jobs: Sequence[Job]) -> Iterator[Job]:
     return (job for job in jobs if not Run(job.folder).finished)
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Of trainings that are done, from which nothing goes on."""
+    for checkpoint in list(folder.rglob(names.CHECKPOINT)):
+        shutil.rmtree(checkpoint, ignore_errors=True)

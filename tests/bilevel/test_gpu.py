@@ -31,7 +31,7 @@ from nas.train.session import Session
 from tests.bilevel.steps import SPACE, distance, random_dataset, settings_of, step_of
 from tests.cluster.float64 import in_float64
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.measuring]
 DARTS = replace(spaces.load("darts+sandglass"), nodes=2)
 
 

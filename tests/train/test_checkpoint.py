@@ -5,12 +5,13 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from nas.architecture import from_json
-from nas.errors import UsageError
+from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.macro.networks import document
 from nas.run.folder import Run, create
@@ -165,3 +166,11 @@ def test_a_lost_folder_is_a_clear_error(tmp_path: Path) -> None:
     run = create(tmp_path, "lost", TrainSpec(settings=SETTINGS, execution=Execution("cpu", 1)))
     with pytest.raises(UsageError, match=r"cannot write .*No such file"):
         training(tmp_path, run, lambda entry: shutil.rmtree(run.path))
+
+
+def test_a_signal_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that arrives while a checkpoint is read."""
+    checkpoint.save(tmp_path, 1, state(1))
+    monkeypatch.setattr("torch.load", Mock(side_effect=Interrupted(15)))
+    with pytest.raises(Interrupted):
+        checkpoint.load(tmp_path)

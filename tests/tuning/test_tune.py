@@ -20,7 +20,7 @@ import pytest
 from nas.run.folder import Run, find
 from nas.settings import TrainSettings, recipe_hash
 from nas.space import shipped
-from nas.tuning import objective
+from nas.tuning import objective, tuner
 from nas.tuning.results import TuneResult
 from nas.tuning.workers import _perform
 
@@ -151,6 +151,16 @@ def test_a_process_that_can_compile_no_more_kernels(nas: Nas, monkeypatch: pytes
     assert status == 0, err
     (study,) = find("last", Path("runs")).result(TuneResult).studies
     assert (study.trained, study.failed) == (2, {"RuntimeError: could not create a primitive": 1})
+
+
+def test_killed_after_a_trial_whose_checkpoint_is_still_there(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = (*SMALL, "--trials", "2", "--sampler", "random", "--no-control")
+    with monkeypatch.context() as killed:
+        killed.setattr(tuner, "drop_checkpoints", Mock(side_effect=KeyboardInterrupt))
+        assert nas(*words)[0] == 130
+    run = find("last", Path("runs")).path
+    assert list(run.rglob("checkpoint"))
+    assert nas("tune", "--resume", "last")[0] == 0 and not list(run.rglob("checkpoint"))
 
 
 def test_nsga2_covers_all_budgets_in_one_study(nas: Nas) -> None:
