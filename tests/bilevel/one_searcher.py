@@ -39,8 +39,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "partial": {"partial": 2, "recompute": True},
     "paths": {"relaxation": "path"},
     "uphill": {"sharpness": 0.1, "relaxation": "gumbel"},
+    "eigenvalue": {"eigenvalue": 1},
 }
-"""Changes of settings; each takes another way to its gradients."""
+"""Changes of settings; each takes another way to its gradients, the last to second derivatives."""
 
 
 def step(changes: dict[str, Any], group: ProcessGroup, device: str = "cpu") -> dict[str, Any]:
@@ -63,7 +64,7 @@ def step(changes: dict[str, Any], group: ProcessGroup, device: str = "cpu") -> d
         tensors |= {} if parameter.grad is None else {f"gradient of {name}": parameter.grad}
     if settings.relaxation != "path":
         tensors["alignment"] = torch.tensor(layer_alignment(supernet, batches[0]), dtype=torch.float64)
-    if not changes:
+    if changes.get("eigenvalue"):
         tensors["eigenvalue"] = torch.tensor(dominant_eigenvalue(supernet, batches[1]), dtype=torch.float64)
     watched = learner.freezer.state_dict() if learner.freezer else {}
     return tensors | supernet.state_dict() | watched
