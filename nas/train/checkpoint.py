@@ -74,6 +74,8 @@ def save(folder: Path, step: int, state: State, kept: int = KEPT) -> None:
     torch.save(vars(state), buffer)
     data = buffer.getvalue()
     name = f"{step:09d}.pt"
+    for stray in [] if (folder / INDEX).exists() else list(folder.glob("*.pt")):  # of a first time that was cut off
+        stray.unlink(missing_ok=True)
     write(folder / name, data)
     older = [entry for entry in entries(folder) if entry.file != name][: kept - 1]
     newest = [Entry(name, hashlib.sha256(data).hexdigest(), step), *older]

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
@@ -174,3 +174,13 @@ def test_a_signal_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("torch.load", Mock(side_effect=Interrupted(15)))
     with pytest.raises(Interrupted):
         checkpoint.load(tmp_path)
+
+
+def test_killed_twice_while_the_first_is_written(tmp_path: Path) -> None:
+    """At different steps, each time after the file and before what names it."""
+    for step in (1, 2):
+        with pytest.raises(KeyboardInterrupt), patch.object(checkpoint, "write_json", side_effect=KeyboardInterrupt):
+            checkpoint.save(tmp_path, step, state(step))
+        assert checkpoint.load(tmp_path) is None
+    checkpoint.save(tmp_path, 3, state(3))
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["000000003.pt"]
