@@ -146,6 +146,7 @@ def test_one_class(nas: Nas, tmp_path: Path) -> None:
     assert status == 2 and "at least two" in err
 
 
+@pytest.mark.measuring
 def test_more_than_fits_is_refused(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
     from nas.train import preflight
 
