@@ -15,7 +15,7 @@ from nas.run.log import Epoch
 from nas.run.results import TrainResult
 
 Nas = Callable[..., tuple[int, str, str]]
-pytestmark = pytest.mark.filterwarnings("ignore:data cifar10")
+pytestmark = [pytest.mark.filterwarnings("ignore:data cifar10"), pytest.mark.measuring]
 SMALL = ("--data", "cifar10", "--channels", "2", "--cells", "2", "--epochs", "2", "--batch", "8")
 FINAL = ("--final-channels", "4", "--final-cells", "3")
 
