@@ -33,13 +33,9 @@ class Interrupted(BaseException):
         self.signal = signal
 
 
-NO_MEMORY: tuple[str, ...] = (
-    "can't allocate memory",
-    "could not create a primitive",
-    "out of memory",
-    "std::bad_alloc",
-)
-NO_MEMORY += ("failed to map segment",)
+NO_KERNEL = "could not create a primitive"
+"""What oneDNN says where memory did not suffice to compile a kernel, and then of every new kernel in that thread."""
+NO_MEMORY = ("can't allocate memory", NO_KERNEL, "out of memory", "std::bad_alloc", "failed to map segment")
 """What torch, oneDNN, CUDA, C++ and the loader of libraries say of it."""
 
 

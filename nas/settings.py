@@ -25,6 +25,7 @@ OF_DATA = (
     "Data: cifar10, cifar100, digits, or a folder of images in train/CLASS and test/ or val/CLASS, or CLASS alone."
 )
 Selection = Literal["strongest", "gdas", "threshold", "perturbation", "budget"]
+"""Ways to derive a cell, as :data:`nas.bilevel.selection.SELECTIONS` has them."""
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,14 +75,19 @@ def save(folder: Path, step: int, state: State, kept: int = KEPT) -> None:
     torch.save(vars(state), buffer)
     data = buffer.getvalue()
     name = f"{step:09d}.pt"
-    for stray in [] if (folder / INDEX).exists() else list(folder.glob("*.pt")):  # of a first time that was cut off
-        stray.unlink(missing_ok=True)
+    if not (folder / INDEX).exists():
+        remove_others(folder, [])  # of a first time that was cut off
     write(folder / name, data)
     older = [entry for entry in entries(folder) if entry.file != name][: kept - 1]
     newest = [Entry(name, hashlib.sha256(data).hexdigest(), step), *older]
     write_json(folder / INDEX, [as_json(entry) for entry in newest])
-    for path in folder.glob("*.pt"):
-        if path.name not in {entry.file for entry in newest}:
+    remove_others(folder, newest)
+
+
+def remove_others(folder: Path, entries: Sequence[Entry]) -> None:
+    """Removes the checkpoints that are not among these."""
+    for path in list(folder.glob("*.pt")):
+        if path.name not in {entry.file for entry in entries}:
             path.unlink(missing_ok=True)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from nas.architecture import Architecture
 from nas.costs.latency import by_turns
-from nas.errors import BrokenProcess, OutOfMemory, UsageError
+from nas.errors import NO_KERNEL, BrokenProcess, OutOfMemory, UsageError
 from nas.execution import Execution
 from nas.exporting.fold import folded
 from nas.exporting.onnx import onnx_model
@@ -60,10 +60,8 @@ class Job:
         return self.root / self.name
 
 
-NO_KERNEL = "could not create a primitive"
-"""What oneDNN says where memory did not suffice to compile a kernel, and then of every new kernel in that thread."""
-BROKEN: list[Outcome] = []
-"""Trainings of this process of which it said so."""
+CASUALTIES: list[Outcome] = []
+"""Trainings for whose want of memory this process can compile no more kernels."""
 
 
 class Stop(Exception):
@@ -77,15 +75,16 @@ def perform(job: Job, stops: Stops) -> Outcome:
         UsageError, OSError, Interrupted: as :func:`nas.train.loop.train`: what other trainings would meet as well.
         BrokenProcess: an earlier training here has used up the memory so that nothing can be computed any more.
     """
-    if BROKEN:
+    if CASUALTIES:
         raise BrokenProcess("memory ran out, and oneDNN can compile no more kernels in this process: --resume goes on")
     outcome = _outcome(job, stops)
     if NO_KERNEL in outcome.failure:
-        BROKEN.append(outcome)
+        CASUALTIES.append(outcome)
     return outcome
 
 
 def _outcome(job: Job, stops: Stops) -> Outcome:
+    """What comes of a job; errors as of :func:`perform`."""
     started, epochs = perf_counter(), 0
     result: TrainResult | None
 

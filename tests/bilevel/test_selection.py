@@ -1,6 +1,7 @@
 """Selections by strengths alone: thresholds by hand, what is refused, the registry."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from nas.cells.genotype import Genotype
 from nas.cells.supernet import derive
 from nas.errors import UsageError
 from nas.presets import resolve_search
-from nas.settings import SearchSettings
+from nas.settings import SearchSettings, Selection
 from nas.space import CellSpace
 from tests.bilevel.random_cells import random_costs, random_strengths
 
@@ -125,3 +126,7 @@ def test_a_limit_selects_by_budget() -> None:
     settings = resolve_search("paper", {"max_madds": "500M", "max_params": "3.3M"})
     assert settings.select == "budget" and settings.limits == Limits(500_000_000, 3_300_000)
     assert Cost(500_000_000, 3_300_001) and not settings.limits.allow(Cost(500_000_000, 3_300_001))
+
+
+def test_settings_name_all_selections() -> None:
+    assert list(SELECTIONS) == list(get_args(Selection))

@@ -140,13 +140,13 @@ def test_a_process_that_can_compile_no_more_kernels(nas: Nas, monkeypatch: pytes
     """oneDNN's, where memory ran out: the trial has failed, and the others are left to another process."""
     train, primitive = objective.train, RuntimeError("could not create a primitive")
     monkeypatch.setattr(objective, "train", Mock(side_effect=primitive))
-    monkeypatch.setattr(objective, "BROKEN", [])
+    monkeypatch.setattr(objective, "CASUALTIES", [])
     status, _, err = nas(*SMALL, "--trials", "3", "--sampler", "random", "--epochs", "1", "--no-control")
     assert status == 2 and "nas: memory ran out" in err and "--resume" in err
     with pytest.raises(SystemExit), patch("os._exit", sys.exit):
         _perform(Mock())
     monkeypatch.setattr(objective, "train", train)
-    monkeypatch.setattr(objective, "BROKEN", [])
+    monkeypatch.setattr(objective, "CASUALTIES", [])
     status, _, err = nas("tune", "--resume", "last")
     assert status == 0, err
     (study,) = find("last", Path("runs")).result(TuneResult).studies
