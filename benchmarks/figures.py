@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.table import Column, Table
 
 from nas import files
+from nas.run.documents import as_json
 from nas.run.environment import environment
 
 EPOCHS, STEPS = 50, 50 * 390
@@ -65,4 +66,4 @@ def save(path: Path, found: dict[str, Figures]) -> None:
     """Writes them, with what they were measured on."""
     ways = {name: asdict(figures) for name, figures in found.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, {"ways": ways, "environment": environment()})
+    files.write_json(path, {"ways": ways, "environment": as_json(environment())})

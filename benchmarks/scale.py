@@ -20,6 +20,7 @@ from typing import Any
 
 from nas.commands.bench import Point, measure
 from nas.commands.workloads import Workload
+from nas.run.documents import as_json
 from nas.run.environment import environment
 from nas.train.preflight import free_memory
 
@@ -138,7 +139,7 @@ def main() -> None:
     given = parser.parse_args()
     base = Workload(batch=given.batch, channels=given.channels, cells=given.cells, threads=given.threads)
     found = rows(base, given.rounds, given.factors.split(","))
-    told = {**environment(), "base": str(base), "threads": given.threads, "rounds": given.rounds}
+    told = {**as_json(environment()), "base": str(base), "threads": given.threads, "rounds": given.rounds}
     document = {"environment": told, "rows": [asdict(row) for row in found]}
     given.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
     given.out.with_suffix(".md").write_text(table(found, told) + growth(found))

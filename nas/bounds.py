@@ -11,5 +11,7 @@ MOST_CLASSES = 2**17
 """ImageNet has 21,841."""
 MOST_SIDE = 2**13
 """Pixels of an image's side."""
+LARGEST_NUMBER = 3.5e38
+"""Of single precision, in which nas computes; charts of larger ones overflow."""
 MOST_SETTING = 1000
 """Of an operation's number: kernels, expansions, dilations."""

@@ -56,7 +56,12 @@ def write(path: Path, content: str | bytes) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Writes a JSON document, indented."""
-    write(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write(path, json_text(document))
+
+
+def json_text(document: Any) -> str:
+    """A JSON document as it is written."""
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def read_text(path: Path, errors: str = "strict") -> str:

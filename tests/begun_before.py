@@ -23,8 +23,8 @@ def machine() -> dict[str, Any]:
     return {
         "torch": torch.__version__,
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "processor": found["hardware"].partition(",")[0],
-        "compiler": found["compiler"],
+        "processor": found.hardware.partition(",")[0],
+        "compiler": found.compiler,
     }
 
 

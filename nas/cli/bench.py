@@ -61,5 +61,5 @@ def print_measurement(result: "Measurement") -> None:
     print("arithmetic, traffic: the least time of a step's multiply-adds and of its maps, of the time taken;")
     print(f"  this machine: {limits.madds / 1e9:.0f} G multiply-adds/s, {limits.bytes / 1e9:.0f} GB/s")
     print(workload)
-    versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
-    print(f"{conditions['hardware']}, {conditions['threads']} threads; {versions}; {conditions['time']}")
+    versions = ", ".join(f"{name} {version}" for name, version in conditions.versions.items())
+    print(f"{conditions.hardware}, {conditions.threads} threads; {versions}; {conditions.time}")

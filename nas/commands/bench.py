@@ -10,13 +10,12 @@ import statistics
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from nas.commands.limits import Limits, machine_limits
 from nas.commands.workloads import LEAN, TEXTBOOK, Work, Workload, check
 from nas.errors import UsageError
 from nas.execution import keep_memory
-from nas.run.environment import environment
+from nas.run.environment import Environment, environment
 from nas.train.preflight import peak, timed
 
 SECONDS = 1.0
@@ -56,7 +55,7 @@ class Measurement:
     points: dict[str, list[Point]]
     work: Work
     limits: Limits
-    environment: dict[str, Any]
+    environment: Environment
 
 
 def compare(workload: Workload, engine: str, against: str, repeats: int = 3) -> Measurement:

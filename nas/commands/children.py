@@ -96,6 +96,7 @@ def carry_out(run: Run, execution: Execution, continue_one: Continue) -> Run:
     Raises:
         UsageError, Interrupted: another process works on it; as of ``continue_one``.
     """
+    run.check_documents()
     free = run.finished or elsewhere(execution)
     with advice(run, execution), nullcontext() if free else working(run):
         continue_one(run, execution)

@@ -26,7 +26,7 @@ from nas.moment import Moment
 from nas.presets import resolve_search
 from nas.settings import SearchSettings, TrainSettings
 from nas.space import load
-from nas.train.recipe import make_optimizer
+from nas.train.recipe import make_optimizer, place_gradients
 from nas.train.step import train_step
 
 Step = Callable[[], object]
@@ -141,7 +141,10 @@ class Workload:
         batch = images.to(self.device, memory_format=layout), labels.to(self.device)
         if self.what == "search":
             return search_step(self, way, network, batch)
-        return training_step(self, network if way in TEXTBOOK else overlay(network), batch)
+        if way in TEXTBOOK:
+            return training_step(self, network, batch)
+        place_gradients(network)
+        return training_step(self, overlay(network), batch)
 
     def work(self) -> "Work":
         """What a step comes to at least, however it is computed."""

@@ -19,6 +19,7 @@ from nas.cells.found import ChosenFanOut
 from nas.cells.network import CellModule, CellNetwork
 from nas.engine.merged import BACKENDS, Operation, contributions
 from nas.engine.native.backend import Native
+from nas.engine.native.functions import remaking
 from nas.engine.segments import MergedTerm, merge_terms
 
 
@@ -140,7 +141,8 @@ class FanOut:
     def __call__(self, state: Tensor, weights: Tensor | None = None) -> list[tuple[int, Tensor]]:
         operations = self.module.undropped
         maps: dict[int, Tensor] = {}
-        for edges, compute in self.groups:
-            several = compute(state) if compute else [operations[edge](state) for edge in edges]
-            maps |= zip(edges, several, strict=True)
+        with remaking(state):
+            for edges, compute in self.groups:
+                several = compute(state) if compute else [operations[edge](state) for edge in edges]
+                maps |= zip(edges, several, strict=True)
         return self.module.contributions([maps[edge] for edge in range(len(maps))])

@@ -13,6 +13,7 @@ from nas.errors import UsageError
 from nas.files import read_json, read_lines, read_text
 from nas.run import names
 from nas.run.documents import DOCUMENT, parse
+from nas.run.environment import Environment
 from nas.run.folder import Run
 from nas.run.log import Epoch, Event, SearchEpoch
 from nas.run.results import Figures
@@ -27,37 +28,6 @@ class ReportSpec(OutlineSpec):
     """What a run of any command is to do; a study has no settings of one training."""
 
     settings: CommonSettings = CommonSettings()
-
-
-@document(frozen=True, kw_only=True, config=DOCUMENT)
-class Git:
-    """The commit a run's code was at, and whether it had been changed."""
-
-    commit: str
-    changed: bool
-
-
-@document(frozen=True, kw_only=True, config=DOCUMENT)
-class Environment:
-    """What a run was begun on; empty where it was not noted."""
-
-    python: str = ""
-    versions: dict[str, str] | None = None
-    platform: str = ""
-    hardware: str = ""
-    compiler: str | None = None
-    threads: int | None = None
-    git: Git | None = None
-    time: str = ""
-
-    def rows(self) -> list[tuple[str, str]]:
-        """What is known, by name."""
-        versions = [(name, version) for name, version in (self.versions or {}).items()]
-        own = ("python", "platform", "hardware", "compiler", "threads", "time")
-        rows = [(name, str(value)) for name in own if (value := getattr(self, name))]
-        if self.git:
-            rows.append(("commit", f"{self.git.commit}{', changed' if self.git.changed else ''}"))
-        return versions + rows
 
 
 @dataclass(frozen=True)

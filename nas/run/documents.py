@@ -10,13 +10,22 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
+from nas.bounds import LARGEST_NUMBER
 from nas.errors import UsageError, first_of
 from nas.files import LARGEST_JSON, read_text, write_json
 
 DOCUMENT = ConfigDict(strict=True, extra="ignore", ser_json_inf_nan="null")
 """Of a document's dataclass: exact types; keys that only other versions know are passed over."""
 
-Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+
+def _bounded(value: float) -> float:
+    if LARGEST_NUMBER < abs(value) < math.inf:
+        raise ValueError(f"{value} is larger than any number that is computed")
+    return value
+
+
+Real = Annotated[float, AfterValidator(_bounded)]
+Number = Annotated[Real, BeforeValidator(lambda value: math.nan if value is None else value)]
 """What may diverge: in JSON, which has no such numbers, NaN and infinities are null, and null is NaN."""
 
 

@@ -4,30 +4,65 @@ import os
 import platform
 import shutil
 import subprocess
+from dataclasses import field
 from datetime import datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from pydantic.dataclasses import dataclass
 
 from nas import __version__
+from nas.run.documents import DOCUMENT
 
 
-def environment() -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class Git:
+    """The commit a run's code was at, and whether it had been changed."""
+
+    commit: str
+    changed: bool
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class Environment:
+    """What a run was begun on, and the SHA-256 of its documents by name; empty where it was not noted."""
+
+    python: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    platform: str = ""
+    hardware: str = ""
+    compiler: str | None = None
+    threads: int | None = None
+    git: Git | None = None
+    time: str = ""
+    documents: dict[str, str] = field(default_factory=dict)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What is known, by name."""
+        versions = [(name, version) for name, version in self.versions.items()]
+        own = ("python", "platform", "hardware", "compiler", "threads", "time")
+        rows = [(name, str(value)) for name in own if (value := getattr(self, name))]
+        if self.git:
+            rows.append(("commit", f"{self.git.commit}{', changed' if self.git.changed else ''}"))
+        return versions + rows
+
+
+def environment() -> Environment:
     """Versions, hardware and git state, for result files."""
     import torch
 
     packages = ("torch", "torchvision", "numpy")
-    return {
-        "python": platform.python_version(),
-        "versions": {"nas": __version__, **{name: _version(name) for name in packages}},
-        "platform": platform.platform(),
-        "hardware": hardware(),
-        "compiler": shutil.which(os.environ.get("CXX", "c++")),
-        "threads": torch.get_num_threads(),
-        "git": _git(),
-        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+    return Environment(
+        python=platform.python_version(),
+        versions={"nas": __version__, **{name: _version(name) for name in packages}},
+        platform=platform.platform(),
+        hardware=hardware(),
+        compiler=shutil.which(os.environ.get("CXX", "c++")),
+        threads=torch.get_num_threads(),
+        git=_git(),
+        time=datetime.now().astimezone().isoformat(timespec="seconds"),
+    )
 
 
 def hardware() -> str:
@@ -43,7 +78,7 @@ def hardware() -> str:
 def code() -> str:
     """Version of this package, its commit where it is a checkout (with + if that was changed), and torch's version."""
     git = _git()
-    commit = f" {git['commit'][:7]}{'+' * git['changed']}" if git else ""
+    commit = f" {git.commit[:7]}{'+' * git.changed}" if git else ""
     return f"nas {__version__}{commit} on torch {_version('torch')}"
 
 
@@ -61,7 +96,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _git() -> dict[str, Any] | None:
+def _git() -> Git | None:
     """Commit of the source tree this package runs from, and whether it was changed; None outside a checkout."""
 
     def ask(*words: str) -> str:
@@ -69,6 +104,6 @@ def _git() -> dict[str, Any] | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
+        return Git(commit=ask("rev-parse", "HEAD"), changed=bool(ask("status", "--porcelain")))
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,20 +1,21 @@
 """Run folders: what a command is to do, what it did, what came out. Never overwritten."""
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nas.errors import UsageError, nearest
-from nas.files import read_lines, write, write_json
+from nas.files import json_text, read_lines, write
 from nas.run import names
 from nas.run.documents import as_json, parse, read
-from nas.run.environment import environment
+from nas.run.environment import Environment, environment
 from nas.run.log import Epoch
 from nas.run.spec import Spec
 
@@ -77,12 +78,19 @@ class Run:
 
     def write(self, name: str, content: Any) -> Path:
         """Writes a file of the run: text or bytes as they are, dicts, lists and dataclasses as JSON."""
-        path = self.path / name
-        if isinstance(content, str | bytes):
-            write(path, content)
-        else:
-            write_json(path, content if isinstance(content, dict | list) else as_json(content))
+        write(path := self.path / name, _bytes(content))
         return path
+
+    def check_documents(self) -> None:
+        """Raises UsageError where the run's documents are not those that it was begun with, as far as that is known."""
+        try:
+            noted = read(self.path / names.ENVIRONMENT, Environment).documents
+        except UsageError:  # it is damaged, and what it would say is not known
+            return
+        for name, digest in noted.items():
+            path = self.path / name
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                raise UsageError(f"{path} is not what this run was begun with, as {names.ENVIRONMENT} says: restore it")
 
     def publish(self) -> None:
         """Copies the folder to where it is kept, if that is not here."""
@@ -185,8 +193,18 @@ def _make(path: Path, spec: Spec, documents: Documents) -> Run | None:
 
 
 def _fill(run: Run, spec: Spec, documents: Documents) -> None:
-    for name, content in {names.ENVIRONMENT: environment(), **documents, names.SETTINGS: spec}.items():
+    contents = {name: _bytes(content) for name, content in {**documents, names.SETTINGS: spec}.items()}
+    noted = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    run.write(names.ENVIRONMENT, replace(environment(), documents=noted))
+    for name, content in contents.items():
         run.write(name, content)
+
+
+def _bytes(content: Any) -> bytes:
+    """Text or bytes as they are, dicts, lists and dataclasses as JSON."""
+    if isinstance(content, str | bytes):
+        return content.encode() if isinstance(content, str) else content
+    return json_text(content if isinstance(content, dict | list) else as_json(content)).encode()
 
 
 def find(name: str, root: Path) -> Run:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from nas.run.documents import DOCUMENT, Number
+from nas.run.documents import DOCUMENT, Number, Real
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
@@ -13,11 +13,11 @@ class Epoch:
     """An epoch of a training; ``valid_…`` where images are held out."""
 
     epoch: Annotated[int, Field(ge=0)]
-    seconds: float
+    seconds: Real
     train_loss: Number
-    train_accuracy: float
+    train_accuracy: Real
     valid_loss: Number | None = None
-    valid_accuracy: float | None = None
+    valid_accuracy: Real | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
@@ -38,15 +38,15 @@ class SearchEpoch(Epoch):
     """
 
     valid_loss: Number
-    valid_accuracy: float
+    valid_accuracy: Real
     alphas: dict[str, list[list[Number]]]
     betas: dict[str, list[Number]] | None = None
     entropy: Number
-    skip_share: float
-    alignment: float | None = None
-    margin: float | None = None
-    eigenvalue: float | None = None
-    eigenvalue_seconds: float | None = None
+    skip_share: Real
+    alignment: Real | None = None
+    margin: Real | None = None
+    eigenvalue: Real | None = None
+    eigenvalue_seconds: Real | None = None
     genotype: dict[str, Any]
 
 
@@ -69,5 +69,5 @@ class Event:
 
     event: str
     step: int = 0
-    time: float = 0.0
+    time: Real = 0.0
     by: str = ""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from nas.run.documents import DOCUMENT, Number
+from nas.run.documents import DOCUMENT, Number, Real
 from nas.run.fingerprint import Fingerprint
 from nas.run.spec import Init
 
@@ -13,8 +13,8 @@ from nas.run.spec import Init
 class Marks:
     """What can be said of a cell's network untrained, at the search's size; NASWOT and SynFlow are logarithms."""
 
-    params: float
-    madds: float
+    params: Real
+    madds: Real
     naswot: Number
     synflow: Number
 
@@ -44,8 +44,8 @@ class Alarm:
 
     rule: Literal["eigenvalue", "skips"]
     epoch: int
-    value: float
-    limit: float
+    value: Real
+    limit: Real
     action: Action
     back: int
 
@@ -65,14 +65,14 @@ class SearchResult:
         chance: the cell among random ones, which tells a collapse and ranks nothing; None: not wanted.
     """
 
-    valid_accuracy: float
+    valid_accuracy: Real
     entropy: tuple[Number, Number]
-    skip_share: float
+    skip_share: Real
     space: str
     seed: int
     recipe: str
     search_params: int
-    seconds: float
+    seconds: Real
     hardware: str
     params: int
     madds: int
@@ -87,7 +87,7 @@ class Rank:
     """A searched cell's held-out accuracy after a short training, and its network's parameters."""
 
     seed: int
-    valid_accuracy: float
+    valid_accuracy: Real
     params: int
 
 
@@ -121,8 +121,8 @@ class Derivation:
     madds: int
     skips: int
     log_strength: Number
-    valid_accuracy: float
-    tuned_accuracy: float | None = None
+    valid_accuracy: Real
+    tuned_accuracy: Real | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
@@ -142,7 +142,7 @@ class DeriveResult:
     epoch: int
     epochs: int
     images: int
-    valid_accuracy: float
+    valid_accuracy: Real
     cells: tuple[Derivation, ...]
     space: str
     seed: int
@@ -170,18 +170,18 @@ class TrainResult:
         weights: digest of weights.safetensors, as of :mod:`nas.train.weights`; empty before it was noted.
     """
 
-    test_accuracy: float | None
+    test_accuracy: Real | None
     test_loss: Number | None
-    valid_accuracy: float | None
+    valid_accuracy: Real | None
     params: int
     madds: int
     seed: int
     recipe: str
-    seconds: float
+    seconds: Real
     hardware: str
     test_openings: int
     init: Init | None = None
-    latency_ms: float | None = None
+    latency_ms: Real | None = None
     precision: str = "fp32"
     fingerprint: Fingerprint | None = None
     source: str = ""
@@ -200,7 +200,7 @@ class WeightsDigest:
 class Figures:
     """The main figures of a result of any kind, or of a log's last line."""
 
-    test_accuracy: float | None = None
-    valid_accuracy: float | None = None
+    test_accuracy: Real | None = None
+    valid_accuracy: Real | None = None
     params: int | None = None
     madds: int | None = None

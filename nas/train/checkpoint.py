@@ -46,7 +46,6 @@ class State:
         versions: torch's.
         parts: the state of everything that learns, by name.
         log: the lines of log.jsonl; None: written before they were kept.
-        documents: SHA-256 of the files that say what the run is to do, by name.
     """
 
     epoch: Count
@@ -57,7 +56,6 @@ class State:
     versions: dict[str, str]
     parts: dict[str, Any]
     log: list[str] | None = None
-    documents: dict[str, Digest] = Field(default_factory=dict)
     format: Version = 1
 
 

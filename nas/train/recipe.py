@@ -1,6 +1,7 @@
 """What a recipe is made of beside its schedule: the optimiser, what decays, the moving average of the weights."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 
 import torch
@@ -41,6 +42,21 @@ def fit_to_device(optimizer: optim.Optimizer) -> bool:
         for state in (optimizer.state.get(parameter, {}) for parameter in group["params"]):
             state |= {name: value.to(device) for name, value in state.items() if name == "step"}
     return on_gpu
+
+
+def place_gradients(network: nn.Module) -> None:
+    """From now on each parameter's gradient lies where it lay in the step before.
+
+    New ones of every backward pass would lie among the maps that it frees, which then make no room for larger ones: a
+    CPU's training took a sixth more memory.
+    """
+    for parameter in network.parameters():
+        parameter.register_post_accumulate_grad_hook(partial(_place, torch.empty_like(parameter)))
+
+
+def _place(place: Tensor, parameter: Tensor) -> None:
+    if parameter.grad is not None and parameter.grad is not place:
+        parameter.grad = place.copy_(parameter.grad)
 
 
 def groups_of(network: nn.Module, settings: TrainSettings) -> list[dict[str, object]]:

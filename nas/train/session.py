@@ -13,7 +13,6 @@ The loops stay flat::
 """
 
 import gc
-import hashlib
 import json
 import math
 import signal
@@ -45,8 +44,6 @@ CHECKPOINT_SECONDS = 300.0
 AnyEpoch = TypeVar("AnyEpoch", bound=Epoch)
 Watch = Callable[[AnyEpoch], None]
 """Is handed each epoch's log entry; may raise to end the loop there."""
-DOCUMENTS = (names.SETTINGS, names.SPACE, names.STAGE, names.ARCHITECTURE, names.INIT)
-"""Files that say what a run is to do; a search writes its own architecture, at its end."""
 
 
 class Stateful(Protocol):
@@ -93,7 +90,6 @@ class Session(Generic[AnyEpoch]):
         self._sums: dict[str, Tensor] = {}
         self._seconds = 0.0
         self._log: list[str] = []
-        self._documents = digests(run)
         self._signal = StopSignal()
 
     def restore(self, state: State | None) -> None:
@@ -246,7 +242,6 @@ class Session(Generic[AnyEpoch]):
             versions={"torch": str(torch.__version__)},
             parts={name: part.state_dict() for name, part in self.parts.items()},
             log=self._log,
-            documents=self._documents,
         )
 
     def _load(self, state: State) -> None:
@@ -265,12 +260,6 @@ class Session(Generic[AnyEpoch]):
             print(f"warning: begun with torch {begun}: not bit for bit the same", file=sys.stderr)
 
 
-def digests(run: Run) -> dict[str, str]:
-    """SHA-256 of the files that say what a run is to do."""
-    paths = [path for name in DOCUMENTS if (path := run.path / name).is_file()]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-
-
 def last_state(run: Run, writes: bool = True) -> State | None:
     """A run's newest checkpoint, to which its log is brought back: lines after it go, damaged ones are mended.
 
@@ -280,14 +269,12 @@ def last_state(run: Run, writes: bool = True) -> State | None:
     Raises:
         UsageError: all checkpoints are damaged, or the run's documents are others than those it was begun with.
     """
+    run.check_documents()
     state, lines = checkpoint.load(run.path / names.CHECKPOINT), read_lines(run.path / names.LOG)
     if state is None:
         if len(lines) > 1:
             print(f"warning: {run.path} has no checkpoint any more: it begins anew", file=sys.stderr, flush=True)
         return None
-    own = digests(run)
-    if changed := [name for name, digest in state.documents.items() if own.get(name) != digest]:
-        raise UsageError(f"{run.path / changed[0]} is not what this run was begun with: it must be as it was")
     if state.log is not None and writes:
         if lines[: len(state.log)] != state.log:
             print(f"warning: {run.path / names.LOG} was damaged; the checkpoint's lines are put back", file=sys.stderr)

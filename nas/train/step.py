@@ -18,7 +18,7 @@ from nas.train.data_parallel import data_parallel
 from nas.train.evaluate import correct
 from nas.train.multi_tensor import MultiTensor
 from nas.train.process_group import ProcessGroup
-from nas.train.recipe import fit_to_device, follow, share
+from nas.train.recipe import fit_to_device, follow, place_gradients, share
 from nas.train.recorded import CudaGraph, Graph, Recorded
 from nas.train.schedule import assigned, learning_rate, set_rate
 
@@ -77,6 +77,8 @@ class TrainStep:
         """What is trained: the network as a recording, the workers or kernels compute it; the first two change it."""
         if self.recordable:
             return MultiTensor(self.network, self.settings.precision)
+        if self.device == "cpu":
+            place_gradients(self.network)
         return overlay(data_parallel(self.network, self.group), self.backend)
 
     def inputs(self, epoch: int, number: int) -> list[Tensor]:

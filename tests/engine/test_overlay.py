@@ -1,6 +1,7 @@
 """Networks under compiled kernels against their own modules, in double precision."""
 
 import copy
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -134,6 +135,18 @@ def test_another_type_of_numbers() -> None:
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(overlay(network, "native")(images), network(images))
+
+
+def test_what_is_made_again_is_not_kept() -> None:
+    """Of a state that is one map's batch norm only that map is there until the backward pass, also after a while."""
+    _, network = pair("darts")
+    kept: list[weakref.ref[Tensor]] = []
+    under = overlay(network, "native")
+    cell = network.get_submodule("cells.0")
+    cell.get_submodule("inputs.1").register_forward_hook(lambda _module, _inputs, out: kept.append(weakref.ref(out)))
+    outputs = under(torch.randn(2, 3, 16, 16, dtype=torch.float64))
+    assert kept[0]() is None
+    outputs[0].sum().backward()
 
 
 def test_the_inputs_of_cells_for_good() -> None:

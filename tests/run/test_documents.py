@@ -21,6 +21,12 @@ def test_what_has_diverged_is_null(value: float) -> None:
     assert "NaN" in before and math.isnan(parse(before, Epoch, "").train_loss)
 
 
+def test_what_nothing_comes_to_is_damage() -> None:
+    document = as_json(Epoch(epoch=0, seconds=1.0, train_loss=3e38, train_accuracy=0.1))
+    with pytest.raises(UsageError, match=r"train_loss: 1e\+308 is larger than any number that is computed"):
+        parse(json.dumps({**document, "train_loss": 1e308}), Epoch, "log.jsonl")
+
+
 def test_another_version() -> None:
     document = as_json(Spec(command="search", execution=Execution()))
     with pytest.raises(UsageError, match=r"settings\.json: format: written by another version of nas.* 2: this one"):

@@ -9,6 +9,7 @@ import pytest
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.run import folder as run
+from nas.run.environment import Environment
 from nas.run.log import Epoch
 from nas.run.spec import Candidate, Init, SearchSpec, Size, TrainSpec
 from nas.settings import SearchSettings, TrainSettings
@@ -75,7 +76,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
 def test_another_run_of_that_name_appears_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment, others = run.environment, iter([True])
 
-    def slow() -> dict[str, object]:
+    def slow() -> Environment:
         if next(others, False):
             (tmp_path / "rival").mkdir()
             (tmp_path / "rival" / "file").touch()
@@ -86,6 +87,23 @@ def test_another_run_of_that_name_appears_meanwhile(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(run, "environment", slow)
     assert run.create(tmp_path, "x", SPEC).path.name.endswith("-x-2")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_documents_are_those_that_a_run_was_begun_with(tmp_path: Path) -> None:
+    made = run.create(
+        tmp_path, "x", SPEC, {"space.toml": "nodes = 2\n", "init.safetensors": b"1", "some.json": {"a": 1}}
+    )
+    made.check_documents()
+    (made.path / "space.toml").write_text("nodes = 3\n")
+    with pytest.raises(UsageError, match=r"space\.toml is not what this run was begun with, as environment\.json says"):
+        made.check_documents()
+    (made.path / "space.toml").write_text("nodes = 2\n")
+    (made.path / "settings.json").unlink()
+    with pytest.raises(UsageError, match=r"settings\.json is not"):
+        made.check_documents()
+    for unknown in ("{}", ""):
+        (made.path / "environment.json").write_text(unknown)
+        made.check_documents()
 
 
 def test_the_runs_around_a_file(tmp_path: Path) -> None:

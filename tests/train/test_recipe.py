@@ -19,7 +19,7 @@ from nas.macro.networks import document as macro_document
 from nas.presets import SIZES, TRAIN_PRESETS, resolve
 from nas.settings import TrainSettings
 from nas.train.process_group import ProcessGroup
-from nas.train.recipe import decays, follow, make_average, make_optimizer, share
+from nas.train.recipe import decays, follow, make_average, make_optimizer, place_gradients, share
 from nas.train.schedule import learning_rate
 from nas.train.start import freeze, train_mode
 from nas.train.step import draw_masks, train_step
@@ -183,3 +183,22 @@ def test_frozen_stages_stay(build: Any) -> None:
     for stage, old in zip(frozen, held, strict=True):
         assert all(torch.equal(value, old[name]) for name, value in stage.state_dict().items())
     assert not torch.equal(rest, before)
+
+
+def test_gradients_lie_where_they_lay() -> None:
+    """Each step's, those of a batch in parts too; a parameter that nothing uses has none."""
+    torch.manual_seed(0)
+    network, plain = (nn.ModuleList([nn.Linear(3, 2), nn.Linear(1, 1)]) for _ in range(2))
+    plain.load_state_dict(network.state_dict())
+    place_gradients(network)
+    places = set()
+    for _ in range(2):
+        for each in (network, plain):
+            each.zero_grad()
+            for part in (torch.ones(1, 3), torch.full((2, 3), -2.0)):
+                each[0](part).square().sum().backward()
+        ours, theirs = ([parameter.grad for parameter in each.parameters()] for each in (network, plain))
+        assert all(torch.equal(one, other) for one, other in zip(ours[:2], theirs[:2], strict=True))
+        assert ours[2:] == theirs[2:] == [None, None]
+        places.add(tuple(grad.data_ptr() for grad in ours[:2]))
+    assert len(places) == 1

@@ -5,6 +5,7 @@ and the backward of a batch norm is an affine map within the next pass. Maps of 
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice, pairwise
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import saved_tensors_hooks
 
 from nas.engine.backend import Chain
 from nas.engine.native.kernels import MixFields, SegmentFields, Value, call, fill
@@ -58,9 +60,9 @@ class SumFunction(torch.autograd.Function):
         weights = iter(tensors[len(common) :])
         chains = [forward_chain(plan, chain, x, weights) for chain in plan.chains]
         ctx.passes = [passes for passes, _ in chains]
-        ctx.sum = total = Sum(plan, scales, [passes[-1] for passes in ctx.passes])
+        ctx.sum = total = Sum(plan, scales, shift, [passes[-1] for passes in ctx.passes])
         ctx.save_for_backward(x, *common, *(y for _, maps in chains for y in maps))
-        out = total.forward([*(maps[-1] for _, maps in chains), *common], shift)
+        out = total.forward([*(maps[-1] for _, maps in chains), *common])
         return out.chunk(plan.edges) if plan.edges > 1 else (out,)  # into a view of it no shortcut could be added
 
     @staticmethod
@@ -90,6 +92,27 @@ class SumFunction(torch.autograd.Function):
                 weight_grads += backward_chain(passes, chain, gradient, x_grad, add, any(needs))
         shift_grad = sums[0, 0] if ctx.needs_input_grad[3] else None
         return None, x_grad, sums[:, 1] * total.invstds, shift_grad, *common_grads, *weight_grads
+
+
+@contextmanager
+def remaking(state: Tensor) -> Iterator[None]:
+    """A context in which what reads a state does not keep it for the backward pass, if it is the batch norm of a single
+    map: that map is kept anyway, and the state is made of it again."""
+    source: Any = state.grad_fn
+    total = getattr(source, "sum", None)
+    if not isinstance(total, Sum) or total.scales.numel() > state.shape[1]:
+        yield
+        return
+    place, shape = state.data_ptr(), state.shape
+
+    def pack(kept: Tensor) -> Tensor | None:
+        return None if (kept.data_ptr(), kept.shape) == (place, shape) else kept
+
+    def unpack(kept: Tensor | None) -> Tensor:
+        return total.forward(source.saved_tensors[-1:]) if kept is None else kept
+
+    with saved_tensors_hooks(pack, unpack):
+        yield
 
 
 @dataclass(frozen=True)
@@ -247,11 +270,12 @@ class Sum:
 
     Args:
         scales: (maps, edges · C).
+        shift: (edges · C,); None: 0.
         chains: the last pass of each.
     """
 
-    def __init__(self, plan: Plan, scales: Tensor, chains: Sequence[SegmentPass]) -> None:
-        self.plan, self.scales = plan, scales
+    def __init__(self, plan: Plan, scales: Tensor, shift: Tensor | None, chains: Sequence[SegmentPass]) -> None:
+        self.plan, self.scales, self.shift = plan, scales, shift
         plain = torch.zeros(len(chains[0].mean) // plan.edges), torch.ones(len(chains[0].mean) // plan.edges)
         common = [plain if each is None else (each.mean, each.invstd) for each in plan.common]
         wide = [[each.double().repeat(plan.edges) for each in pair] for pair in common]
@@ -259,11 +283,11 @@ class Sum:
         self.invstds = torch.stack([*(each.invstd for each in chains), *(invstd for _, invstd in wide)])
         self.factors = scales * self.invstds
 
-    def forward(self, maps: Sequence[Tensor], shift: Tensor | None) -> Tensor:
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """(edges · N, C, H, W)."""
         out = torch.empty_like(maps[0])
         offset = -(self.factors * self.means).sum(0)
-        offset = offset if shift is None else offset + shift
+        offset = offset if self.shift is None else offset + self.shift
         self._call("mix_forward", maps, scale=self.factors, offset=offset, out=out)
         return out
 
