@@ -330,10 +330,4 @@ def print_json(document: Any) -> None:
 
 def print_result(run: "Run") -> None:
     """Prints result.json as one JSON object, with the run's path."""
-    from nas.files import read_json
-    from nas.run.names import RESULT
-
-    result = read_json(run.path / RESULT)
-    if not isinstance(result, dict):
-        raise UsageError(f"{run.path / RESULT}: it must hold a table")
-    print_json({"run": str(run.path), **result})
+    print_json({"run": str(run.path), **run.result_document})

@@ -226,7 +226,7 @@ def continue_deriving(run: Run, execution: Execution) -> None:
         madds=only.madds if only else None,
         fingerprint=fingerprint(search, execution),
     )
-    run.write(names.RESULT, result)
+    run.finish(result)
 
 
 def supernet_of(run: Run, spec: DeriveSpec, classes: int, device: str) -> Supernet:

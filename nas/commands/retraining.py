@@ -242,4 +242,4 @@ def retrain_seeds(run: Run, spec: TrainSpec, execution: Execution) -> None:
     with live.watching(every):
         continue_all(every, execution, continue_retraining)
     results = [[child.result(TrainResult) for child in group] for group in children]
-    run.write(names.RESULT, combine([summarise(*pair) for pair in zip(networks, results, strict=True)]))
+    run.finish(combine([summarise(*pair) for pair in zip(networks, results, strict=True)]))

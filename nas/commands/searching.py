@@ -154,7 +154,7 @@ def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
         alarms=alarms_of(run),
         chance=chance_of(spec, space, genotype, dataset),
     )
-    run.write(names.RESULT, result)
+    run.finish(result)
 
 
 def chance_of(spec: SearchSpec, space: CellSpace, genotype: Genotype, dataset: Dataset) -> Chance | None:
@@ -175,7 +175,7 @@ def search_seeds(run: Run, spec: SearchSpec, execution: Execution) -> None:
     ranking.sort(key=lambda entry: -entry.valid_accuracy)
     best = f"s{ranking[0].seed}"
     write_cell(run, read_genotype(Run(run.path / best)), spec, check_data(spec.settings, execution))
-    run.write(names.RESULT, SearchRanking(ranking=tuple(ranking), best=best, space=spec.settings.space))
+    run.finish(SearchRanking(ranking=tuple(ranking), best=best, space=spec.settings.space))
 
 
 def ranking_of(run: Run, child: Run, execution: Execution) -> Run:

@@ -127,7 +127,7 @@ def continue_study(run: Run, execution: Execution) -> None:
         document = write_rows(run, spec, arms, execution)
     summary = summary_of(spec, document)
     run.write(names.TABLE, markdown(summary))
-    run.write(names.RESULT, summary)
+    run.finish(summary)
 
 
 def write_rows(run: Run, spec: StudySpec, arms: Sequence[ArmRuns], execution: Execution) -> StudyDocument:

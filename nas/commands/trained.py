@@ -160,5 +160,5 @@ def count_opening(run: Run) -> int:
     """How often the test set has been read, this time included."""
     result = run.result(TrainResult)
     openings = result.test_openings + 1
-    run.write(names.RESULT, replace(result, test_openings=openings))
+    run.finish(replace(result, test_openings=openings))
     return openings

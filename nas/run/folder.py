@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nas.errors import UsageError, nearest
-from nas.files import json_text, read_lines, write
+from nas.files import json_text, read_json, read_lines, write
 from nas.run import names
 from nas.run.documents import as_json, parse, read
 from nas.run.environment import Environment, environment
@@ -22,6 +22,8 @@ from nas.run.spec import Spec
 AnySpec = TypeVar("AnySpec", bound=Spec)
 AnyEpoch = TypeVar("AnyEpoch", bound=Epoch)
 Result = TypeVar("Result")
+DIGEST = "digest"
+"""What result.json calls the SHA-256 of all else in it; results written before there were digests have none."""
 Documents = Mapping[str, Any]
 """Files of a run, as :meth:`Run.write` takes them, by name."""
 
@@ -62,7 +64,24 @@ class Run:
         Raises:
             UsageError: result.json is not there, damaged, or of another kind.
         """
-        return read(self.path / names.RESULT, kind)
+        return parse(json.dumps(self.result_document), kind, str(self.path / names.RESULT))
+
+    @property
+    def result_document(self) -> dict[str, Any]:
+        """The content of result.json, but for its digest; errors as of :meth:`result`."""
+        path = self.path / names.RESULT
+        document = read_json(path)
+        if not isinstance(document, dict):
+            raise UsageError(f"{path}: it must hold a table")
+        digest = document.pop(DIGEST, None)
+        if digest not in (None, _digest_of(document)):
+            raise UsageError(f"{path} is damaged: its digest is another one")
+        return document
+
+    def finish(self, result: Any) -> None:
+        """Writes result.json, which bears a digest of what it says."""
+        document = as_json(result)
+        self.write(names.RESULT, {**document, DIGEST: _digest_of(document)})
 
     @property
     def children(self) -> list["Run"]:
@@ -198,6 +217,10 @@ def _fill(run: Run, spec: Spec, documents: Documents) -> None:
     run.write(names.ENVIRONMENT, replace(environment(), documents=noted))
     for name, content in contents.items():
         run.write(name, content)
+
+
+def _digest_of(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
 
 def _bytes(content: Any) -> bytes:

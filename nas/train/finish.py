@@ -48,5 +48,5 @@ def finish(
         sha256=spec.sha256,
         weights=digest,
     )
-    run.write(names.RESULT, result)
+    run.finish(result)
     return result

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas.errors import UsageError
 from nas.run import names
-from nas.run.documents import read
+from nas.run.folder import Run
 from nas.run.results import WeightsDigest
 
 DIGEST = "sha256"
@@ -63,6 +63,6 @@ def read_weights(path: Path, document: bytes = b"", expected: str = "") -> dict[
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
     """The trained weights in a run folder or an exported one; errors as of :func:`read_weights`."""
-    document, result = folder / names.ARCHITECTURE, folder / names.RESULT
-    expected = read(result, WeightsDigest).weights if result.is_file() else ""
+    document, run = folder / names.ARCHITECTURE, Run(folder)
+    expected = run.result(WeightsDigest).weights if run.finished else ""
     return read_weights(folder / names.WEIGHTS, document.read_bytes() if document.is_file() else b"", expected)

@@ -140,7 +140,7 @@ def _result(job: Job, watch: Callable[[Epoch], None]) -> TrainResult:
     result = run.result(TrainResult)
     if job.latency and result.latency_ms is None:
         result = replace(result, latency_ms=milliseconds(job.architecture, job.table))
-        run.write(names.RESULT, result)
+        run.finish(result)
     return result
 
 

@@ -149,4 +149,4 @@ def write(run: Run, result: TuneResult, studies: Sequence[Study], winners: Mappi
         Run(folder).write(names.ARCHITECTURE, architecture.document())
         if len(winners) == 1:
             run.write(names.ARCHITECTURE, architecture.document())
-    run.write(names.RESULT, result)
+    run.finish(result)

@@ -97,7 +97,7 @@ class Study:
 
         try:
             self._open()
-        except (OptunaError, SQLAlchemyError, LookupError, ValueError, TypeError) as error:
+        except (OptunaError, SQLAlchemyError, LookupError, ValueError, TypeError, RuntimeError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(f"{self.database} cannot be read as a tuning's studies: {said}") from None
 

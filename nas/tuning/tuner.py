@@ -90,7 +90,7 @@ class Tuner:
             study.tell(job.trial.id, outcome)
         elif outcome.result and not Run(job.folder).finished:  # made where this folder is not seen
             job.folder.mkdir(parents=True, exist_ok=True)
-            Run(job.folder).write(names.RESULT, outcome.result)
+            Run(job.folder).finish(outcome.result)
         drop_checkpoints(job.folder)
         self.progress.done(job.name, study, outcome)
 

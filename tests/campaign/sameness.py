@@ -10,7 +10,7 @@ from nas.run import names
 from nas.train import checkpoint
 from tests.conftest import digest
 
-NO_MATTER = {"device_hours", "hardware", "source", "sha256", "code"}
+NO_MATTER = {"device_hours", "hardware", "source", "sha256", "code", "digest"}
 """Places, the digests of files that name places; the commit, which git may be slow to say. Nor do seconds matter."""
 NOT_COMPARED = {
     names.WORKER,

@@ -203,7 +203,7 @@ def timeless(document: Any) -> Any:
         return [timeless(each) for each in document]
     if not isinstance(document, dict):
         return document
-    lost = {"hardware", "device_hours", "test_openings", "source"}
+    lost = {"hardware", "device_hours", "test_openings", "source", "digest"}
     return {name: timeless(each) for name, each in document.items() if name not in lost and "seconds" not in name}
 
 

@@ -11,6 +11,7 @@ from nas.execution import Execution
 from nas.run import folder as run
 from nas.run.environment import Environment
 from nas.run.log import Epoch
+from nas.run.results import Figures
 from nas.run.spec import Candidate, Init, SearchSpec, Size, TrainSpec
 from nas.settings import SearchSettings, TrainSettings
 
@@ -104,6 +105,20 @@ def test_documents_are_those_that_a_run_was_begun_with(tmp_path: Path) -> None:
     for unknown in ("{}", ""):
         (made.path / "environment.json").write_text(unknown)
         made.check_documents()
+
+
+def test_a_result_bears_its_digest(tmp_path: Path) -> None:
+    made = run.create(tmp_path, "x", SPEC)
+    made.finish(Figures(params=3842))
+    path = made.path / "result.json"
+    assert made.result(Figures) == Figures(params=3842) and "digest" not in made.result_document
+    document = json.loads(path.read_text())
+    for damaged in ({**document, "params": 3843}, {name: document[name] for name in document if name != "params"}):
+        path.write_text(json.dumps(damaged))
+        with pytest.raises(UsageError, match=r"result\.json is damaged: its digest is another one"):
+            made.result(Figures)
+    path.write_text('{"params": 7}')
+    assert made.result(Figures).params == 7, "written before there were digests"
 
 
 def test_the_runs_around_a_file(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_value_that_was_changed_is_seen(tmp_path: Path) -> None:
         study(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["text", "half", "schema", "trial"])
+@pytest.mark.parametrize("damage", ["text", "half", "schema", "trial", "version"])
 def test_a_damaged_database_is_named(damage: str, tmp_path: Path) -> None:
     study(tmp_path).ask()
     storage.cache_clear()
@@ -134,6 +134,9 @@ def test_a_damaged_database_is_named(damage: str, tmp_path: Path) -> None:
         "schema": content.replace(b"CREATE TABLE studies", b"CREATE FABLE studies"),
         "trial": content.replace(b"RUNNING", b"RUNNINQ"),
     }
-    path.write_bytes(damaged[damage])
+    path.write_bytes(damaged.get(damage, content))
+    if damage == "version":
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE alembic_version SET version_num = 'v9'")
     with pytest.raises(UsageError, match=r"study\.db cannot be read as a tuning's studies"):
         study(tmp_path)
