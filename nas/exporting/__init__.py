@@ -1,6 +1,5 @@
 """Trained networks in forms that run elsewhere: ONNX, ExecuTorch, ncnn, Core ML, 8 bits, a folder for ``nas.load``."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,6 +20,8 @@ from nas.exporting.int8 import quantized_onnx, weight_bits
 from nas.exporting.model import Agreement, Convert, Model, Predict, Quantize, check, compare
 from nas.exporting.ncnn import ncnn_model
 from nas.exporting.onnx import onnx_model
+from nas.files import json_text
+from nas.run.names import PREPROCESSING
 from nas.train.evaluate import evaluate
 
 CALIBRATION = 512
@@ -102,7 +103,7 @@ def checked(trained: Trained, convert: Convert) -> tuple[Model, Agreement | None
 def write_float(name: str, convert: Convert, trained: Trained, out: Path) -> Export:
     """A float model that agrees with the network, where it can be run here."""
     model, agreement = checked(trained, convert)
-    beside = {"preprocessing.json": json.dumps(trained.preprocessing, indent=1).encode()}
+    beside = {PREPROCESSING: json_text(trained.preprocessing).encode()}
     write_model({**model.files, **(beside if len(model.files) > 1 else {})}, out)
     return Export(str(out), {name: model.size}, agreement)
 

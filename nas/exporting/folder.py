@@ -1,13 +1,16 @@
 """Models as files and folders; a trained network as one folder that ``nas.load`` turns into a module."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError
-from nas.files import write
+from nas.files import json_text, write
+from nas.run.documents import as_json
+from nas.run.folder import Run
+from nas.run.names import ARCHITECTURE, PREPROCESSING, WEIGHTS
+from nas.run.results import WeightsDigest
 
 README = """# A trained network
 
@@ -15,8 +18,8 @@ README = """# A trained network
     network = nas.load("{name}")   # a torch.nn.Module in evaluation mode: images (N, {shape}) → logits (N, {classes})
 
 Pixels in [0, 1] are normalised first: `(pixels - mean) / std` per channel, with the numbers of `preprocessing.json`,
-which also holds the names of the classes. `architecture.json` says what the network is, `weights.safetensors` holds its
-numbers. Nothing here is code.
+which also holds the names of the classes and the digest of the weights. `architecture.json` says what the network is,
+`weights.safetensors` holds its numbers. Nothing here is code.
 """
 
 
@@ -32,8 +35,9 @@ def write_folder(source: Path, target: Path, preprocessing: Mapping[str, Any]) -
     """
     shape = ", ".join(map(str, preprocessing["input"]))
     readme = README.format(name=target.name, shape=shape, classes=len(preprocessing["classes"]))
-    files = {name: (source / name).read_bytes() for name in ("architecture.json", "weights.safetensors")}
-    files |= {"preprocessing.json": json.dumps(dict(preprocessing), indent=1).encode(), "README.md": readme.encode()}
+    files = {name: (source / name).read_bytes() for name in (ARCHITECTURE, WEIGHTS)}
+    weights = as_json(Run(source).result(WeightsDigest))
+    files |= {PREPROCESSING: json_text({**preprocessing, **weights}).encode(), "README.md": readme.encode()}
     write_model(files, target)
 
 

@@ -23,7 +23,7 @@ AnySpec = TypeVar("AnySpec", bound=Spec)
 AnyEpoch = TypeVar("AnyEpoch", bound=Epoch)
 Result = TypeVar("Result")
 DIGEST = "digest"
-"""What result.json calls the SHA-256 of all else in it; results written before there were digests have none."""
+"""What result.json calls the SHA-256 of settings.json and of all else in it; older results have none."""
 Documents = Mapping[str, Any]
 """Files of a run, as :meth:`Run.write` takes them, by name."""
 
@@ -74,14 +74,19 @@ class Run:
         if not isinstance(document, dict):
             raise UsageError(f"{path}: it must hold a table")
         digest = document.pop(DIGEST, None)
-        if digest not in (None, _digest_of(document)):
-            raise UsageError(f"{path} is damaged: its digest is another one")
+        if digest not in (None, self._digest_of(document)):
+            raise UsageError(f"{path} is damaged, or not of the {names.SETTINGS} beside it: its digest is another one")
         return document
 
     def finish(self, result: Any) -> None:
-        """Writes result.json, which bears a digest of what it says."""
+        """Writes result.json, which bears a digest of what it says and of what was to be done."""
         document = as_json(result)
-        self.write(names.RESULT, {**document, DIGEST: _digest_of(document)})
+        self.write(names.RESULT, {**document, DIGEST: self._digest_of(document)})
+
+    def _digest_of(self, document: dict[str, Any]) -> str:
+        settings = self.path / names.SETTINGS
+        task = settings.read_bytes() if settings.is_file() else b""
+        return hashlib.sha256(task + json.dumps(document).encode()).hexdigest()
 
     @property
     def children(self) -> list["Run"]:
@@ -217,10 +222,6 @@ def _fill(run: Run, spec: Spec, documents: Documents) -> None:
     run.write(names.ENVIRONMENT, replace(environment(), documents=noted))
     for name, content in contents.items():
         run.write(name, content)
-
-
-def _digest_of(document: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
 
 def _bytes(content: Any) -> bytes:

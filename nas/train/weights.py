@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nas.errors import UsageError
 from nas.run import names
+from nas.run.documents import read
 from nas.run.folder import Run
 from nas.run.results import WeightsDigest
 
@@ -63,6 +64,9 @@ def read_weights(path: Path, document: bytes = b"", expected: str = "") -> dict[
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
     """The trained weights in a run folder or an exported one; errors as of :func:`read_weights`."""
-    document, run = folder / names.ARCHITECTURE, Run(folder)
-    expected = run.result(WeightsDigest).weights if run.finished else ""
+    document, run, exported = folder / names.ARCHITECTURE, Run(folder), folder / names.PREPROCESSING
+    if run.finished:
+        expected = run.result(WeightsDigest).weights
+    else:
+        expected = read(exported, WeightsDigest).weights if exported.is_file() else ""
     return read_weights(folder / names.WEIGHTS, document.read_bytes() if document.is_file() else b"", expected)

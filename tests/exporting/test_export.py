@@ -22,6 +22,7 @@ from nas.exporting.fold import folded
 from nas.exporting.onnx import predictor, to_onnx
 from nas.run.folder import Run, find
 from nas.run.results import TrainResult
+from nas.train.weights import pack
 from tests.exporting.trained import cell, short, trained
 
 Nas = Callable[..., tuple[int, str, str]]
@@ -138,8 +139,14 @@ def test_a_folder_is_loaded_in_one_line(nas: Nas, copied: Path, tmp_path: Path) 
     assert isinstance(network, nn.Module) and torch.equal(network(images), logits)
     body = library.features(found["file"])
     assert [made.shape[1] for made in body(images).values()] == body.channels
-    told = json.loads((tmp_path / "shipped" / "preprocessing.json").read_text())
-    assert told["input"] == [3, 32, 32] and len(told["mean"]) == len(told["std"]) == 3 and len(told["classes"]) == 10
+    described = json.loads((tmp_path / "shipped" / "preprocessing.json").read_text())
+    assert described["input"] == [3, 32, 32] and len(described["classes"]) == 10
+    assert len(described["mean"]) == len(described["std"]) == 3
+    others = {name: value + 1 for name, value in network.state_dict().items()}
+    document = (tmp_path / "shipped" / "architecture.json").read_bytes()
+    (tmp_path / "shipped" / "weights.safetensors").write_bytes(pack(others, document)[0])
+    with pytest.raises(UsageError, match=r"weights\.safetensors is damaged, or not of the"):
+        library.load(found["file"])
 
 
 def test_a_model_that_computes_something_else_is_not_written(

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,8 +117,16 @@ def test_a_result_bears_its_digest(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     for damaged in ({**document, "params": 3843}, {name: document[name] for name in document if name != "params"}):
         path.write_text(json.dumps(damaged))
-        with pytest.raises(UsageError, match=r"result\.json is damaged: its digest is another one"):
+        with pytest.raises(
+            UsageError,
+            match=r"result\.json is damaged, or not of the settings\.json beside it: its digest is another one",
+        ):
             made.result(Figures)
+    other = run.create(tmp_path, "x", replace(SPEC, preset="quick"))
+    other.finish(Figures(params=1))
+    shutil.copy(other.path / "result.json", path)
+    with pytest.raises(UsageError, match="its digest is another one"):
+        made.result(Figures)
     path.write_text('{"params": 7}')
     assert made.result(Figures).params == 7, "written before there were digests"
 
