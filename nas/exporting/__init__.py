@@ -21,8 +21,8 @@ from nas.exporting.model import Agreement, Convert, Model, Predict, Quantize, ch
 from nas.exporting.ncnn import ncnn_model
 from nas.exporting.onnx import onnx_model
 from nas.files import json_text
-from nas.run.names import PREPROCESSING
 from nas.train.evaluate import evaluate
+from nas.train.weights import PREPROCESSING
 
 CALIBRATION = 512
 """Training images that calibrate an 8-bit model."""

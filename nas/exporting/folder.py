@@ -7,10 +7,7 @@ from typing import Any
 
 from nas.errors import UsageError
 from nas.files import json_text, write
-from nas.run.documents import as_json
-from nas.run.folder import Run
-from nas.run.names import ARCHITECTURE, PREPROCESSING, WEIGHTS
-from nas.run.results import WeightsDigest
+from nas.train.weights import PREPROCESSING, expected_digest
 
 README = """# A trained network
 
@@ -35,9 +32,9 @@ def write_folder(source: Path, target: Path, preprocessing: Mapping[str, Any]) -
     """
     shape = ", ".join(map(str, preprocessing["input"]))
     readme = README.format(name=target.name, shape=shape, classes=len(preprocessing["classes"]))
-    files = {name: (source / name).read_bytes() for name in (ARCHITECTURE, WEIGHTS)}
-    weights = as_json(Run(source).result(WeightsDigest))
-    files |= {PREPROCESSING: json_text({**preprocessing, **weights}).encode(), "README.md": readme.encode()}
+    files = {name: (source / name).read_bytes() for name in ("architecture.json", "weights.safetensors")}
+    described = json_text({**preprocessing, "weights": expected_digest(source)})
+    files |= {PREPROCESSING: described.encode(), "README.md": readme.encode()}
     write_model(files, target)
 
 

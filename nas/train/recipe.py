@@ -50,7 +50,7 @@ def place_gradients(network: nn.Module) -> None:
     New ones of every backward pass would lie among the maps that it frees, which then make no room for larger ones: a
     CPU's training took a sixth more memory.
     """
-    for parameter in network.parameters():
+    for parameter in filter(lambda each: each.requires_grad, network.parameters()):
         parameter.register_post_accumulate_grad_hook(partial(_place, torch.empty_like(parameter)))
 
 

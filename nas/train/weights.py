@@ -16,6 +16,8 @@ from nas.run.results import WeightsDigest
 
 DIGEST = "sha256"
 """Key of the file's metadata."""
+PREPROCESSING = "preprocessing.json"
+"""Of an exported folder: what is done to images, and the digest of the weights."""
 
 
 def pack(tensors: Mapping[str, Tensor], document: bytes = b"") -> tuple[bytes, str]:
@@ -64,9 +66,14 @@ def read_weights(path: Path, document: bytes = b"", expected: str = "") -> dict[
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
     """The trained weights in a run folder or an exported one; errors as of :func:`read_weights`."""
-    document, run, exported = folder / names.ARCHITECTURE, Run(folder), folder / names.PREPROCESSING
+    document = folder / names.ARCHITECTURE
+    content = document.read_bytes() if document.is_file() else b""
+    return read_weights(folder / names.WEIGHTS, content, expected_digest(folder))
+
+
+def expected_digest(folder: Path) -> str:
+    """The digest that the trained weights in a run folder or an exported one must have; empty: any."""
+    run, exported = Run(folder), folder / PREPROCESSING
     if run.finished:
-        expected = run.result(WeightsDigest).weights
-    else:
-        expected = read(exported, WeightsDigest).weights if exported.is_file() else ""
-    return read_weights(folder / names.WEIGHTS, document.read_bytes() if document.is_file() else b"", expected)
+        return run.result(WeightsDigest).weights
+    return read(exported, WeightsDigest).weights if exported.is_file() else ""
