@@ -58,6 +58,8 @@ def export_models(
     if to not in forms:
         raise UsageError(f'--to "{to}": {nearest(to, list(forms))}')
     need(f"--to {to}", forms[to].extra, *forms[to].packages)
+    if out.exists() and not (out / SHEET).is_file():  # before all networks are gone through
+        raise UsageError(f"{out} is there already, without a {SHEET}: name another folder with --out")
     tuned = macro_space(space, Restriction(dict(fixed or {}), only, fill=bool(budgets)))
     limits = [parse(text, "--budget") for text in budgets]
     every = list(Budgets(tuned, image, classes, fill=bool(budgets)).architectures(limits))
@@ -84,7 +86,7 @@ def _write(out: Path, every: Sequence[Architecture], networks: int, suffix: str,
         words = " ".join(f"{name}={value}" for name, value in network.body["settings"].items())
         models.append((Line(model_name("network", index + 1, len(drawn)), words, own), network))
     text, written = sheet.text(line for line, _ in models), out / SHEET
-    if out.exists() and not (written.is_file() and read_text(written) == text):
+    if out.exists() and read_text(written) != text:
         raise UsageError(f"{out} is there already, with something else: name another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     write(written, text)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -92,6 +93,10 @@ def test_a_stopped_export_goes_on_and_a_filled_table_stays(exported: Path, tmp_p
     (exported / "table.csv").write_text(sheet.text(measured(sheet.read(exported / "table.csv"))))
     with pytest.raises(UsageError, match="with something else"):
         latencies.export_models(space, exported, to="stub", image=(3, 16, 16), networks=20)
+    (exported / "table.csv").unlink()
+    unwanted = patch.object(latencies, "Budgets", side_effect=AssertionError("networks are gone through"))
+    with unwanted, pytest.raises(UsageError, match=r"is there already, without a table\.csv"):
+        latencies.export_models(space, exported, to="stub")
 
 
 def test_a_sum_is_the_networks_time(table: Path) -> None:
