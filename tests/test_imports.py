@@ -29,6 +29,7 @@ SHARED = {
     "presets",
     "rng",
     "settings",
+    "signals",
     "skeleton",
     "space",
     "tables",

@@ -13,6 +13,7 @@ import typer
 
 from nas import __version__
 from nas.errors import Interrupted, UsageError, lacks_memory
+from nas.signals import after_imports
 
 
 def app() -> typer.Typer:
@@ -90,8 +91,8 @@ kernels. GNU's own 300,000 take the processor from the very threads waited for, 
 def main() -> None:
     """The ``nas`` command."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read where torch is imported, and by every process begun here
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, after_imports(signal.default_int_handler))
+    signal.signal(signal.SIGTERM, after_imports(_terminate))
     sys.exit(run(sys.argv[1:]))
 
 

@@ -9,6 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from nas.errors import Interrupted
+from nas.signals import after_imports
 
 
 class StopSignal:
@@ -43,7 +44,7 @@ def interrupting() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, after_imports(stop)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
