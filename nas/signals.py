@@ -1,4 +1,4 @@
-"""Signals whose handlers raise."""
+"""Signals whose handlers raise: compiled code that is interrupted so may make another error of it, or none."""
 
 import os
 import threading
@@ -8,14 +8,12 @@ from types import FrameType
 Handler = Callable[[int, FrameType | None], object]
 AGAIN = 0.05
 """Seconds after which a signal that came at a bad moment comes again."""
+raised: list[int] = []
+"""The signals whose handlers have raised in this process."""
 
 
 def after_imports(handler: Handler) -> Handler:
-    """The same handler, to which a signal comes later if a module is just being imported.
-
-    A compiled module that is interrupted raises ImportError instead, which says nothing of a signal and is an error of
-    whatever was at work.
-    """
+    """The same handler, to which a signal comes later if a module is just being imported."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         if _imports(frame):
@@ -23,6 +21,7 @@ def after_imports(handler: Handler) -> Handler:
             again.daemon = True
             again.start()
         else:
+            raised.append(number)
             handler(number, frame)
 
     return handle

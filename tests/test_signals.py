@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import Interrupted
+from nas import cli
+from nas.errors import Interrupted, UsageError
 from nas.train.stopping import interrupting
 
 MODULE = """
@@ -31,3 +32,23 @@ def test_an_import_comes_to_its_end_first(name: str, tmp_path: Path, monkeypatch
     assert sys.modules[f"kills_itself_by_{name}"].whole == 4950
     with pytest.raises(Interrupted), interrupting():
         os.kill(os.getpid(), getattr(signal, name))
+
+
+@pytest.mark.parametrize("error", [UsageError, RuntimeError])
+def test_what_fails_after_a_signal_is_an_interruption(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reader of tensors, compiled, has made an error of its own of it."""
+
+    def read(*_: object, **__: object) -> None:
+        try:
+            with interrupting():
+                os.kill(os.getpid(), signal.SIGTERM)
+        except Interrupted:
+            raise error("init.safetensors cannot be read") from None
+
+    with monkeypatch.context() as patches:
+        patches.setattr(cli, "app", lambda: read)
+        assert cli.run(["show"]) == 143
+    assert capsys.readouterr().err.startswith("interrupted: ")
+    assert cli.run(["show", "nowhere"]) == 2

@@ -13,7 +13,7 @@ import typer
 
 from nas import __version__
 from nas.errors import Interrupted, UsageError, lacks_memory
-from nas.signals import after_imports
+from nas.signals import after_imports, raised
 
 
 def app() -> typer.Typer:
@@ -99,6 +99,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Runs a command line and returns its exit status: 0, 2 (user's mistake), 128 + signal; a bug of ours raises."""
     warnings.showwarning = partial(_one_line, set())
+    raised.clear()
     try:
         _check_text([*arguments, *map(os.environ.get, ("NAS_RUNS", "NAS_DATA"))])
         status = app()(arguments, standalone_mode=False, prog_name="nas")
@@ -137,8 +138,9 @@ def _interrupted() -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"nas: {message}", file=sys.stderr)
-    return 2
+    """A line and exit status 2; after a signal that of the signal, which whatever fails then may have come of."""
+    print(f"{'interrupted' if raised else 'nas'}: {message}", file=sys.stderr)
+    return 128 + raised[-1] if raised else 2
 
 
 def _fail_of_typer(error: Exception) -> int:
@@ -153,6 +155,8 @@ def _fail_of_typer(error: Exception) -> int:
     if hasattr(error, "format_message"):
         where = getattr(getattr(error, "ctx", None), "command_path", "nas")
         return _fail(f"{' '.join(error.format_message().split())} ({where} --help)")
+    if raised:
+        return _fail(type(error).__name__)
     raise error
 
 
