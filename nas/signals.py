@@ -5,11 +5,18 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from nas.errors import Interrupted
+
 Handler = Callable[[int, FrameType | None], object]
 AGAIN = 0.05
 """Seconds after which a signal that came at a bad moment comes again."""
-raised: list[int] = []
-"""The signals whose handlers have raised in this process."""
+arrivals: list[int] = []
+"""The signals to which handlers of this process have come, since it was emptied."""
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """A handler that raises Interrupted."""
+    raise Interrupted(number)
 
 
 def after_imports(handler: Handler) -> Handler:
@@ -21,7 +28,7 @@ def after_imports(handler: Handler) -> Handler:
             again.daemon = True
             again.start()
         else:
-            raised.append(number)
+            arrivals.append(number)
             handler(number, frame)
 
     return handle

@@ -6,14 +6,13 @@ import sys
 import warnings
 from collections.abc import Iterable
 from functools import partial
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from nas import __version__
 from nas.errors import Interrupted, UsageError, lacks_memory
-from nas.signals import after_imports, raised
+from nas.signals import after_imports, arrivals, interrupt
 
 
 def app() -> typer.Typer:
@@ -92,14 +91,14 @@ def main() -> None:
     """The ``nas`` command."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read where torch is imported, and by every process begun here
     signal.signal(signal.SIGINT, after_imports(signal.default_int_handler))
-    signal.signal(signal.SIGTERM, after_imports(_terminate))
+    signal.signal(signal.SIGTERM, after_imports(interrupt))
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Runs a command line and returns its exit status: 0, 2 (user's mistake), 128 + signal; a bug of ours raises."""
     warnings.showwarning = partial(_one_line, set())
-    raised.clear()
+    arrivals.clear()
     try:
         _check_text([*arguments, *map(os.environ.get, ("NAS_RUNS", "NAS_DATA"))])
         status = app()(arguments, standalone_mode=False, prog_name="nas")
@@ -128,10 +127,6 @@ def _check_text(words: Iterable[str | None]) -> None:
             raise UsageError(f"{word!a} is no UTF-8 text") from None
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number)
-
-
 def _interrupted() -> int:
     print("interrupted", file=sys.stderr)
     return 130
@@ -139,8 +134,8 @@ def _interrupted() -> int:
 
 def _fail(message: str) -> int:
     """A line and exit status 2; after a signal that of the signal, which whatever fails then may have come of."""
-    print(f"{'interrupted' if raised else 'nas'}: {message}", file=sys.stderr)
-    return 128 + raised[-1] if raised else 2
+    print(f"{'interrupted' if arrivals else 'nas'}: {message}", file=sys.stderr)
+    return 128 + arrivals[-1] if arrivals else 2
 
 
 def _fail_of_typer(error: Exception) -> int:
@@ -155,7 +150,7 @@ def _fail_of_typer(error: Exception) -> int:
     if hasattr(error, "format_message"):
         where = getattr(getattr(error, "ctx", None), "command_path", "nas")
         return _fail(f"{' '.join(error.format_message().split())} ({where} --help)")
-    if raised:
+    if arrivals:
         return _fail(type(error).__name__)
     raise error
 

@@ -64,29 +64,33 @@ class Run:
         Raises:
             UsageError: result.json is not there, damaged, or of another kind.
         """
-        return parse(json.dumps(self.result_document), kind, str(self.path / names.RESULT))
+        return parse(self._result_text(), kind, str(self.path / names.RESULT))
 
     @property
     def result_document(self) -> dict[str, Any]:
         """The content of result.json, but for its digest; errors as of :meth:`result`."""
+        document: dict[str, Any] = json.loads(self._result_text())
+        return document
+
+    def _result_text(self) -> str:
         path = self.path / names.RESULT
         document = read_json(path)
         if not isinstance(document, dict):
             raise UsageError(f"{path}: it must hold a table")
-        digest = document.pop(DIGEST, None)
-        if digest not in (None, self._digest_of(document)):
+        digest, text = document.pop(DIGEST, None), json.dumps(document)
+        if digest not in (None, self._digest_of(text)):
             raise UsageError(f"{path} is damaged, or not of the {names.SETTINGS} beside it: its digest is another one")
-        return document
+        return text
 
     def finish(self, result: Any) -> None:
         """Writes result.json, which bears a digest of what it says and of what was to be done."""
         document = as_json(result)
-        self.write(names.RESULT, {**document, DIGEST: self._digest_of(document)})
+        self.write(names.RESULT, {**document, DIGEST: self._digest_of(json.dumps(document))})
 
-    def _digest_of(self, document: dict[str, Any]) -> str:
+    def _digest_of(self, text: str) -> str:
         settings = self.path / names.SETTINGS
         task = settings.read_bytes() if settings.is_file() else b""
-        return hashlib.sha256(task + json.dumps(document).encode()).hexdigest()
+        return hashlib.sha256(task + text.encode()).hexdigest()
 
     @property
     def children(self) -> list["Run"]:

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from nas.errors import Interrupted
-from nas.signals import after_imports
+from nas.signals import after_imports, interrupt
 
 
 class StopSignal:
@@ -40,11 +39,7 @@ class StopSignal:
 @contextmanager
 def interrupting() -> Iterator[None]:
     """A context in which the two signals raise Interrupted, for drivers that only wait for others."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    before = {number: signal.signal(number, after_imports(stop)) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, after_imports(interrupt)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
