@@ -120,7 +120,7 @@ def _size(paths: list[Path]) -> int:
         try:
             with Image.open(path) as image:
                 size = image.size
-        except (OSError, Image.DecompressionBombError) as error:
+        except Exception as error:  # as of _pixels
             raise UsageError(f"data: {path} is not a readable image: {error}") from None
         first = first or size
         if size != first:

@@ -154,6 +154,18 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, content: Any) -> None:
         data.load(str(tmp_path), image_size=16)
 
 
+@pytest.mark.parametrize("size", [None, 16])
+def test_what_a_decoder_does_not_understand_is_named(tmp_path: Path, size: int | None) -> None:
+    """AVIF's says so by a RuntimeError, as soon as the file is opened."""
+    for name in ("train/a/1", "train/b/1", "test/a/1", "test/b/1"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        UPRIGHT.save(tmp_path / f"{name}.avif")
+    broken = tmp_path / "train" / "b" / "1.avif"
+    broken.write_bytes(broken.read_bytes().replace(b"pitm", b"xxxx"))  # which of its items is the picture
+    with pytest.raises(UsageError, match=r"b/1\.avif is not a readable image: .*"):
+        data.load(str(tmp_path), image_size=size)
+
+
 def test_classes_without_images_are_refused(tmp_path: Path) -> None:
     root = tmp_path / "pets"
     plain(root / "train", 3), plain(root / "test", 2)
