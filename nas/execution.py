@@ -2,12 +2,17 @@
 
 import ctypes
 import os
+import warnings
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from nas.errors import UsageError
+
+
+KEPT = ("threads", "storage", "backend")
+"""What a run goes on with as it was begun."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,8 @@ class Execution:
         if device != "cpu" and not torch.cuda.is_available():
             raise UsageError(f"--device {device}: torch {torch.__version__} finds no GPU here")
         if self.threads is not None:
-            most = 4 * (os.cpu_count() or 1)
-            if not 1 <= self.threads <= most:
-                raise UsageError(f"--threads {self.threads}: it must be 1 to {most} on this machine")
+            if not 1 <= self.threads <= most_threads():
+                raise UsageError(f"--threads {self.threads}: it must be 1 to {most_threads()} on this machine")
             torch.set_num_threads(self.threads)
         keep_memory()
         return device
@@ -67,16 +71,35 @@ class Execution:
         return replace(self, device=self.start(), threads=torch.get_num_threads(), data_root=root)
 
     def going_on(self, begun: "Execution") -> Self:
-        """That of a resumed run: what is empty as the run was begun; threads and storage always so."""
+        """That of a resumed run: what is empty as the run was begun; threads, as far as they go, and storage always so.
+
+        Raises:
+            UsageError: what is always so was given.
+        """
+        if given := next((name for name in KEPT if getattr(self, name) != getattr(Execution, name)), None):
+            raise UsageError(f"a resumed run keeps its {given}: {getattr(self, given)} cannot be given with it")
         return replace(
             self,
             device=self.device or begun.device,
-            threads=begun.threads,
+            threads=begun.threads and at_most(begun.threads),
             data_root=self.data_root or begun.data_root,
             workers=self.workers or begun.workers,
             storage=begun.storage,
             backend=begun.backend if self.device in ("", begun.device) else "auto",
         )
+
+
+def most_threads() -> int:
+    """Threads that a process may ask for on this machine; more than its cores, as containers count fewer."""
+    return 4 * (os.cpu_count() or 1)
+
+
+def at_most(threads: int) -> int:
+    """The threads of a run that was begun elsewhere, or as many as are possible here, with a warning."""
+    if threads <= (most := most_threads()):
+        return threads
+    warnings.warn(f"the run was begun with {threads} threads, of which this machine takes {most}", stacklevel=2)
+    return most
 
 
 def keep_memory() -> None:

@@ -1,11 +1,13 @@
 """Where a run is executed."""
 
 import ctypes
+import os
 import resource
 
 import pytest
 import torch
 
+from nas.errors import UsageError
 from nas.execution import Execution
 
 
@@ -21,3 +23,17 @@ def test_a_map_that_comes_and_goes_is_no_fresh_memory_each_time() -> None:
     faults()
     first = faults()
     assert [faults() for _ in range(4)][-1] - first < 3 * pages
+
+
+def test_a_run_from_a_larger_machine_goes_on_with_the_threads_that_there_are() -> None:
+    most, own = 4 * (os.cpu_count() or 1), torch.get_num_threads()
+    assert Execution().going_on(Execution("cpu", threads=most)).threads == most
+    with pytest.warns(UserWarning, match=f"begun with {most + 1} threads, of which this machine takes {most}"):
+        Execution().going_on(Execution("cpu", threads=most + 1)).start()
+    torch.set_num_threads(own)
+
+
+@pytest.mark.parametrize("given", [{"threads": 2}, {"backend": "library"}, {"storage": "s3://x"}])
+def test_what_a_resumed_run_keeps_is_not_ignored(given: dict) -> None:
+    with pytest.raises(UsageError, match=f"a resumed run keeps its {next(iter(given))}"):
+        Execution(**given).going_on(Execution("cpu", threads=1))

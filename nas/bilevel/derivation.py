@@ -119,7 +119,12 @@ def frontier(strengths: Mapping[str, Tensor], costs: EdgeCosts, *, params: bool 
 
     Args:
         params: whether parameters count as a cost of their own; else multiply-adds alone do.
+
+    Raises:
+        UsageError: strengths that are no numbers.
     """
+    if any(matrix.isnan().any() for matrix in strengths.values()):
+        raise UsageError("the alphas are no numbers any more, and name no cell: search again with a smaller --lr")
     groups = (
         prune(list(node_options(costs, kind, node, strengths[kind].tolist())), params)
         for kind in costs.space.kinds

@@ -80,7 +80,7 @@ def tune(*, preset: str = "paper", **values: Any) -> View[TuneResult]:
     if "genotype" in own:
         own["genotype"] = as_text(own["genotype"])
     settings = resolve(TrainSettings, TRAIN_PRESETS, preset, rest)
-    return view_of(tuning.tune(make(TuneSettings, trials), settings, **{"budgets": (), **own}))
+    return view_of(tuning.tune(make(TuneSettings, trials), settings, preset=preset, **{"budgets": (), **own}))
 
 
 @with_fields(studying.study, StudySettings)

@@ -26,6 +26,7 @@ from nas.commands.children import carry_out
 from nas.commands.edge_costs import edge_costs
 from nas.commands.found_cell import cost_of_cell, read_genotype, write_cell
 from nas.data.dataset import Dataset
+from nas.engine.merged import check_backend
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.macro.networks import usual_stem
@@ -76,6 +77,7 @@ def derive(
     state = checkpoint.load(source.path / names.CHECKPOINT)
     if state is None:
         raise UsageError(f"run {source.path} has no checkpoint yet: there is nothing to derive from")
+    check_backend(execution)
     execution = replace(execution, data_root=execution.data_root or spec.execution.data_root)
     plan = stages(spec.settings)
     stage = stage_at(plan, state.epoch + (state.done > 0))
@@ -190,11 +192,11 @@ def continue_deriving(run: Run, execution: Execution) -> None:
     settings, search = spec.settings, spec.search
     device, space = execution.start(), space_of(run, search)
     halves = Halves.of(search, execution, device)
-    supernet = supernet_of(run, spec, len(halves.dataset.classes), device)
+    supernet = supernet_of(run, spec, len(halves.dataset.classes), device, execution.backend)
     judges = whole_batches(halves.valid, search.batch, settings.images)
 
     def project() -> Genotype:
-        own = supernet_of(run, spec, len(halves.dataset.classes), device)
+        own = supernet_of(run, spec, len(halves.dataset.classes), device, execution.backend)
         epochs = settings.tune_epochs or 1
         return Projection(run, search, own, halves, device, images=settings.images, epochs=epochs).genotype()
 
@@ -229,11 +231,11 @@ def continue_deriving(run: Run, execution: Execution) -> None:
     run.finish(result)
 
 
-def supernet_of(run: Run, spec: DeriveSpec, classes: int, device: str) -> Supernet:
+def supernet_of(run: Run, spec: DeriveSpec, classes: int, device: str, backend: str) -> Supernet:
     """The search's supernet; it mixes operations even where the search drew paths, and has no skip beside a mixture."""
     search = spec.search
     mixed = replace(search, relaxation="softmax") if search.relaxation == "path" else search
-    supernet = build_supernet(mixed, space_of(run, search, names.STAGE), classes)
+    supernet = build_supernet(mixed, space_of(run, search, names.STAGE), classes, backend)
     supernet.load_state_dict(read_weights(run.path / names.INIT))
     supernet.skip = None if supernet.skip is None else 0.0
     return supernet.to(device).to(memory_format=torch.channels_last)

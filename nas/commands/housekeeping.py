@@ -8,7 +8,7 @@ from nas.errors import UsageError
 from nas.files import cache
 from nas.run import names
 from nas.run.folder import Run, check_name, every
-from nas.run.state import state_of
+from nas.run.state import busy
 
 CACHES = ("kernels-*.so", "chance-*.json", "compiling-*", "folders/*")
 """Compiled kernels, random cells' marks, what a killed compiler left, decoded image folders; no downloaded data."""
@@ -39,7 +39,7 @@ def delete(run: Run) -> None:
 
 def check_at_rest(run: Run) -> None:
     """Raises UsageError where a process works on the run."""
-    if state_of(run) == "running":
+    if busy(run):
         raise UsageError(f"a process works on run {run.path}: stop it first")
 
 
@@ -51,7 +51,7 @@ def leftovers(root: Path, *, searches: bool = False, caches: bool = False) -> di
         caches: what is made again when it is wanted.
     """
     youngest = time.time() - LONG_AGO
-    resting = [run for run in every(root) if state_of(run) != "running"]
+    resting = [run for run in every(root) if not busy(run)]
     checkpoints = [
         path
         for run in resting

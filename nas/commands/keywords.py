@@ -13,7 +13,7 @@ from nas.run.folder import runs_root
 
 Command = Callable[..., Any]
 Function = TypeVar("Function", bound=Command)
-PATHS = ("ops", "out", "runs", "data_root")
+PATHS = ("ops", "out", "runs", "data_root", "latency_table")
 """Keywords that may be text."""
 
 

@@ -13,7 +13,7 @@ from nas.errors import UsageError, nearest
 from nas.macro.torchvision_weights import MODELS, tensor_names
 from nas.run import names
 from nas.run.folder import Run, find, runs_root
-from nas.run.spec import TrainSpec
+from nas.run.spec import TrainSpec, absolute
 from nas.train.weights import read_weights, weights_of
 
 TORCHVISION = "torchvision:"
@@ -36,7 +36,7 @@ class Pretrained:
 
     def new_head(self, classes: int, data: str) -> bool:
         """Whether its classifier is no start for these classes of this data."""
-        return classes != self.architecture.classes or self.data not in ("", data)
+        return classes != self.architecture.classes or bool(self.data and absolute(self.data) != absolute(data))
 
 
 def pretrained(name: str, runs: Path | None = None) -> Pretrained:
@@ -47,7 +47,10 @@ def pretrained(name: str, runs: Path | None = None) -> Pretrained:
     """
     if name.startswith(TORCHVISION):
         return of_torchvision(name.removeprefix(TORCHVISION))
-    return of_file(Path(name)) if Path(name).is_file() else of_run(find(name, runs_root(runs)))
+    path = Path(name)
+    if path.is_file() and not (path.name == names.WEIGHTS and (path.parent / names.SETTINGS).is_file()):
+        return of_file(path)
+    return of_run(Run(path.parent) if path.is_file() else find(name, runs_root(runs)))
 
 
 def of_run(run: Run) -> Pretrained:

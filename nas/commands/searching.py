@@ -181,7 +181,7 @@ def search_seeds(run: Run, spec: SearchSpec, execution: Execution) -> None:
 def ranking_of(run: Run, child: Run, execution: Execution) -> Run:
     """The short training that ranks a cell: at the search's own size, judged on held-out training images."""
     searched = child.spec(SearchSpec).settings
-    images = searched.limit or len(check_data(searched, execution).train)
+    images = len(check_data(searched, execution).train)
     shared = {name: getattr(searched, name) for name in ("data", "limit", "batch", "image_size", "precision")}
     changes = {"epochs": max(2, searched.epochs // 2), "validation": images // 5, "drop_path": 0.0}
     settings = resolve(TrainSettings, TRAIN_PRESETS, "quick", {**shared, **changes})

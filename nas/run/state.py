@@ -58,8 +58,7 @@ def working(run: Run) -> Iterator[None]:
         raise UsageError(f"cannot work on run {run.path}: {error.strerror or error}") from None
     with file:
         _take(file, run)
-        inside = (Run(path.parent) for path in run.path.rglob(f"*/{names.SETTINGS}"))
-        if other := next(filter(_locked, (*around(run.path)[1:], *inside)), None):
+        if other := next(filter(_locked, _others(run)), None):
             raise UsageError(_refusal(other))
         for path in [*run.path.rglob(".*.part")]:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -76,6 +75,17 @@ def state_of(run: Run) -> State:
     if run.finished:
         return "finished"
     return "running" if any(map(_locked, around(run.path))) else "interrupted"
+
+
+def busy(run: Run) -> bool:
+    """Whether a process works on the run, on one that it lies in or on one inside of it."""
+    return any(map(_locked, (run, *_others(run))))
+
+
+def _others(run: Run) -> Iterator[Run]:
+    """The runs that a run lies in, and those inside of it."""
+    yield from around(run.path)[1:]
+    yield from (Run(path.parent) for path in run.path.rglob(f"*/{names.SETTINGS}"))
 
 
 def size_of(path: Path) -> int:

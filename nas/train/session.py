@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import Interrupted, UsageError
+from nas.execution import at_most
 from nas.files import read_lines
 from nas.run import names
 from nas.run.documents import as_json
@@ -255,7 +256,7 @@ class Session(Generic[AnyEpoch]):
             raise UsageError(f"checkpoint in {self.run.path} does not fit its settings: {text}") from None
         self.epoch, self.done = state.epoch, state.done
         self._sums, self._seconds, self._log = state.sums, state.seconds, state.log or []
-        torch.set_num_threads(state.threads)
+        torch.set_num_threads(at_most(state.threads))
         if (begun := state.versions.get("torch")) != str(torch.__version__):
             print(f"warning: begun with torch {begun}: not bit for bit the same", file=sys.stderr)
 

@@ -88,6 +88,12 @@ def test_impossible_limits_name_the_least_cost() -> None:
         derive_within(strengths, costs, Limits(madds, params))
 
 
+def test_alphas_that_are_no_numbers_name_no_cell() -> None:
+    strengths = {kind: torch.full((THREE.edges, len(THREE.ops)), torch.nan) for kind in KINDS}
+    with pytest.raises(UsageError, match="smaller --lr"):
+        derive_within(strengths, random_costs(THREE, torch.Generator()), Limits(madds=10))
+
+
 def test_the_frontier_rises() -> None:
     space, stream = load("darts+sandglass"), torch.Generator().manual_seed(3)
     strengths, costs = random_strengths(space, stream), random_costs(space, stream)

@@ -3,6 +3,7 @@
 import inspect
 import pydoc
 from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 import nas
 from nas import data
 from nas.cells.genotype import read
+from nas.commands import tuning
 from nas.commands.api import View
 from nas.data.tensors import pack, split_of
 from nas.errors import UsageError
@@ -93,6 +95,14 @@ def test_objects_are_networks(tmp_path: Path) -> None:
     assert (
         len(costs.tables) == 3 and costs._repr_html_().count("<table>") == 3 and "mobilenext identity=1/2" in str(costs)
     )
+
+
+def test_a_tuning_gets_all_its_keywords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict = {}
+    monkeypatch.setattr("nas.commands.api.view_of", lambda run: run)
+    monkeypatch.setattr("nas.commands.tuning.tune", wraps(tuning.tune)(lambda *_, **keywords: given.update(keywords)))
+    nas.tune(spaces="mobilenext", budgets=["20M"], preset="quick", latency_table="pixel.json")
+    assert (given["preset"], given["latency_table"]) == ("quick", Path("pixel.json"))
 
 
 def test_a_run_of_seeds_shows_its_table(tmp_path: Path) -> None:

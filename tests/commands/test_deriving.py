@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from nas import derive
 from nas.cells.genotype import read
+from nas.commands import deriving
 from nas.commands.deriving import resolve_derive
 from nas.commands.targets import architecture_of
 from nas.costs.count import count
+from nas.errors import UsageError
 from nas.run.folder import Run, find
 from nas.run.results import DeriveResult, SearchResult
 from nas.run.spec import SearchSpec
@@ -79,6 +82,18 @@ def test_selections_side_by_side(nas: Nas, tmp_path: Path) -> None:
     status, _, err = nas("retrain", str(run.path / "genotype-budget.json"), *words, "--batch", "16")
     assert status == 0, err
     assert nas("runs")[0] == 0
+
+
+def test_it_computes_with_the_back_end_that_is_wanted(
+    nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, backends = searched(nas, tmp_path), list[str]()
+    build = deriving.build_supernet
+    monkeypatch.setattr(deriving, "build_supernet", lambda *words: backends.append(words[3]) or build(*words))
+    derive(source, images=8, backend="library", threads=1)
+    assert backends == ["library"]
+    with pytest.raises(UsageError, match='--backend "fast"'):
+        derive(source, backend="fast")
 
 
 def test_one_selection_is_retrained_by_its_run(nas: Nas, tmp_path: Path) -> None:

@@ -78,6 +78,10 @@ def test_rename_and_delete(nas: Nas, root: Path, monkeypatch: pytest.MonkeyPatch
         for words in (("--delete", "br", "--yes"), ("--rename", "br", "x")):
             status, _, err = nas("runs", *words)
             assert status == 2 and "a process works on run" in err
+    inside = Run(root / "broken off").child("s0", TRAIN)
+    with working(inside):
+        (inside.path / ".log.part").touch()
+        assert nas("runs", "--delete", "br", "--yes")[0] == 2 and nas("clean", "--yes")[1] == "nothing to remove\n"
     assert [run.path.name for run in every(root)] == ["broken off"]
 
 

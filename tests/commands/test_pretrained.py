@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models import MobileNet_V2_Weights, get_model
 
 from nas.architecture import of_network
-from nas.commands.pretrained import pretrained
+from nas.commands.pretrained import Pretrained, pretrained
 from nas.commands.retraining import initial_weights
 from nas.errors import UsageError
 from nas.macro.torchvision_weights import tensor_names
@@ -76,6 +76,8 @@ def test_a_file_starts_a_training_with_a_new_classifier(nas: Nas, tmp_path: Path
     assert init is not None and init.run == str(path)
     stem = ours["features.0.0.weight"]
     assert torch.equal(load_file(run.path / "weights.safetensors")[stem], begun[stem])
+    by_file, by_run = (pretrained(str(path)) for path in (run.path / "weights.safetensors", run.path))
+    assert (by_file.where, by_file.data) == (by_run.where, by_run.data) == (str(run.path), "digits")
 
 
 def test_the_classifier_stays_where_the_classes_are_as_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,6 +88,15 @@ def test_the_classifier_stays_where_the_classes_are_as_many(tmp_path: Path, caps
     assert not capsys.readouterr().err
     with pytest.raises(UsageError, match=r"half\.pth: stages\.0\.0\.0\.weight is to have the shape"):
         initial_weights(start, [start.architecture], settings)
+
+
+def test_a_classifier_is_for_its_data_however_that_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "flowers").mkdir()
+    monkeypatch.chdir(tmp_path)
+    network = of_network("mobilenet_v2", {}, input=(3, 16, 16), classes=5)
+    start = Pretrained("a run", {}, network, "flowers/")
+    for data, new in (("flowers", False), (str(tmp_path / "flowers"), False), ("digits", True), ("other", True)):
+        assert start.new_head(5, data) == new
 
 
 @pytest.mark.parametrize(

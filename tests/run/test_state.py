@@ -67,6 +67,16 @@ def test_inside_and_around(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (run.path / WORKER).exists()
 
 
+def test_who_works_inside_a_run_works_on_it(run: Run) -> None:
+    child = run.child("s0", run.spec(TrainSpec))
+    assert not state.busy(run) and not state.busy(child)
+    with state.working(child):
+        assert state.busy(run) and state.busy(child)
+    run.write("result.json", {})
+    with state.working(run):
+        assert state.busy(run), "a finished one too"
+
+
 def test_where_storage_knows_no_locks(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
