@@ -10,7 +10,6 @@ from typing import Self
 
 from nas.errors import UsageError
 
-
 KEPT = ("threads", "storage", "backend")
 """What a run goes on with as it was begun."""
 

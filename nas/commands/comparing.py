@@ -17,6 +17,7 @@ from nas.run.hints import unfinished
 from nas.run.results import SearchRanking, SearchResult, TrainResult
 from nas.run.spec import Candidate, SearchSpec, StudySpec, TrainSpec
 from nas.tuning.front import final, label, winners
+from nas.tuning.objective import names_of
 from nas.tuning.results import TrialResult, TuneResult
 from nas.tuning.spec import TuneSpec
 
@@ -107,17 +108,21 @@ def of_study(run: Run) -> list[Entry]:
 
 
 def of_tuning(run: Run) -> list[Entry]:
-    """Each winner of a tuning: by its last trainings, or, where there are none, by its trial."""
+    """Each winner of a tuning: by its last trainings, or, where there are none, by its trial's."""
     spec, result = run.spec(TuneSpec), run.result(TuneResult)
     entries = []
     for winner in winners(result.best):
         name = f"{name_of(run)}/{label(winner)}"
-        if result.finals:
-            entries.append(of_trainings(name, [Run(run.path / final(winner, seed)) for seed in spec.seeds or ()]))
-        else:
-            trial = Run(run.path / winner.folder)
-            entries.append(of_trainings(name, [trial]) if trial.finished else of_trial(name, winner, spec))
+        last = [final(winner, seed) for seed in spec.seeds or ()] if result.finals else []
+        trial = names_of(winner.folder, spec.settings.seed, spec.tune.trial_seeds)
+        trained = finished(run, last) or finished(run, trial)
+        entries.append(of_trainings(name, trained) if trained else of_trial(name, winner, spec))
     return entries
+
+
+def finished(run: Run, folders: Sequence[str]) -> list[Run]:
+    """Those of the runs inside of a run that have not failed, and are seen from here."""
+    return [one for folder in folders if (one := Run(run.path / folder)).finished]
 
 
 def of_trial(name: str, trial: TrialResult, spec: TuneSpec) -> Entry:

@@ -3,9 +3,11 @@ memory-mapped file of bytes."""
 
 import hashlib
 import json
+import os
 import warnings
 from itertools import groupby
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import torch
@@ -63,13 +65,13 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _files(folder: Path, classes: list[str]) -> list[Entry]:
-    """The images of each class, at any depth; hidden files are none."""
+    """The images of each class, at any depth; hidden files and folders are passed over."""
     if unknown := sorted(set(_folders(folder)) - set(classes)):
         raise UsageError(f"data {folder}: class {unknown[0]} is not in train/")
     entries: list[Entry] = []
     others: list[Path] = []
     for label, name in enumerate(classes):
-        files = sorted(path for path in (folder / name).rglob("[!.]*") if path.is_file())
+        files = sorted(path for path in (folder / name).rglob("*") if path.is_file() and not _hidden(path, folder))
         if odd := next((path for path in files if "\\udc" in ascii(str(path))), None):
             raise UsageError(f"data {folder}: {str(odd)!a}: its name is no UTF-8 text, so no record could hold it")
         entries += [(path, label) for path in files if path.suffix.lower() in SUFFIXES]
@@ -77,6 +79,10 @@ def _files(folder: Path, classes: list[str]) -> list[Entry]:
     if others:
         warnings.warn(f"data {folder}: not read as images: {len(others)} files, such as {others[0]}", stacklevel=2)
     return entries
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _check(root: Path, classes: list[str], entries: list[Entry], part: str) -> None:
@@ -142,13 +148,18 @@ def _split(entries: list[Entry], size: int, cache: Path) -> Split:
 
 
 def _decode(entries: list[Entry], shape: tuple[int, ...], path: Path) -> None:
-    aside = path.with_suffix(".part")
+    """Writes the images' pixels; whoever decodes the same folder at the same time writes a file of its own."""
     try:
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as out:
-            for source, _ in entries:
-                out.write(_pixels(source, shape[-1]).numpy().tobytes())
-        aside.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as out:
+            try:
+                for source, _ in entries:
+                    out.write(_pixels(source, shape[-1]).numpy().tobytes())
+                out.close()
+                os.replace(out.name, path)
+            except BaseException:
+                os.unlink(out.name)
+                raise
     except OSError as error:
         raise UsageError(f"data: decoded images cannot be kept in {path.parent}: {error}") from None
 

@@ -66,6 +66,11 @@ def seed_of(leaf: Record) -> int | None:
     return leaf.spec.settings.seed
 
 
+def tunings_of(records: Sequence[Record]) -> list[TuneSpec]:
+    """What the tunings among the runs were to do."""
+    return [record.run.spec(TuneSpec) for record in records if record.spec.command == "tune"]
+
+
 def trials(records: Sequence[Record]) -> list[Record]:
     """Trainings of tunings that are judged on held-out images; the winners' last ones are not."""
     return [leaf for leaf in leaves(records, "trial") if leaf.run.path.parent.name != FINALS]
@@ -128,19 +133,20 @@ def random_control(records: Sequence[Record]) -> tuple[str, str]:
     rows = [row for record in records for row in rows_of(record)]
     if any(row.role == "control" and row.accuracy is not None for row in rows):
         return DONE, "random cells of the same space at matched multiply-adds, see the study's table"
-    tunings = [record.run.spec(TuneSpec) for record in records if record.spec.command == "tune"]
+    tunings = tunings_of(records)
     if tunings and all(spec.tune.control for spec in tunings):
         return DONE, "as many random trials as tuned ones"
     return OPEN, "no random cells were trained: nas study does"
 
 
 def repetitions(records: Sequence[Record]) -> tuple[str, str]:
-    """How many seeds there are of searches and of trainings."""
-    counts = {command: len({seed_of(leaf) for leaf in leaves(records, command)}) for command in ("search", "retrain")}
-    said = (
-        ", ".join(f"{count} {name} seed{'s' * (count != 1)}" for name, count in counts.items() if count)
-        or f"one seed a trial ({len(leaves(records, 'trial'))} trials)"
-    )
+    """How many seeds there are of searches and of trainings, of a tuning's trials and of its winners."""
+    counts = {f"{each} seeds": len({seed_of(leaf) for leaf in leaves(records, each)}) for each in ("search", "retrain")}
+    if tunings := tunings_of(records):
+        counts = {name: count for name, count in counts.items() if count}
+        counts |= {"seeds of a trial": min(spec.tune.trial_seeds for spec in tunings)}
+        counts |= {"seeds of a winner": min(len(spec.seeds or ()) for spec in tunings)}
+    said = ", ".join(f"{name}: {count}" for name, count in counts.items() if count) or "no search or training"
     if all(count > 1 for count in counts.values()):
         return DONE, said
     return (PART if max(counts.values()) > 1 else OPEN), said

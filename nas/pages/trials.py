@@ -97,8 +97,10 @@ def front(result: TuneResult, draws: Sequence[Draw]) -> Chart:
     series += clouds(draws, lambda draw: draw.madds / 1e6)
     published, names = [millions(one) for one in result.published], [one.name for one in result.published]
     series.append(Series("published settings", published, 5, line=False, notes=names))
-    rules = [budget / 1e6 for budget in result.budgets]
-    return Chart("Front: accuracy against cost (vertical lines: budgets)", Axis(MADDS, rules=rules), ACCURACY, series)
+    elsewhere = any(trial.budget_madds != trial.madds for trial in result.best)  # at another resolution than trained
+    rules = [] if elsewhere else [budget / 1e6 for budget in result.budgets]
+    about = " (vertical lines: budgets)" if rules else ""
+    return Chart(f"Front: accuracy against cost{about}", Axis(MADDS, rules=rules), ACCURACY, series)
 
 
 def millions(one: Judged) -> tuple[float, float]:

@@ -77,13 +77,13 @@ def state_of(run: Run) -> str:
     """How far a run is, or how it ended: see :class:`Count`."""
     if run.finished:
         return "finished"
-    if any(one.finished for one in around(run.path)):
-        return "stopped early"
     try:
         last = [parse(line, Event, "") for line in read_lines(run.path / names.EVENTS)[-1:]]
     except UsageError:  # torn as the process was killed
         last = []
-    return ENDS.get(last[0].by, "failed") if last and last[0].event == "ended" else "unfinished"
+    if last and last[0].event == "ended":
+        return ENDS.get(last[0].by, "failed")
+    return "stopped early" if any(one.finished for one in around(run.path)) else "unfinished"
 
 
 def openings_of(run: Run) -> int:

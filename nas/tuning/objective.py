@@ -59,6 +59,16 @@ class Job:
         """Its own run folder."""
         return self.root / self.name
 
+    @property
+    def runs(self) -> list[Run]:
+        """One a seed."""
+        return [Run(self.root / name) for name in names_of(self.name, self.settings.seed, self.seeds)]
+
+
+def names_of(name: str, seed: int, seeds: int) -> list[str]:
+    """The folders of a trial's trainings, one a seed from the first on."""
+    return [name, *(f"{name}/seed-{seed + index}" for index in range(1, seeds))]
+
 
 CASUALTIES: list[Outcome] = []
 """Trainings for whose want of memory this process can compile no more kernels."""
@@ -102,7 +112,7 @@ def _outcome(job: Job, stops: Stops) -> Outcome:
             if job.trial and stops(job.trial, len(results) - 1, results[-1].valid_accuracy or 0.0):
                 raise Stop
             results.append(_result(_again(job, len(results)), watch))
-        result = _mean(results)
+        result = mean(results)
     except Stop:
         result = None
     except OutOfMemory as error:
@@ -116,11 +126,12 @@ def _outcome(job: Job, stops: Stops) -> Outcome:
 
 def _again(job: Job, index: int) -> Job:
     """The same training with another seed, inside of the first's folder."""
-    seed = job.settings.seed + index
-    return replace(job, name=f"{job.name}/seed-{seed}", settings=replace(job.settings, seed=seed), latency=False)
+    settings = replace(job.settings, seed=job.settings.seed + index)
+    name = names_of(job.name, job.settings.seed, job.seeds)[index]
+    return replace(job, name=name, settings=settings, latency=False)
 
 
-def _mean(results: Sequence[TrainResult]) -> TrainResult:
+def mean(results: Sequence[TrainResult]) -> TrainResult:
     """The first's result with the mean accuracy of all, and the seconds of all."""
     accuracies = [result.valid_accuracy for result in results if result.valid_accuracy is not None]
     if len(accuracies) < 2:

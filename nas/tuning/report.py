@@ -16,7 +16,7 @@ from nas.run.documents import as_json
 from nas.run.folder import Run
 from nas.run.results import TrainResult
 from nas.tuning.front import final
-from nas.tuning.objective import Job
+from nas.tuning.objective import Job, mean
 from nas.tuning.results import Final, PublishedResult, StudySummary, TrialResult, TuneResult
 from nas.tuning.study import OBJECTIVES, Study
 
@@ -86,12 +86,20 @@ def importances(study: Study) -> dict[str, float]:
     return {name: round(share, 4) for name, share in shares.items()}
 
 
-def published_result(job: Job) -> PublishedResult:
-    """The outcome of a published setting's training."""
-    result = Run(job.folder).result(TrainResult)
-    accuracy, values = result.valid_accuracy, job.architecture.body["settings"]
-    assert accuracy is not None, "images are held out in every tuning"
-    return PublishedResult(job.folder.name, values, accuracy, result.madds, result.params, result.seconds)
+def published_result(space: str, budget_madds: int, job: Job) -> PublishedResult:
+    """The outcome of a published setting's trainings."""
+    result, values = mean([run.result(TrainResult) for run in job.runs]), job.architecture.body["settings"]
+    assert result.valid_accuracy is not None, "images are held out in every tuning"
+    return PublishedResult(
+        name=job.folder.name,
+        values=values,
+        accuracy=result.valid_accuracy,
+        madds=result.madds,
+        params=result.params,
+        seconds=result.seconds,
+        space=space,
+        budget_madds=budget_madds,
+    )
 
 
 def compare(run: Run, winners: Iterable[TrialResult], seeds: Sequence[int]) -> list[Final]:

@@ -103,7 +103,12 @@ class StudySummary:
 
 @dataclass(frozen=True, config=DOCUMENT)
 class PublishedResult:
-    """A published setting, trained by the same recipe; its name begins with the space's."""
+    """A published setting, trained by the same recipe and as many seeds as a trial, whose mean accuracy it has.
+
+    Args:
+        space: it is of; empty, in older results: its name begins with that.
+        budget_madds: as :class:`TrialResult`'s; None: as ``madds``.
+    """
 
     name: str
     values: dict[str, Value]
@@ -111,6 +116,8 @@ class PublishedResult:
     madds: int
     params: int
     seconds: float
+    space: str = ""
+    budget_madds: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)

@@ -1,12 +1,12 @@
 """A tuning's outcome as tables: the best trials under each budget, the winners' last trainings, what knobs explain."""
 
+from collections.abc import Sequence
+
 from nas.amounts import short
 from nas.knobs import Values
-from nas.tables import COUNT, RANGE, SHARE, TEXT, Form, Table
+from nas.reports.statistics import FEWEST, LEVEL, holm
+from nas.tables import COUNT, RANGE, SHARE, TEXT, Table
 from nas.tuning.results import PublishedResult, StudySummary, TrialResult, TuneResult
-
-LARGE = 0.05
-"""A p below which winners are said to differ."""
 
 
 def tables_of(result: TuneResult) -> list[Table]:
@@ -33,9 +33,14 @@ def best_trials(result: TuneResult) -> Table:
     for budget in result.budgets:
         rows += [_row(budget, one.space, one.sampler, one) for one in result.best if one.budget == budget]
         for one in result.published:
-            if min(result.budgets, key=lambda other: abs(other - one.madds)) == budget:
-                rows.append(_row(budget, one.name.partition("-")[0], "published", one))
+            if nearest(one.budget_madds or one.madds, result.budgets) == budget:
+                rows.append(_row(budget, one.space or one.name.partition("-")[0], "published", one))
     return Table("Best trials", columns, rows, lead=3)
+
+
+def nearest(madds: int, budgets: Sequence[int]) -> int:
+    """The budget that comes nearest."""
+    return min(budgets, key=lambda budget: abs(budget - madds))
 
 
 def exact_millions(amount: float) -> str:
@@ -46,7 +51,7 @@ def exact_millions(amount: float) -> str:
 def _row(budget: int, space: str, by: str, training: TrialResult | PublishedResult) -> tuple[object, ...]:
     """A training's cells; multiply-adds as counted for the budget where that is elsewhere."""
     trial = training if isinstance(training, TrialResult) else None
-    counted = trial.budget_madds if trial and trial.budget_madds != trial.madds else None
+    counted = training.budget_madds if training.budget_madds != training.madds else None
     figures = (training.accuracy, training.madds, counted, trial and trial.gap, training.params, training.seconds)
     return (budget, space, by, *figures, trial and trial.latency_ms, describe(training.values))
 
@@ -61,20 +66,23 @@ def describe(values: Values) -> str:
 
 def finals(result: TuneResult) -> Table:
     """Which space wins where."""
-    columns: dict[str, tuple[str, Form]] = {
-        "budget": ("budget", short),
-        "space": ("space", TEXT),
-        "test accuracy": ("test_accuracy", SHARE),
-        "95 % interval": ("interval", RANGE),
-        "n": ("n", TEXT),
-        "against the first": ("p_against_first", against),
-    }
-    return Table.of("Winners, trained anew on all training images", columns, result.finals, lead=2)
+    columns = {"budget": short, "space": TEXT, "test accuracy": SHARE, "95 % interval": RANGE, "n": TEXT}
+    seeds = {one.budget: one.n for one in reversed(result.finals)}  # of the first
+    tests = {(one.budget, one.space): one.p_against_first for one in result.finals if one.p_against_first is not None}
+    corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
+    rows = []
+    for one in result.finals:
+        p = corrected.get((one.budget, one.space))
+        said = None if p is None else against(p, min(one.n, seeds[one.budget]))
+        rows.append((one.budget, one.space, one.test_accuracy, one.interval, one.n, said))
+    return Table("Winners, trained anew on all training images", {**columns, "against the first": TEXT}, rows, lead=2)
 
 
-def against(p: float) -> str:
-    """What may be said of a winner and the first."""
-    return f"p = {p:.3f}{', differs' if p < LARGE else ', no difference shown'}"
+def against(p: float, seeds: int) -> str:
+    """What may be said of a winner and the first, by a p that is corrected for their number (Holm, 1979)."""
+    if seeds < FEWEST:
+        return f"p = {p:.3f}, {seeds} seeds are too few to say more"
+    return f"p = {p:.3f}{', differs' if p < LEVEL else ', no difference shown'}"
 
 
 def importances(result: TuneResult) -> Table:

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from nas import data
 from nas.architecture import Architecture
 from nas.errors import UsageError
 from nas.execution import Execution
@@ -53,7 +52,7 @@ class Tuner:
         """
         seeds = self.spec.seeds or ()
         with self._pool() as pool, self.progress, interrupting():
-            beside = _unfinished(self.beside)
+            beside = _unfinished([job for _, _, job in self.beside])
             self._train(pool, lambda: self._trial() or next(beside, None))
             trials = [trial for study in self.studies.values() for trial in report.results(study)]
             if not trials and (failures := [why for study in self.studies.values() for why in study.failures]):
@@ -88,9 +87,11 @@ class Tuner:
         study = self.studies[job.trial.study] if job.trial else None
         if study and job.trial:
             study.tell(job.trial.id, outcome)
-        elif outcome.result and not Run(job.folder).finished:  # made where this folder is not seen
-            job.folder.mkdir(parents=True, exist_ok=True)
-            Run(job.folder).finish(outcome.result)
+        elif outcome.result:
+            for run in job.runs:
+                if not run.finished:  # made where this folder is not seen
+                    run.path.mkdir(parents=True, exist_ok=True)
+                    run.finish(outcome.result)
         drop_checkpoints(job.folder)
         self.progress.done(job.name, study, outcome)
 
@@ -103,10 +104,12 @@ class Tuner:
                 return replace(job, latency="latency" in study.objectives, table=self.spec.latency_table)
         return None
 
-    def _published(self, published: plan.Published) -> Iterator[Job]:
+    def _published(self, published: plan.Published) -> Iterator[tuple[str, int, Job]]:
+        """(Space, multiply-adds as its budget counts, training) of each published setting."""
         for space, budgets in self.budgets.items():
             for name, values in plan.nearest_published(budgets, self.spec.budgets, published).items():
-                yield self._job(f"published/{space}-{name}", budgets.architecture(values))
+                job = self._job(f"published/{space}-{name}", budgets.architecture(values))
+                yield space, budgets.point(values).madds, replace(job, seeds=self.spec.tune.trial_seeds)
 
     def _final(self, winner: TrialResult, seed: int) -> Job:
         """A training of a winner on all training images, at whose end the test set is read."""
@@ -115,7 +118,7 @@ class Tuner:
 
     def _job(self, name: str, architecture: Architecture) -> Job:
         settings, side = self.spec.settings, architecture.input[1]
-        if settings.data in data.NAMES and side != self.spec.image[1]:
+        if side != self.spec.image[1]:
             settings = replace(settings, image_size=side)
         return Job(self.root, name, architecture, settings, self.execution)
 
@@ -130,7 +133,7 @@ class Tuner:
             budgets=spec.budgets,
             image=spec.image,
             best=tuple(best(trials)),
-            published=tuple(report.published_result(job) for job in self.beside if Run(job.folder).finished),
+            published=tuple(report.published_result(*each) for each in self.beside if _finished(each[-1])),
             front=tuple(pareto(trial for trial in trials if trial.sampler == spec.tune.sampler)),
             finals=tuple(finals),
             seed=spec.settings.seed,
@@ -148,7 +151,11 @@ class Tuner:
 
 
 def _unfinished(jobs: Sequence[Job]) -> Iterator[Job]:
-    return (job for job in jobs if not Run(job.folder).finished)
+    return (job for job in jobs if not _finished(job))
+
+
+def _finished(job: Job) -> bool:
+    return all(run.finished for run in job.runs)
 
 
 def drop_checkpoints(folder: Path) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nas import data
+from nas.data import folder as image_folder
 from nas.errors import UsageError
 
 
@@ -90,6 +92,35 @@ def test_what_of_a_folder_is_not_read_is_said(tmp_path: Path) -> None:
         f"data not read as images: 1 files, such as {root}/train/cat/9.heic",
         "data test/ is the test set, val/ is not read",
     ]
+
+
+def test_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+    root = plain(tmp_path / "pets", 4)
+    copies = root / "cat" / ".ipynb_checkpoints"
+    copies.mkdir()
+    shutil.copy(next((root / "cat").glob("*.png")), copies / "0-checkpoint.png")
+    with pytest.warns(UserWarning, match="2 of 8 images"):
+        data.load(str(root))
+
+
+def test_two_that_decode_a_folder_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second begins while the first is at its second image; each has all pixels."""
+    entries = [(tmp_path / f"{number}.png", 0) for number in range(3)]
+    for path, _ in entries:
+        save(path, UPRIGHT)
+    pixels, others = image_folder._pixels, list[Any]()
+
+    def slowly(path: Path, size: int) -> torch.Tensor:
+        if path.stem == "1" and not others:
+            others.append(None)
+            others[0] = image_folder._split(entries, 16, tmp_path / "cache")
+        return pixels(path, size)
+
+    monkeypatch.setattr(image_folder, "_pixels", slowly)
+    first = image_folder._split(entries, 16, tmp_path / "cache")
+    for split in (first, others[0]):
+        assert (split.images == pixels(entries[0][0], 16)).all()
+    assert len(list((tmp_path / "cache" / "folders").iterdir())) == 1, "nothing half written is left"
 
 
 def orientation(value: int) -> Image.Exif:

@@ -27,7 +27,8 @@ DRAWS = [
     *(draw(1, "tpe", 10**7, 1.0), draw(2, "random", 10**7, 2.0)),
     *(draw(3, "tpe", 2 * 10**7, 3.0), draw(4, "random", 2 * 10**7, 4.0)),
 ]
-RESULT = cast(TuneResult, SimpleNamespace(budgets=(10**7, 2 * 10**7), published=(), front=(DRAWS[0], DRAWS[2])))
+FRONT = (DRAWS[0], DRAWS[2])
+RESULT = cast(TuneResult, SimpleNamespace(budgets=(10**7, 2 * 10**7), best=(), published=(), front=FRONT))
 
 
 def test_the_control_stands_beside_the_trials_and_each_budget_has_a_chart() -> None:

@@ -66,6 +66,13 @@ def test_how_a_training_ended(error: Exception | None, state: str, tmp_path: Pat
     assert counts(tmp_path) == {("retrain", "finished"): 1}
 
 
+def test_a_trial_that_failed_is_no_stopped_one_when_its_tuning_ends(tmp_path: Path) -> None:
+    parent = create(tmp_path, "parent", TrainSpec(settings=TrainSettings(), execution=Execution(), seeds=(0, 1)))
+    begun(parent.path, RuntimeError("no memory")), begun(parent.path)
+    parent.write(names.RESULT, {})
+    assert counts(tmp_path) == {("retrain", "failed"): 1, ("retrain", "stopped early"): 1}
+
+
 def test_one_of_several_workers_notes_no_end(tmp_path: Path) -> None:
     run = create(tmp_path, "retrain", SPEC)
     with pytest.raises(RuntimeError), Session(run, {}, Epoch, epochs=1, steps=1, title="", quiet=True, writes=False):

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from nas.run.folder import Run
 from nas.run.results import TrainResult
 from nas.tuning.front import best, final, pareto
 from nas.tuning.report import compare, table
-from nas.tuning.results import TrialResult
+from nas.tuning.results import Final, PublishedResult, TrialResult, TuneResult
+from nas.tuning.tables import best_trials, finals, nearest
 
 TRIAL = TrialResult(
     study="s-tpe",
@@ -73,3 +76,37 @@ def test_winners_are_compared_with_the_first_of_their_budget(tmp_path: Path) -> 
     assert second.p_against_first is not None and 0 < second.p_against_first < 0.2
     assert first.interval is not None and first.interval[0] < first.test_accuracy < first.interval[1]
     assert compare(Run(tmp_path), winners, [0])[0].interval is None
+
+
+def row(space: str, n: int, p: float | None) -> Final:
+    return Final(
+        budget=10**7,
+        space=space,
+        seeds=tuple(range(n)),
+        n=n,
+        test_accuracies=(0.5,) * n,
+        test_accuracy=0.5,
+        interval=None,
+        p_against_first=p,
+    )
+
+
+def test_winners_differ_by_three_seeds_a_side_and_a_corrected_p() -> None:
+    few = SimpleNamespace(finals=(row("a", 2, None), row("b", 5, 0.001)))
+    enough = SimpleNamespace(finals=(row("a", 3, None), row("b", 3, 0.03), row("c", 3, 0.04), row("d", 3, 0.01)))
+    (said,) = [line[-1] for line in finals(cast(TuneResult, few)).rows if line[1] == "b"]
+    assert said == "p = 0.001, 2 seeds are too few to say more"
+    assert [line[-1] for line in finals(cast(TuneResult, enough)).rows[1:]] == [
+        "p = 0.060, no difference shown",
+        "p = 0.060, no difference shown",
+        "p = 0.030, differs",
+    ]
+
+
+def test_what_is_counted_elsewhere_stands_under_its_budget() -> None:
+    """A published setting of 88M where it is trained, and of 299.5M at the budgets' resolution."""
+    entry = PublishedResult("my-net-width1.0", {}, 0.5, 88 * 10**6, 1, 1.0, space="my-net", budget_madds=299_500_000)
+    result = SimpleNamespace(budgets=(10**8, 3 * 10**8), best=(), published=(entry,))
+    (shown,) = best_trials(cast(TuneResult, result)).rows
+    assert shown[:2] == ["300M", "my-net"] and "299.50M" in shown and "88.00M" in shown
+    assert nearest(entry.madds, result.budgets) == 10**8

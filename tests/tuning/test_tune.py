@@ -16,8 +16,11 @@ from typing import Any
 from unittest.mock import Mock, patch
 
 import pytest
+import torch
 
+from nas.data.tensors import pack
 from nas.run.folder import Run, find
+from nas.run.spec import TrainSpec
 from nas.settings import TrainSettings, recipe_hash
 from nas.space import shipped
 from nas.tuning import objective, tuner
@@ -181,18 +184,34 @@ def test_a_knob_that_costs_nothing_brings_latency(nas: Nas) -> None:
 
 
 def test_several_seeds_judge_a_trial(nas: Nas) -> None:
-    words = (*SMALL, "--set", "identity=1", "--trials", "2", "--no-control", "--epochs", "1", "--trial-seeds", "3")
+    """And the published setting beside them."""
+    words = [word for word in SMALL if word != "--no-published"]
+    words += ["--set", "identity=1", "--trials", "2", "--no-control", "--epochs", "1", "--trial-seeds", "3"]
     status, out, err = nas(*words, "--json")
     assert status == 0, err
     result = json.loads(out)
     assert result["studies"][0]["pruner"] == "wilcoxon"
-    best, run = result["best"][0], Path(result["run"])
-    folders = [run / best["folder"], *sorted((run / best["folder"]).glob("seed-*"))]
-    single = [json.loads((folder / "result.json").read_text()) for folder in folders]
-    assert [one["seed"] for one in single] == [0, 1, 2]
-    assert best["accuracy"] == pytest.approx(sum(one["valid_accuracy"] for one in single) / 3)
+    best, published, run = result["best"][0], result["published"][0], Path(result["run"])
+    for one, folder in ((best, best["folder"]), (published, f"published/{published['name']}")):
+        folders = [run / folder, *sorted((run / folder).glob("seed-*"))]
+        single = [json.loads((folder / "result.json").read_text()) for folder in folders]
+        assert [each["seed"] for each in single] == [0, 1, 2]
+        assert one["accuracy"] == pytest.approx(sum(each["valid_accuracy"] for each in single) / 3)
     status, out, _ = nas("show", str(run))
     assert status == 0 and "seeds 0 to 2, n = 3 each" in out
+    (entry,) = json.loads(nas("compare", str(run), "--json")[1])["entries"]
+    assert sum(entry["accuracies"]) / 3 == pytest.approx(best["accuracy"])
+
+
+def test_images_of_ones_own_are_trained_at_the_size_that_is_counted(nas: Nas, tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (40, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    file = pack((images, torch.arange(40) % 2), None, tmp_path)
+    words = ("--space", "mobilenet_v2", "--budget", "1M", "--set", "resolution=0.75", "--tune", "expansion")
+    small = ("--preset", "quick", "--data", str(file), "--epochs", "1", "--batch", "8", "--trials", "1")
+    status, out, err = nas("tune", *words, *small, "--no-control", "--no-published", "--json")
+    assert status == 0, err
+    best, run = json.loads(out)["best"][0], Path(json.loads(out)["run"])
+    assert best["image_size"] == Run(run / best["folder"]).spec(TrainSpec).settings.image_size == 12
 
 
 def test_a_found_cell_is_tuned_and_retrained(nas: Nas, tmp_path: Path) -> None:
