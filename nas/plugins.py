@@ -86,6 +86,12 @@ def _safely(make: Callable[[], Made], where: str) -> Made:
         raise UsageError(f"{where}: {type(error).__name__}: {error}".rstrip(": ")) from error
 
 
+def place_of(recorded: OpsFile) -> Path:
+    """Where a run's operations are: in the registered file that is the same, else where they were."""
+    same = [place for place, (file, _) in _registered.items() if file.sha256 == recorded.sha256]
+    return same[0] if same else Path(recorded.path)
+
+
 def allow(recorded: OpsFile | None, given: Path | None) -> OpsFile | None:
     """Registers the operations that a run was begun with: of the file named, or of the recorded one, if it is trusted.
 
@@ -100,9 +106,8 @@ def allow(recorded: OpsFile | None, given: Path | None) -> OpsFile | None:
         UsageError: the run's file is neither named nor trusted, or has changed.
     """
     if recorded and not given:
-        same = [place for place, (file, _) in _registered.items() if file.sha256 == recorded.sha256]
-        given = same[0] if same else Path(recorded.path)
-        if not same and recorded.sha256 not in trusted():
+        given = place_of(recorded)
+        if given not in _registered and recorded.sha256 not in trusted():
             raise UsageError(
                 f"this run uses operations of its user's: name their file, --ops {given}, "
                 f"or trust it: put its SHA-256, {recorded.sha256}, on a line of {trust_list()}"

@@ -161,7 +161,7 @@ def resolve_search(preset: str, *changes: Mapping[str, Any]) -> SearchSettings:
     if cells := OWN_CELLS.get(given.get("space", "").partition("+")[0]):
         parts["cells"] = cells
     if {"max_madds", "max_params"} & set(given):
-        parts = {"select": "budget", **parts}
+        parts = {**parts, "select": "budget"}
     presets = {name: {**parts, **preset, "method": method} for name, preset in SEARCH_PRESETS.items()}
     settings = resolve(SearchSettings, presets, preset, given)
     length, share = settings.epochs // (len(numbers(settings.keep)) + 1), float(METHODS[method].get("warmup", 0.0))

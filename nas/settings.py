@@ -200,7 +200,7 @@ class SearchSettings:
         """Pairs of options and why the one makes no sense with the other; whether both are set."""
         path, order, levels = self.relaxation == "path", self.order == 2, self.levels == 1
         perturbs, partial, sigmoid = self.perturb != "none", f"partial {self.partial}", self.relaxation == "sigmoid"
-        passing = self.partial > 1 or self.stage_partials != ""
+        passing, rollback = self.partial > 1 or self.stage_partials != "", self.sentinel == "rollback"
         return {
             ("relaxation path", "order 2", "drawn paths are first order"): path and order,
             ("relaxation path", partial, "choose one"): path and self.partial > 1,
@@ -224,6 +224,11 @@ class SearchSettings:
             ("levels 1", "freeze", "there are no held-out gradients"): levels and self.freeze > 0,
             ("sentinel stop", "keep", "a stage's cell is not yet the search's"): self.sentinel == "stop"
             and self.keep != "",
+            ("sentinel rollback", "eigenvalue 0", "that is what it goes by"): rollback and self.eigenvalue == 0,
+            ("sentinel rollback", "relaxation path", "what it goes by is not measured there"): rollback and path,
+            ("sentinel stop", "skip-limit 0", "nothing else is measured"): self.sentinel == "stop"
+            and self.skip_limit == 0
+            and (self.eigenvalue == 0 or path),
             ("order 2", "sharpness", "its gradient is of first order"): order and self.sharpness > 0,
             ("order 2", "freeze", "its alpha step has no plain gradient of the weights"): order and self.freeze > 0,
             (partial, "skip", "channels that pass by are a skip already"): self.partial > 1 and self.skip > 0,
@@ -286,7 +291,7 @@ class TrainSettings:
     optimizer: Literal["sgd", "rmsprop"] = option("sgd", "sgd or rmsprop, both with momentum.", RECIPE)
     schedule: Literal["cosine", "one-cycle", "exponential"] = option("cosine", "Course of the learning rate.", RECIPE)
     lr: float = option(0.025, "Highest learning rate.", RECIPE, gt=0)
-    lr_min: float = option(0.0, "Last learning rate.", ge=0)
+    lr_min: float = option(0.0, "Last learning rate; one-cycle ends a hundredth of the way above it.", ge=0)
     lr_decay: float = option(
         0.97, "Factor of the learning rate from epoch to epoch (schedule exponential).", gt=0, le=1
     )
@@ -321,6 +326,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.nesterov and self.optimizer == "sgd" and not self.momentum:
             raise ValueError("--nesterov is a form of momentum: --momentum must be above 0, or add --no-nesterov")
+        if self.schedule == "one-cycle" and self.warmup_epochs:
+            raise ValueError("--warmup-epochs and --schedule one-cycle do not go together: it rises by itself")
         if self.accumulate > self.batch // 2:
             raise ValueError(
                 f"--accumulate {self.accumulate}: a part of a --batch of {self.batch} needs two images for batch norm"

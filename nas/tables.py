@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 Form = Callable[..., str]
@@ -112,14 +113,17 @@ class Table:
         return "\n".join([*([f"**{self.title}**", ""] if self.title else []), *body])
 
     def csv(self) -> str:
-        """The values themselves, unrounded; a pair in two columns."""
-        pairs = {column for column in self.shown if any(isinstance(row[column], tuple) for row in self.values)}
+        """The values themselves, unrounded; a range in two columns."""
+        forms = list(self.columns.values())
+        pairs = {column for column in self.shown if forms[column] is RANGE}
         ends = [tuple(f"{head}, {end}" for end in ("low", "high")) for head in self.columns]
         out = io.StringIO()
         lines = csv.writer(out, lineterminator="\n")
         for row, both in ((list(self.columns), ends), *((row, row) for row in self.values)):
-            cells = [(both[each] or ("", "")) if each in pairs else (row[each],) for each in self.shown]
-            lines.writerow(cell for group in cells for cell in group)
+            cells = [
+                (both[each] or ("", "")) if each in pairs else [_plain(row[each], forms[each])] for each in self.shown
+            ]
+            lines.writerow(chain.from_iterable(cells))
         return out.getvalue().rstrip("\n")
 
     def latex(self) -> str:
@@ -142,6 +146,10 @@ class Table:
         body = Markup("").join(line(row, "td") for row in self.rows)
         caption = Markup("<caption>{}</caption>").format(self.title) if self.title else ""
         return str(Markup("<table>{}{}{}</table>").format(caption, line(self.heads, "th"), body))
+
+
+def _plain(value: Any, form: Form) -> Any:
+    return form(*value) if isinstance(value, tuple) else value
 
 
 def _written(value: Any, form: Form) -> str:

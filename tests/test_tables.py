@@ -47,6 +47,13 @@ def test_csv_holds_the_values_themselves() -> None:
     assert first[:6] == ["c1", "0.9312", "0.93", "0.95", "3169414", "20100000"] and second[2:4] == ["", ""]
 
 
+def test_csv_writes_what_is_no_range_in_one_column() -> None:
+    table = Table(
+        "", {"stage": TEXT, "output": lambda *sizes: "×".join(map(str, sizes)), "n": COUNT}, [("a", (16, 8, 8), 3)]
+    )
+    assert table.csv().splitlines() == ["stage,output,n", "a,16×8×8,3"]
+
+
 def test_latex_and_markdown_and_html_escape() -> None:
     assert r"a\_long \& name & 50.00\% &" in TABLE.latex() and r"\begin{tabular}{lrrrrl}" in TABLE.latex()
     assert TABLE.markdown().splitlines()[2] == "| cell | accuracy | interval | params | MAdds | settings |"

@@ -22,7 +22,7 @@ def layer_alignment(supernet: Supernet, batch: Batch) -> float | None:
     Returns:
         from −1 to 1; None: there are no two normal cells, or no weights to differentiate.
     """
-    rows = supernet.cell_weights({kind: weights.detach() for kind, weights in supernet.strengths().items()})
+    rows = supernet.cell_weights({kind: weights.detach() for kind, weights in supernet.mixing().items()})
     leaves = [row.clone().requires_grad_() for row in rows]
     normal = [leaf for leaf, kind in zip(leaves, supernet.network.kinds, strict=True) if kind == "normal"]
     if len(normal) < 2:

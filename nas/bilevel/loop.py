@@ -349,8 +349,11 @@ def rehearsal(step: Step, dataset: Dataset, device: str) -> Callable[[int], None
     def learner() -> Learner:
         return Learner(copy.deepcopy(step.supernet), settings, device)
 
+    alphas = step.stage.learns_alphas(step.stage.last - 1)
+
     def rehearse(images: int) -> None:
         batch = dataset.random_batch(images, device)
-        learner().step(Moment(settings.seed), batch, batch)
+        learner().halves(Moment(settings.seed), batch, lambda: batch, alphas=alphas)
+        learner().end()
 
     return rehearse

@@ -23,8 +23,13 @@ def beta_decay(supernet: Supernet) -> Tensor:
 
 
 def zero_one(supernet: Supernet) -> Tensor:
-    """−mean (p − ½)², least where every weight is 0 or 1 (Chu et al., FairDARTS, ECCV 2020, Eq. 6)."""
-    return -torch.cat([weights.flatten() for weights in supernet.strengths().values()]).sub(0.5).square().mean()
+    """−mean (p − ½)², least where every weight is 0 or 1 (Chu et al., FairDARTS, ECCV 2020, Eq. 6).
+
+    The mean is over the operations that an edge has.
+    """
+    squares = torch.cat([weights.flatten() for weights in supernet.strengths().values()]).sub(0.5).square()
+    there = torch.cat([supernet.scores(kind).flatten() for kind in supernet.alphas]).isfinite()
+    return -(squares * there).sum() / there.sum()
 
 
 def entropy(supernet: Supernet) -> Tensor:

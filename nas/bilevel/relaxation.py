@@ -118,3 +118,12 @@ RELAXATIONS: dict[str, type[Relaxation]] = {
     "dirichlet": Dirichlet,
     "path": Path,
 }
+
+
+def noise_free(relaxation: str, alphas: Tensor) -> Tensor:
+    """The weights, (edges, operations), by which a supernet without a draw mixes; of paths, which mix nothing, the
+    probabilities that they are drawn with."""
+    if relaxation == "path":
+        return alphas.softmax(dim=-1)
+    mixing: Tensor = RELAXATIONS[relaxation](SearchSettings(), {"": alphas.shape})("", alphas)
+    return mixing

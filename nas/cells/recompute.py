@@ -62,7 +62,7 @@ def again(cell: nn.Module) -> Iterator[None]:
     """As :func:`still`, and noise is what the cell's last pass drew."""
     rewind = noise_rewinder(cell)
     for module in cell.modules():
-        if isinstance(module, Noise):
+        if isinstance(module, Noise) and module.training:
             module.place.sub_(1)
     try:
         with still(cell):

@@ -196,25 +196,6 @@ def execution(
     return Execution(device or "", threads, data_root, cluster or "", workers, storage, backend or "auto")
 
 
-def on_cluster(
-    runs: Path | None, cluster: str | None, workers: int | None, storage: str | None
-) -> tuple[Path | None, str]:
-    """(Folder of run folders, URL of the object store or nothing): ``--storage`` is one or the other.
-
-    Raises:
-        UsageError: options that only a cluster can honour, or two folders.
-    """
-    from nas.cluster.storage import is_url
-
-    if not cluster and (workers or storage):
-        raise UsageError(f"--{'workers' if workers else 'storage'} needs --cluster local, or a cluster's address")
-    if not storage or is_url(storage):
-        return runs, storage or ""
-    if runs:
-        raise UsageError(f"--storage {storage} is the folder of run folders: --runs cannot be given with it")
-    return Path(storage), ""
-
-
 def parse_seeds(text: str | None, option: str = "--seeds") -> list[int] | None:
     """``0,1,2`` as numbers.
 

@@ -41,7 +41,7 @@ def compare(
     if out and not figure:
         raise UsageError("--out goes with --figure; tables are printed: nas compare … --to csv > FILE")
     if figure:
-        common.draw_figure(figure, targets or [], runs, None if out else "pdf", out)
+        common.draw_figure(figure, targets or [], runs, to or (None if out else "pdf"), out)
         return
     result = compare_runs(targets or [], unlike=unlike, runs=runs)
     if published:

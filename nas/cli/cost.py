@@ -69,6 +69,8 @@ def cost(
             raise UsageError("--list prints the papers' rows alone: name no network beside it")
         output.print_published(json, to)
         return
+    if to and (latency or latency_table):
+        raise UsageError(f"--to {to} writes costs without milliseconds: leave out --latency, or take --json")
     shape = _shape(resolution)
     if target is not None and space is not None:
         raise UsageError(f"cost of what? {target} and --space {space} are both named")

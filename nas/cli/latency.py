@@ -22,7 +22,7 @@ def export_models(
     only: Only = None,
     resolution: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = 32,
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
-    networks: Annotated[int, typer.Option(help="Whole networks, which say how well sums predict.")] = 24,
+    networks: Annotated[int, typer.Option(help="Whole networks, which say how well sums predict; 20 at least.")] = 24,
 ) -> None:
     """Write one model per distinct operation, and the table to fill: nas latency export hbonet --budget 20M."""
     from nas.commands import latencies

@@ -27,7 +27,7 @@ def show(
             help="A cell: svg, pdf, png, dot, graphml, json (node-link); a run's tables: markdown, csv, latex."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write (default: beside you); - for stdout.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write (default: beside you); - for stdout (text).")] = None,
     figure: Annotated[
         str | None,
         typer.Option(help="Draw curves, alphas (over the epochs) or madds (accuracy against them): pdf, svg or png."),
@@ -43,6 +43,8 @@ def show(
     to = out.suffix[1:] if to is None and out is not None else to
     if diff:
         check_difference(figure, to)
+    if str(out) == "-" and (figure or to in PICTURES):
+        raise UsageError("--out -: a picture goes into a file")
     if figure:
         common.draw_figure(figure, [target], runs, to, out)
         return

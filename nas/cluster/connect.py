@@ -77,8 +77,9 @@ def _initialise(address: str, cpus: int | None) -> None:
 
 
 def runtime_environment() -> dict[str, dict[str, str]]:
-    """What workers and jobs find in their environment: this process' folder of data."""
-    return {"env_vars": {name: os.environ[name] for name in ("NAS_DATA",) if name in os.environ}}
+    """What workers and jobs find in their environment: this process' folder of data, as seen from anywhere."""
+    folder = os.environ.get("NAS_DATA")
+    return {"env_vars": {"NAS_DATA": os.path.abspath(folder)} if folder else {}}
 
 
 def check_answers(address: str) -> None:

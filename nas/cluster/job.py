@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas import plugins
 from nas.cluster.connect import check_answers, runtime_environment
 from nas.cluster.storage import is_url
 from nas.errors import Interrupted, UsageError
@@ -108,7 +109,7 @@ def command_line(run: Run, execution: Execution) -> str:
     words += ["--device", execution.device] if execution.device else []
     words += ["--workers", str(execution.workers)] if execution.workers else []
     words += ["--data-root", str(execution.data_root.resolve())] if execution.data_root else []
-    words += ["--ops", spec.ops.path] if spec.ops else []
+    words += ["--ops", str(plugins.place_of(spec.ops))] if spec.ops else []
     return shlex.join(words)
 
 

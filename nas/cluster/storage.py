@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from nas.errors import UsageError
 from nas.extras import need
 from nas.files import write
+from nas.run import names
 from nas.run.documents import DOCUMENT, as_json, parse
 
 INDEX = "latest.json"
@@ -66,6 +67,21 @@ def copies(folders: Sequence[Path], storage: str) -> Iterator[None]:
             store.pull(folder)
 
 
+def place(runs: Path | None, cluster: str | None, workers: int | None, storage: str | None) -> tuple[Path | None, str]:
+    """(Folder of run folders, URL of the object store or nothing): ``--storage`` is one or the other.
+
+    Raises:
+        UsageError: options that only a cluster can honour, or two folders.
+    """
+    if not cluster and (workers or storage):
+        raise UsageError(f"--{'workers' if workers else 'storage'} needs --cluster local, or a cluster's address")
+    if not storage or is_url(storage):
+        return runs, storage or ""
+    if runs:
+        raise UsageError(f"--storage {storage} is the folder of run folders: --runs cannot be given with it")
+    return Path(storage), ""
+
+
 class Store:
     """One run's place on an object store.
 
@@ -87,9 +103,16 @@ class Store:
             raise UsageError(f"--storage {url}: {error}") from None
 
     def begin(self, folder: Path) -> None:
-        """Puts a new run there; one that is there already is left as it is."""
-        if not self._index().files:
+        """Puts a new run there; one that is there already is left as it is.
+
+        Raises:
+            UsageError: another run of that name is there.
+        """
+        there = self._index().files
+        if not there:
             self.push(folder)
+        elif there[names.SETTINGS].sha256 != hashlib.sha256((folder / names.SETTINGS).read_bytes()).hexdigest():
+            raise UsageError(f"{self.url} is another run's: choose another name for {folder}")
 
     def push(self, folder: Path) -> None:
         """Writes what has changed in the folder as new objects, then the index; objects of the push before last go.
@@ -148,5 +171,7 @@ class Store:
         """A context whose errors are a user's: the store cannot be read or written."""
         try:
             yield
-        except (OSError, ValueError) as error:
+        except UsageError:
+            raise
+        except Exception as error:  # each kind of store has errors of its own
             raise UsageError(f"cannot {verb} {self.url}: {error}") from None

@@ -135,10 +135,11 @@ class Trainings:
                 num_gpus=self.bundle.get("GPU", 0),
                 scheduling_strategy=PlacementGroupSchedulingStrategy(placement),
             )
+            root = self.execution.data_root
             worker = Worker(
                 run.path,
                 url_of(run.path, self.execution.storage),
-                replace(self.execution, cluster="", workers=None, storage=""),
+                replace(self.execution, cluster="", workers=None, storage="", data_root=root and root.resolve()),
                 self.continue_run,
                 tuple(plugins.files()),
                 world_size=self.world_size,

@@ -17,6 +17,7 @@ from nas.commands.keywords import divided, with_fields
 from nas.commands.pretrained import pretrained
 from nas.commands.views import Costs, View
 from nas.data import tensors
+from nas.errors import UsageError
 from nas.exporting import Export
 from nas.macro.settings import MacroSettings
 from nas.presets import TRAIN_PRESETS, final_size, resolve, resolve_search
@@ -128,6 +129,8 @@ def cost(
     ``resolution`` is the side in pixels, of a space 224 if not given, of other networks their own.
     """
     _, rest = divided(values, counting.networks_of_space, MacroSettings)
+    if not space and (rest or (classes, stem) != (counting.CLASSES, counting.STEM)):
+        raise UsageError(f'{next(iter(rest), "classes or stem")} needs space=, such as space="mobilenet_v2"')
     side = (resolution, resolution) if resolution else None
     networks = {text: counting.network_of(text, as_path(runs), side) for each in targets if (text := as_text(each))}
     networks |= {str(place): network for place, each in enumerate(targets, 1) if (network := as_network(each))}

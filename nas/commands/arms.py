@@ -16,7 +16,6 @@ from nas.reports.studies import Role, StudyRow
 from nas.rng import number
 from nas.run import names
 from nas.run.folder import Run
-from nas.run.log import Epoch
 from nas.run.results import Figures, SearchResult
 from nas.run.spec import Arm, SearchSpec, StudySpec, TrainSpec
 
@@ -140,7 +139,7 @@ class ArmRuns:
             params=figures.params,
             madds=figures.madds,
             accuracy=figures.test_accuracy,
-            seconds=round(sum(entry.seconds for entry in run.log(Epoch)), 1),
+            seconds=round(run.seconds, 1),
         )
 
 

@@ -19,6 +19,7 @@ def check_data(settings: SearchSettings | TrainSettings, execution: Execution) -
     dataset = load_data(settings, execution)
     held_out = len(dataset.train) // 2 if isinstance(settings, SearchSettings) else settings.validation
     left = max(0, len(dataset.train) - held_out)
+    left = min(left, held_out) if isinstance(settings, SearchSettings) else left  # each half gives whole batches
     if settings.batch > left:
         raise UsageError(f"--batch {settings.batch} is larger than the {left} images left to train on")
     return dataset

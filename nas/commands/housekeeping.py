@@ -4,10 +4,12 @@ import shutil
 import time
 from pathlib import Path
 
+from nas.cluster.storage import is_url
 from nas.errors import UsageError
 from nas.files import cache
 from nas.run import names
 from nas.run.folder import Run, check_name, every
+from nas.run.spec import Spec
 from nas.run.state import busy
 
 CACHES = ("kernels-*.so", "chance-*.json", "compiling-*", "folders/*")
@@ -23,6 +25,8 @@ def rename(run: Run, name: str) -> Run:
         UsageError: a process works on it; the name cannot be a run's, or is taken.
     """
     check_at_rest(run)
+    if is_url(storage := run.spec(Spec).execution.storage):
+        raise UsageError(f"run {run.path} has its checkpoints on {storage} under its name, which has to stay")
     check_name(name, run.path.parent)
     return Run(run.path.rename(run.path.with_name(name)))
 

@@ -54,6 +54,8 @@ def export_models(
     Raises:
         UsageError: an unknown space, form or knob, a package that is missing, a folder with something else.
     """
+    if networks < LEAST:
+        raise UsageError(f"--networks {networks}: {LEAST} say how well sums predict")
     forms = {name: form for name, form in FORMS.items() if form.convert}
     if to not in forms:
         raise UsageError(f'--to "{to}": {nearest(to, list(forms))}')
@@ -63,7 +65,7 @@ def export_models(
     tuned = macro_space(space, Restriction(dict(fixed or {}), only, fill=bool(budgets)))
     limits = [parse(text, "--budget") for text in budgets]
     every = list(Budgets(tuned, image, classes, fill=bool(budgets)).architectures(limits))
-    if min(len(every), networks) < LEAST:
+    if len(every) < LEAST:
         raise UsageError(
             f"{space} has {len(every)} networks here: {LEAST} say how well sums predict; name more budgets"
         )

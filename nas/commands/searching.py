@@ -7,6 +7,7 @@ from pathlib import Path
 from nas import plugins
 from nas.architecture import read_architecture
 from nas.bilevel.derivation import check_limits
+from nas.bilevel.epoch import skip_share
 from nas.bilevel.loop import learning_rate
 from nas.bilevel.loop import search as search_cell
 from nas.bilevel.sentinel import alarms_of
@@ -140,12 +141,12 @@ def search_one(run: Run, spec: SearchSpec, execution: Execution) -> None:
     result = SearchResult(
         valid_accuracy=log[-1].valid_accuracy,
         entropy=(log[0].entropy, log[-1].entropy),
-        skip_share=log[-1].skip_share,
+        skip_share=skip_share(genotype),
         space=settings.space,
         seed=settings.seed,
         recipe=recipe_hash(settings),
         search_params=sum(weight.numel() for weight in supernet.weights),
-        seconds=round(sum(entry.seconds for entry in (*log, *run.log(SearchEpoch, names.ABANDONED))), 1),
+        seconds=round(run.seconds, 1),
         hardware=hardware(),
         params=cost.params,
         madds=cost.madds,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nas.amounts import parse
 from nas.commands.begin import check_data, check_seeds, label
@@ -25,7 +26,7 @@ from nas.pages.records import record_of
 from nas.pages.trials import draws_of, outcome
 from nas.run.documents import read
 from nas.run.folder import Run, create, runs_root
-from nas.run.names import FRONT, FRONT_PAGE, FRONT_SVG
+from nas.run.names import FRONT, FRONT_PAGE, FRONT_SVG, LATENCIES, TUNED
 from nas.settings import TrainSettings, TuneSettings
 from nas.train.start import load_data
 from nas.tuning import plan
@@ -97,7 +98,9 @@ def tune(
     if any("latency" in each for each in objectives) and not latency_table:
         need("the objective latency", "tune", *ONNX)
     called = label("tune", "+".join(space.name for space in every), [settings.seed])
-    return carry_out(create(runs_root(runs), called, spec, name=name), execution, continue_tuning)
+    documents: dict[str, Any] = {LATENCIES: spec.latency_table} if spec.latency_table else {}
+    documents |= {f"{TUNED}/{each.name}.json": each.base.document() for each in every if each.kind == "cell"}
+    return carry_out(create(runs_root(runs), called, spec, documents, name), execution, continue_tuning)
 
 
 def with_held_out(settings: TrainSettings, execution: Execution) -> TrainSettings:
@@ -137,7 +140,7 @@ def macro_space(name: str, restriction: Restriction) -> FamilySpace:
 def cell_space(genotype: str, dataset: Dataset, restriction: Restriction, runs: Path | None) -> GenotypeSpace:
     """The cell that a user names, as it is tuned; errors as of its parts."""
     network = architecture_of(genotype, runs).fitted(dataset.shape, len(dataset.classes))
-    return genotype_space(Path(genotype).stem, network, restriction)
+    return genotype_space(Path(genotype).stem, replace(network, origin=None), restriction)
 
 
 def continue_tuning(run: Run, execution: Execution) -> None:

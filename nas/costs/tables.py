@@ -17,31 +17,35 @@ def shape(sizes: tuple[int, ...]) -> str:
     return "×".join(map(str, sizes))
 
 
+MEGABYTES: Form = "{:.2f}".format
+
+
 def megabytes(amount: float) -> str:
     """Of bytes."""
-    return f"{amount / 1e6:.2f}"
+    return MEGABYTES(amount / 1e6)
 
 
 def stages(title: str, cost: Cost) -> Table:
     """A network's stages in order."""
-    columns: dict[str, tuple[str, Form]] = {
-        "stage": ("name", TEXT),
-        "made of": ("kind", lambda kind: kind.replace("Adaptive", "").replace("2d", "")),
-        "output": ("output", lambda *sizes: shape(sizes)),
-        "params": ("params", COUNT),
-        "MAdds": ("madds", COUNT),
-        "adds": ("adds", COUNT),
-        "moved, MB": ("bytes_moved", megabytes),
+    columns: dict[str, Form] = {
+        "stage": TEXT,
+        "made of": lambda kind: kind.replace("Adaptive", "").replace("2d", ""),
+        "output": lambda *sizes: shape(sizes),
+        **dict.fromkeys(("params", "MAdds", "adds"), COUNT),
+        "moved, MB": MEGABYTES,
     }
-    return Table.of(title, columns, cost.stages)
+    rows = [
+        (one.name, one.kind, one.output, one.params, one.madds, one.adds, one.bytes_moved / 1e6) for one in cost.stages
+    ]
+    return Table(title, columns, rows)
 
 
 def totals(costs: Mapping[str, Cost]) -> Table:
     """Networks side by side."""
     counts = dict.fromkeys(("params", "MAdds", "activations", "adds"), COUNT)
-    columns = {"network": TEXT, **counts, "moved, MB": megabytes, "memory, MB": megabytes}
+    columns = {"network": TEXT, **counts, "moved, MB": MEGABYTES, "memory, MB": MEGABYTES}
     rows = [
-        (name, one.params, one.madds, one.activations, one.adds, one.bytes_moved, one.peak_memory_bytes)
+        (name, one.params, one.madds, one.activations, one.adds, one.bytes_moved / 1e6, one.peak_memory_bytes / 1e6)
         for name, one in costs.items()
     ]
     return Table("Networks", columns, rows)

@@ -68,7 +68,7 @@ def read(path: Path) -> list[Line]:
     Raises:
         UsageError: it is none; the message names line (from 0) and column.
     """
-    rows = csv.DictReader(io.StringIO(read_text(path)))
+    rows = csv.DictReader(io.StringIO(read_text(path).removeprefix("\ufeff")))  # as spreadsheets begin a file
     return parse(
         json.dumps([{name: value for name, value in row.items() if value} for row in rows]), list[Line], str(path)
     )

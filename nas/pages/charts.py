@@ -3,6 +3,7 @@ at. Series differ in colour, dashes and shape of mark; under each chart its numb
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,14 @@ class Axis:
     def exact(self, value: float) -> str:
         """A value with more digits than the ticks need."""
         return self.form.replace(".0%", ".2%").format(value)
+
+    def labels(self, ticks: Sequence[float]) -> list[str]:
+        """Ticks as they are written: of percentages with as many digits as the ticks have."""
+        if not (form := re.fullmatch(r"\{:\.(\d)%\}", self.form)):
+            return [self.form.format(tick) for tick in ticks]
+        fewest = int(form[1])
+        digits = next((n for n in range(fewest, 4) if all(abs(round(tick, n + 2) - tick) < 1e-9 for tick in ticks)), 4)
+        return [f"{tick:.{digits}%}" for tick in ticks]
 
     def span(self, values: Sequence[float]) -> list[float]:
         """Ticks from just below the least to just above the greatest value."""
@@ -113,13 +122,13 @@ class Chart:
     def frame(self, place: "Place") -> list[Markup]:
         """Rules, ticks and titles."""
         parts = []
-        for tick in place.up:
+        for tick, said in zip(place.up, self.y.labels(place.up), strict=True):
             parts.append(
                 Markup('<path class="grid" d="M{:.1f} {:.1f}H{:.1f}"/>').format(LEFT, place.y(tick), WIDTH - RIGHT)
             )
-            parts.append(text(LEFT - 6, place.y(tick) + 4, self.y.form.format(tick), "end"))
-        for tick in place.across:
-            parts.append(text(place.x(tick), place.floor + 16, self.x.form.format(tick), "middle"))
+            parts.append(text(LEFT - 6, place.y(tick) + 4, said, "end"))
+        for tick, said in zip(place.across, self.x.labels(place.across), strict=True):
+            parts.append(text(place.x(tick), place.floor + 16, said, "middle"))
         for rule in self.x.rules:
             parts.append(Markup('<path class="rule" d="M{:.1f} {}V{}"/>').format(place.x(rule), TOP, place.floor))
         parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, self.x.title, "middle", "axis"))

@@ -12,6 +12,8 @@ from nas.pages.trainings import rows_of
 from nas.run.results import TrainResult
 from nas.run.spec import SearchSpec, TrainSpec
 from nas.settings import recipe_hash
+from nas.tuning.front import CONTROL
+from nas.tuning.results import TuneResult
 from nas.tuning.spec import TuneSpec
 
 DONE, PART, OPEN = "done", "in part", "not done"
@@ -83,12 +85,23 @@ def recipes(trainings: Sequence[Record]) -> set[str]:
 
 
 def same_protocol(records: Sequence[Record]) -> tuple[str, str]:
-    """Whether all trainings have one recipe."""
-    hashes = recipes(leaves(records, "retrain") or trials(records))
+    """Whether all trainings have one recipe, and what else must be equal of it."""
+    trainings = leaves(records, "retrain")
+    hashes = recipes(trainings or trials(records))
     if not hashes:
         return OPEN, "there is no retraining here"
     named = ", ".join(sorted(hashes))
-    return (DONE, f"one recipe, {named}") if len(hashes) == 1 else (OPEN, f"{len(hashes)} recipes: {named}")
+    if len(hashes) > 1:
+        return OPEN, f"{len(hashes)} recipes: {named}"
+    if unlike := unequal(trainings, "resolution", "precision", "init"):
+        return OPEN, f"one recipe, {named}, but different {unlike}"
+    return DONE, f"one recipe, {named}"
+
+
+def unequal(trainings: Sequence[Record], *terms: str) -> str:
+    """Those of the terms of finished trainings that are not the same in all; empty: all are."""
+    known = [one.figures.fingerprint for one in trainings if one.figures.fingerprint]
+    return " and ".join(term for term in terms if len({getattr(one, term) for one in known}) > 1)
 
 
 def same_data(records: Sequence[Record]) -> tuple[str, str]:
@@ -97,11 +110,17 @@ def same_data(records: Sequence[Record]) -> tuple[str, str]:
     data = sorted({leaf.spec.settings.data for leaf in compared})
     if len(data) > 1:
         return OPEN, f"different data: {', '.join(data)}"
+    if not compared:
+        return OPEN, "there is no training here"
     limits = sorted({leaf.spec.settings.limit or 0 for leaf in compared})
     images = "" if limits == [0] else f", with --limit {', '.join(map(str, limits))}"
     if len(compared) < 2:
         return PART, f"{', '.join(data)}{images}; nothing is compared here"
-    return (DONE if len(limits) == 1 else OPEN), f"{', '.join(data)}{images}; the data's own test images"
+    if unlike := unequal(compared, "data", "classes", "split"):
+        return OPEN, f"{', '.join(data)}{images}, but different {unlike}"
+    tested = all(leaf.spec.command == "retrain" for leaf in compared)
+    judges = "the data's own test images" if tested else "held-out training images"
+    return (DONE if len(limits) == 1 else OPEN), f"{', '.join(data)}{images}; {judges}"
 
 
 def confounders(records: Sequence[Record]) -> tuple[str, str]:
@@ -133,9 +152,12 @@ def random_control(records: Sequence[Record]) -> tuple[str, str]:
     rows = [row for record in records for row in rows_of(record)]
     if any(row.role == "control" and row.accuracy is not None for row in rows):
         return DONE, "random cells of the same space at matched multiply-adds, see the study's table"
-    tunings = tunings_of(records)
-    if tunings and all(spec.tune.control for spec in tunings):
-        return DONE, "as many random trials as tuned ones"
+    tunings = [record.run for record in records if record.spec.command == "tune" and record.run.finished]
+    studies = [study for run in tunings for study in run.result(TuneResult).studies]
+    drawn = sum(study.trained for study in studies if study.sampler == CONTROL)
+    tuned = sum(study.trained for study in studies) - drawn
+    if drawn and tuned:
+        return (DONE if drawn >= tuned else PART), f"{drawn} random trials beside {tuned} tuned ones"
     return OPEN, "no random cells were trained: nas study does"
 
 

@@ -72,10 +72,12 @@ def of_madds(records: Sequence[Record]) -> list[Chart]:
         elif own := cloud(rows_of(record)):
             charts += own
         else:
-            trained = [leaf.figures for leaf in record.leaves if leaf.spec.command != "search"]
-            tested = [(one.madds, one.test_accuracy or one.valid_accuracy) for one in trained]
-            points = [(madds / 1e6, accuracy) for madds, accuracy in tested if madds and accuracy is not None]
-            series.append(Series(record.name, points, place, line=False))
+            trained = [leaf.figures for leaf in record.leaves if leaf.spec.command not in ("search", "derive")]
+            judged = {"test": [(one.madds, one.test_accuracy) for one in trained]}
+            judged["held-out"] = [(one.madds, one.valid_accuracy) for one in trained if one.test_accuracy is None]
+            for what, figures in judged.items():
+                points = [(madds / 1e6, accuracy) for madds, accuracy in figures if madds and accuracy is not None]
+                series += [Series(f"{record.name}, {what}", points, place, line=False)] if points else []
     return [*charts, Chart("Accuracy against cost", Axis(MADDS), Axis("accuracy", "{:.1%}"), series)]
 
 

@@ -34,6 +34,7 @@ from nas.reports.side_by_side import Entry
 from nas.run import names
 from nas.run.folder import Run
 from nas.run.results import Alarm, SearchResult
+from nas.run.spec import DeriveSpec
 from nas.tables import TEXT, Table
 
 MOST_CURVES = 12
@@ -217,7 +218,8 @@ def cell_of(record: Record) -> Genotype | None:
 
 def summary(record: Record) -> str:
     """What the run is about, in one line."""
-    settings = record.spec.settings
+    derived = record.spec.command == "derive"
+    settings = record.run.spec(DeriveSpec).search if derived else record.spec.settings
     seeds = record.spec.seeds or [settings.seed or 0]
     parts = [
         settings.space,

@@ -108,8 +108,8 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Of its own epochs."""
-        return sum(entry.seconds for entry in self.log)
+        """Of its own epochs, those that were undone among them."""
+        return self.run.seconds
 
     @property
     def openings(self) -> int:

@@ -42,6 +42,8 @@ def shared(record: Record) -> list[str]:
     words = ["--seeds", ",".join(map(str, spec.seeds))] if spec.seeds and spec.command != "study" else []
     words += ["--ops", spec.ops.path] if spec.ops else []
     words += ["--device", spec.execution.device] if spec.execution.device else []
+    backend = "auto" if spec.command == "derive" else spec.execution.backend
+    words += ["--backend", backend] if backend != "auto" else []
     return words + (["--threads", str(spec.execution.threads)] if spec.execution.threads else [])
 
 
@@ -93,7 +95,8 @@ def retrain(record: Record) -> list[str]:
 def derive(record: Record) -> list[str]:
     """Of a derivation."""
     spec = record.run.spec(DeriveSpec)
-    return ["derive", spec.source, *options(lambda given: DeriveSettings(**given), spec.settings)]
+    final = ["--final-channels", str(spec.final.channels), "--final-cells", str(spec.final.cells)]
+    return ["derive", spec.source, *final, *options(lambda given: DeriveSettings(**given), spec.settings)]
 
 
 def tune(record: Record) -> list[str]:
@@ -101,12 +104,19 @@ def tune(record: Record) -> list[str]:
     spec = record.run.spec(TuneSpec)
     words = ["tune"]
     for space in spec.spaces:
-        words += ["--space" if space.kind == "macro" else "--genotype", space.name]
+        words += ["--space", space.name] if space.kind == "macro" else ["--genotype", cell_of(record, space.name)]
     for budget in spec.budgets:
         words += ["--budget", short(budget)]
     words += [*dict.fromkeys(pair for space in spec.spaces for pair in restriction(space))]
+    words += ["--latency-table", str(record.run.path / names.LATENCIES)] if spec.latency_table else []
     words += options(lambda given: TuneSettings(**given), spec.tune)
     return words + options(lambda given: resolve(TrainSettings, TRAIN_PRESETS, "paper", given), spec.settings)
+
+
+def cell_of(record: Record, name: str) -> str:
+    """The file of the cell that a tuning tunes; of older runs its name alone is known."""
+    path = record.run.path / names.TUNED / f"{name}.json"
+    return str(path) if path.is_file() else name
 
 
 def restriction(space: FamilySpace | GenotypeSpace) -> list[str]:

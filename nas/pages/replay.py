@@ -8,6 +8,7 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
+from nas.bilevel.relaxation import noise_free
 from nas.bilevel.stages import space_of_stage, stage_at, stages
 from nas.cells.genotype import Genotype, from_document
 from nas.cells.graph import FAMILIES, TITLES, family_of, short, state_names
@@ -166,7 +167,7 @@ def heat_map(
 def mixing_of(entry: SearchEpoch, kind: str, mask: Tensor, relaxation: str, space: CellSpace) -> Tensor:
     """(edges, operations): the relaxed alphas, times the softmax of a node's betas where edges have such."""
     alphas = torch.tensor(entry.alphas[kind], dtype=torch.float64).masked_fill(~mask, -torch.inf)
-    mixing = alphas.sigmoid() if relaxation == "sigmoid" else alphas.softmax(-1)
+    mixing = noise_free(relaxation, alphas)
     if not entry.betas:
         return mixing
     betas = torch.tensor(entry.betas[kind], dtype=torch.float64)

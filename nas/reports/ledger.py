@@ -10,7 +10,7 @@ from nas.files import read_lines
 from nas.run import names
 from nas.run.documents import DOCUMENT, parse
 from nas.run.folder import Run, around
-from nas.run.log import Epoch, Event
+from nas.run.log import Event
 from nas.run.results import TrainResult
 from nas.run.spec import Spec
 
@@ -61,7 +61,7 @@ def ledger(folders: Iterable[Path]) -> Ledger:
                 continue
             place = (spec.command, state_of(run))
             openings += openings_of(run)
-        seconds += sum(entry.seconds for entry in run.log(Epoch))
+        seconds += run.seconds
         counts[place] = counts.get(place, 0) + 1
     every = (Count(command=command, state=state, runs=count) for (command, state), count in sorted(counts.items()))
     return Ledger(counts=tuple(every), device_hours=round(seconds / 3600, 4), test_openings=openings)

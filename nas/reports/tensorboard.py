@@ -75,15 +75,15 @@ def write_epoch(writer: "SummaryWriter", entry: Epoch, rate: float, operations: 
         return
     for kind, alphas in entry.alphas.items():
         weights = torch.tensor(alphas).softmax(-1)
-        writer.add_histogram(f"mixing/{kind}", weights, epoch)
-        writer.add_figure(f"mixing/{kind}", heat_map(weights, operations), epoch)
+        writer.add_histogram(f"alphas, softmax/{kind}", weights, epoch)
+        writer.add_figure(f"alphas, softmax/{kind}", heat_map(weights, operations), epoch)
     picture = io.BytesIO()
     draw(from_document(entry.genotype), picture, "png")
     writer.add_image("cells", pixels(picture), epoch, dataformats="HWC")
 
 
 def heat_map(weights: Tensor, operations: Sequence[str]) -> "Figure":
-    """Mixing weights (edges, operations) as a picture, dark where an operation is strong."""
+    """Weights (edges, operations) as a picture, dark where an operation is strong."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 5), layout="constrained")

@@ -136,6 +136,11 @@ class Run:
                 break
         return entries
 
+    @property
+    def seconds(self) -> float:
+        """Of its own epochs, those that a sentinel has undone among them."""
+        return sum(entry.seconds for name in (names.LOG, names.ABANDONED) for entry in self.log(Epoch, name))
+
     def append_log(self, entry: Epoch) -> str:
         """Adds a line to log.jsonl and returns it."""
         line = json.dumps(as_json(entry), allow_nan=False)
@@ -225,6 +230,7 @@ def _fill(run: Run, spec: Spec, documents: Documents) -> None:
     noted = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     run.write(names.ENVIRONMENT, replace(environment(), documents=noted))
     for name, content in contents.items():
+        (run.path / name).parent.mkdir(exist_ok=True)
         run.write(name, content)
 
 

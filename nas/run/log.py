@@ -27,7 +27,7 @@ class SearchEpoch(Epoch):
     Args:
         alphas: per cell kind (edges, operations).
         betas: per cell kind (edges,), where edges have weights of their own.
-        entropy: mean entropy of the mixing weights of an edge, in nats.
+        entropy: mean entropy of the softmax of an edge's alphas, in nats.
         skip_share: share of the genotype's edges that are skip connections.
         alignment: of the normal cells' gradients (Λ-DARTS); None: there are no two of them.
         margin: between an edge's strongest operation and the second best, mean over all edges that have two.

@@ -204,3 +204,4 @@ class Figures:
     valid_accuracy: Real | None = None
     params: int | None = None
     madds: int | None = None
+    fingerprint: Fingerprint | None = None

@@ -18,7 +18,7 @@ from nas.bilevel.gradients import Batch, Learner
 from nas.bilevel.loop import search
 from nas.bilevel.perturbation import PERTURBATIONS, clip, epsilon, plain
 from nas.bilevel.regularizers import REGULARIZERS, make_penalty
-from nas.bilevel.relaxation import RELAXATIONS, Dirichlet, Gumbel
+from nas.bilevel.relaxation import RELAXATIONS, Dirichlet, Gumbel, noise_free
 from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.methods import METHODS, TERMS
@@ -101,6 +101,9 @@ def test_options_win_over_the_preset_and_the_preset_over_the_method() -> None:
         ({"method": "a2m", "order": 2}, "first order"),
         ({"method": "oles", "order": 2}, "no plain gradient"),
         ({"method": "darts-minus", "partial": 4}, "a skip already"),
+        ({"sentinel": "rollback", "eigenvalue": 0}, "that is what it goes by"),
+        ({"sentinel": "rollback", "method": "gdas"}, "is not measured there"),
+        ({"sentinel": "stop", "eigenvalue": 0, "skip_limit": 0}, "nothing else is measured"),
         ({"regularize": "beta"}, "one of beta-decay, zero-one, entropy"),
         ({"regularize": "entropy:x"}, "a strength is a number"),
         ({"regularize": "entropy:-1"}, "a positive number"),
@@ -307,6 +310,14 @@ def test_mixing_weights_against_finite_differences(name: str) -> None:
     assert torch.autograd.gradcheck(lambda value: relaxation("normal", value), alphas)
 
 
+@pytest.mark.parametrize("name", [name for name in RELAXATIONS if name != "path"])
+def test_weights_free_of_noise_are_those_that_a_supernet_without_a_draw_mixes_by(name: str) -> None:
+    alphas = torch.randn(5, 4, dtype=torch.float64)
+    mixing = RELAXATIONS[name](settings_of(), {"normal": alphas.shape})("normal", alphas)
+    assert torch.equal(noise_free(name, alphas), mixing)
+    assert torch.equal(noise_free("path", alphas), alphas.softmax(-1))
+
+
 def test_regularizers_by_hand() -> None:
     assert set(REGULARIZERS) == set(TERMS)
     supernet = learner_of().supernet
@@ -319,6 +330,15 @@ def test_regularizers_by_hand() -> None:
         found = torch.autograd.grad(REGULARIZERS[name].term(supernet), alphas)
         for mine, theirs in zip(found, wanted, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_the_mean_of_zero_one_is_over_the_operations_that_there_are() -> None:
+    choices = {"normal": (("skip_connect", "sep_conv_3x3"),) * 5}
+    supernet = learner_of(space=replace(SPACE, choices=choices)).supernet
+    weights = torch.cat([strengths.detach().flatten() for strengths in supernet.strengths().values()])
+    own = weights[weights > 0]
+    assert len(own) < len(weights)
+    assert REGULARIZERS["zero-one"].term(supernet).item() == pytest.approx(-float(((own - 0.5) ** 2).mean()))
 
 
 @pytest.mark.parametrize("name", TERMS)

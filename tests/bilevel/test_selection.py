@@ -109,7 +109,7 @@ def test_every_selection_is_a_setting(select: str) -> None:
     [
         ({"select": "threshold", "max_madds": "1M"}, "--select threshold: a limit is kept by --select budget alone"),
         ({"select": "strongest", "max_params": "1M"}, "a limit is kept by --select budget alone"),
-        ({"method": "fairdarts", "max_madds": "1M"}, "a limit is kept by --select budget alone"),
+        ({"select": "threshold", "max_madds": "1M"}, "a limit is kept by --select budget alone"),
         ({"method": "darts-pt-blank", "select": "strongest"}, "the alphas would never learn"),
         ({"select": "budget"}, "needs --max-madds or --max-params"),
         ({"max_madds": "many"}, '--max-madds "many"'),
@@ -122,8 +122,10 @@ def test_what_does_not_go_together(changes: dict[str, str], message: str) -> Non
         resolve_search("paper", changes)
 
 
-def test_a_limit_selects_by_budget() -> None:
-    settings = resolve_search("paper", {"max_madds": "500M", "max_params": "3.3M"})
+@pytest.mark.parametrize("method", ["darts", "gdas", "fairdarts", "darts-pt"])
+def test_a_limit_selects_by_budget(method: str) -> None:
+    """Of any method."""
+    settings = resolve_search("paper", {"method": method, "max_madds": "500M", "max_params": "3.3M"})
     assert settings.select == "budget" and settings.limits == Limits(500_000_000, 3_300_000)
     assert Cost(500_000_000, 3_300_001) and not settings.limits.allow(Cost(500_000_000, 3_300_001))
 

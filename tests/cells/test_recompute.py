@@ -46,6 +46,16 @@ def test_bit_for_bit_the_same(changes: dict[str, Any], space: str) -> None:
     assert len(plain) == len(lighter) and all(torch.equal(a, b) for a, b in zip(plain, lighter, strict=True))
 
 
+def test_noise_that_stands_still_is_the_same_again() -> None:
+    """As in evaluation mode, in which adversarial perturbations are looked for."""
+    gradients, data = [], batch(16, dtype=torch.float32)
+    for supernet in pair({}, "s4"):
+        supernet.eval()
+        loss(supernet, data).backward()
+        gradients.append([weights.grad for weights in supernet.alphas.values()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
 def test_momentum_is_put_back_and_evaluation_keeps_nothing() -> None:
     _, supernet = pair({}, "darts")
     loss(supernet, batch(8, dtype=torch.float32)).backward()

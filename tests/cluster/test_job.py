@@ -119,12 +119,15 @@ def test_a_cluster_without_jobs(run: Run, monkeypatch: pytest.MonkeyPatch, capsy
     )
 
 
-def test_what_the_job_types(tmp_path: Path) -> None:
+def test_what_the_job_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = TrainSpec(settings=TrainSettings(), execution=Execution(), ops=OpsFile("/shared/my ops.py", "0"))
     run = create(tmp_path, "retrain", spec)
     execution = Execution("cuda", data_root=Path("/data"), cluster="http://head:8265")
     words = f"python -m nas retrain --resume {run.path} --cluster auto --device cuda --data-root /data"
     assert job.command_line(run, execution) == f"{words} --ops '/shared/my ops.py'"
+    moved = {Path("/elsewhere/ops.py"): (OpsFile("/elsewhere/ops.py", "0"), {})}
+    monkeypatch.setattr("nas.plugins._registered", moved)
+    assert job.command_line(run, execution) == f"{words} --ops /elsewhere/ops.py", "as it was named in its new place"
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,29 @@ def test_what_is_pushed_is_pulled(store: Store, folder: Path, tmp_path: Path) ->
     (folder / "checkpoint" / "1.pt").unlink()
     (folder / ".torn.part").write_bytes(b"half")
     store.push(folder)
-    store.begin(tmp_path)  # changes nothing: it is there
+    store.begin(folder)  # changes nothing: it is there
     store.pull(tmp_path / "again")
     assert files(tmp_path / "again") == {"settings.json": b"{}", "checkpoint/2.pt": b"two"}
+
+
+def test_another_run_of_the_same_name_is_not_taken_for_it(store: Store, folder: Path) -> None:
+    store.begin(folder)
+    (folder / "settings.json").write_text('{"seed": 1}')
+    with pytest.raises(UsageError, match="is another run's: choose another name"):
+        store.begin(folder)
+
+
+class CloudError(Exception):
+    """As packages of stores raise, which is no OSError."""
+
+
+def test_a_stores_own_errors_are_one_line(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CloudError("Unable to locate credentials")
+
+    monkeypatch.setattr(store.system, "cat_file", fail)
+    with pytest.raises(UsageError, match=r"cannot read .*: Unable to locate credentials"):
+        store.begin(folder)
 
 
 def test_objects_are_never_written_again(store: Store, folder: Path) -> None:

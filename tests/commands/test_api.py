@@ -105,6 +105,25 @@ def test_a_tuning_gets_all_its_keywords(tmp_path: Path, monkeypatch: pytest.Monk
     assert (given["preset"], given["latency_table"]) == ("quick", Path("pixel.json"))
 
 
+@pytest.mark.parametrize("given", [{"width": 0.5}, {"classes": 10}, {"stem": "cifar"}])
+def test_what_only_a_space_has_is_not_ignored(given: dict) -> None:
+    text = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
+    with pytest.raises(UsageError, match="needs space="):
+        nas.cost(read(text), **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"workers": 2}, "needs --cluster"),
+        ({"cluster": "local", "storage": "x", "runs": "y"}, "--runs cannot"),
+    ],
+)
+def test_a_clusters_keywords_are_its_options(given: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        nas.search(data="digits", **given)
+
+
 def test_a_run_of_seeds_shows_its_table(tmp_path: Path) -> None:
     run = made.trainings(tmp_path, {0: 0.9, 1: 0.92})
     (table,) = View(run, None).tables

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,12 @@ def test_rename_and_delete(nas: Nas, root: Path, monkeypatch: pytest.MonkeyPatch
         (inside.path / ".log.part").touch()
         assert nas("runs", "--delete", "br", "--yes")[0] == 2 and nas("clean", "--yes")[1] == "nothing to remove\n"
     assert [run.path.name for run in every(root)] == ["broken off"]
+
+
+def test_a_run_whose_copy_bears_its_name_keeps_it(nas: Nas, tmp_path: Path) -> None:
+    made(tmp_path / "runs", "far", replace(TRAIN, execution=Execution(storage="s3://bucket")))
+    status, _, err = nas("runs", "--rename", "far", "near")
+    assert status == 2 and "s3://bucket under its name" in err
 
 
 def test_clean(nas: Nas, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,18 +5,23 @@ from pathlib import Path
 
 import pytest
 
+from nas.execution import Execution
 from nas.pages.checklist import PRACTICES, checklist
 from nas.pages.records import record_of
 from nas.run import names
-from nas.run.folder import Run
+from nas.run.folder import Run, create
 from nas.run.results import TrainResult
+from nas.run.spec import DeriveSpec, Size
+from nas.settings import DeriveSettings, SearchSettings
 from tests.pages import made
+from tests.run.test_fingerprint import OWN
 
 RANDOM, SEEDS, CODE = "Compared with random", "Several runs", "Code of the training"
-HARDWARE, TIME, TEST, PROTOCOL = (
+HARDWARE, TIME, TEST, DATA, PROTOCOL = (
     "Hardware, library",
     "Time of the whole",
     "Test set",
+    "All that is compared has the same data",
     "All that is compared has the same evaluation",
 )
 
@@ -56,6 +61,35 @@ def test_different_recipes_are_told(tmp_path: Path) -> None:
     first = made.trainings(tmp_path, {0: 0.9, 1: 0.8})
     assert state(PROTOCOL, first) == "done"
     assert state(PROTOCOL, first, made.trainings(tmp_path, {0: 0.9}, replace(made.TRAINING, lr=0.5))) == "not done"
+
+
+@pytest.mark.parametrize(("term", "practice"), [("resolution", PROTOCOL), ("init", PROTOCOL), ("data", DATA)])
+def test_unlike_terms_are_told(tmp_path: Path, term: str, practice: str) -> None:
+    """As nas compare tells them."""
+    run = made.trainings(tmp_path, {0: 0.9, 1: 0.8})
+    children = Run(run.path / "s0"), Run(run.path / "s1")
+    for child, value in zip(
+        children, (OWN, replace(OWN, **{term: 64 if term == "resolution" else "other"})), strict=True
+    ):
+        assert state(practice, run) == "done"
+        child.write(names.RESULT, replace(child.result(TrainResult), fingerprint=value))
+    assert state(practice, run) == "not done"
+
+
+def test_a_derivation_has_no_data_to_compare(tmp_path: Path) -> None:
+    run = create(
+        tmp_path,
+        "derive",
+        DeriveSpec(
+            settings=DeriveSettings(),
+            execution=Execution(),
+            search=SearchSettings(),
+            source="x",
+            epoch=1,
+            final=Size(4, 3),
+        ),
+    )
+    assert state(DATA, run) == "not done"
 
 
 def test_a_test_set_read_twice_is_told(tmp_path: Path) -> None:

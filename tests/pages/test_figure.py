@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import UsageError
+from nas.pages.charts import Axis
 from nas.pages.figure import FIGURES, draw
 from nas.pages.records import record_of
 from tests.pages import made
@@ -54,3 +55,9 @@ def test_the_commands(nas: Nas, tmp_path: Path) -> None:
     for command in (("cost", "--space", "mobilenext", "--to", "markdown"), ("compare", "--published", "--to", "csv")):
         status, out, err = nas(*command)
         assert status == 0 and ("| stage |" in out or out.startswith("method,")), err
+
+
+def test_ticks_have_the_digits_that_they_need() -> None:
+    axis = Axis("accuracy", "{:.0%}")
+    assert axis.labels([0.81, 0.815, 0.82]) == ["81.0%", "81.5%", "82.0%"]
+    assert axis.labels([0.8, 0.9]) == ["80%", "90%"] and Axis("epoch").labels([1.0, 2.5]) == ["1", "2.5"]

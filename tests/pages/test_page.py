@@ -194,7 +194,7 @@ def test_a_real_tuning(nas: Nas, tmp_path: Path) -> None:
     page = Page((tmp_path / "tuning.html").read_text())
     check(page)
     assert "mobilenet_v2: expansion" in page.words["figcaption"] and "best so far" in page.words["figcaption"]
-    assert "as many random trials as tuned ones" in page.words["span"]
+    assert "2 random trials beside 2 tuned ones" in page.words["span"]
     assert "trial 1" in page.words["title"]
     run = find("last", tmp_path / "runs")
     (run.path / names.RESULT).unlink()

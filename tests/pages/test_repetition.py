@@ -96,5 +96,27 @@ def test_a_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[
     assert first == second
 
 
+def test_a_tuning_of_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which the run keeps, whatever has become of the file."""
+    seen: list[Run] = []
+
+    def stop(run: Run, _: Execution) -> None:
+        seen.append(run)
+        raise Stop
+
+    monkeypatch.setattr("nas.commands.tuning.continue_tuning", stop)
+    text = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
+    (tmp_path / "cell.txt").write_text(text)
+    words = ["tune", "--genotype", str(tmp_path / "cell.txt"), "--budget", "20M", "--data", "digits"]
+    with pytest.raises(Stop):
+        cli.run([*words, "--runs", str(tmp_path)])
+    (tmp_path / "cell.txt").unlink()
+    line = next(line for line in repetition(record_of(seen[0])) if line.startswith("nas "))
+    with pytest.raises(Stop):
+        cli.run([*shlex.split(line)[1:], "--runs", str(tmp_path)])
+    first, second = ((run.path / names.SETTINGS).read_text() for run in seen)
+    assert first == second
+
+
 def test_settings_are_options(tmp_path: Path) -> None:
     assert not any("None" in line for line in repetition(record_of(made.search(tmp_path, SearchSettings()))))

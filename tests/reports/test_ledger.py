@@ -7,6 +7,7 @@ import pytest
 
 from nas.errors import Interrupted
 from nas.execution import Execution
+from nas.pages.records import record_of
 from nas.reports.ledger import Count, ledger, sentence
 from nas.run import names
 from nas.run.folder import Run, create
@@ -94,6 +95,13 @@ def test_all_depths_once_with_hours_and_openings(tmp_path: Path) -> None:
     assert (whole.device_hours, whole.test_openings) == (1.0, 3)
     said = "1 retrain finished, 1 retrain unfinished; 1 device hours; test set opened 3 times"
     assert sentence(whole) == said
+
+
+def test_hours_that_a_sentinel_undid_count(tmp_path: Path) -> None:
+    run = create(tmp_path, "search", SPEC)
+    run.append_log(Epoch(epoch=0, seconds=1800.0, train_loss=1.0, train_accuracy=0.5))
+    (run.path / names.ABANDONED).write_text((run.path / names.LOG).read_text())
+    assert ledger([tmp_path]).device_hours == 1.0 and record_of(run).seconds == 3600
 
 
 def test_damaged_folders_are_counted_too(tmp_path: Path) -> None:

@@ -49,11 +49,11 @@ def test_search(nas: Nas, tmp_path: Path) -> None:
         *tags["scalars"]
     }
     assert points(run, "valid/loss") == logged(run, "valid_loss")
-    for tag in ("cells", "mixing/normal", "mixing/reduce"):
+    for tag in ("cells", "alphas, softmax/normal", "alphas, softmax/reduce"):
         images = events.Images(tag)
         assert [image.step for image in images] == [0, 1, 2]
         assert all(image.encoded_image_string.startswith(b"\x89PNG") and image.width > 100 for image in images)
-    assert [event.step for event in events.Histograms("mixing/normal")] == [0, 1, 2]
+    assert [event.step for event in events.Histograms("alphas, softmax/normal")] == [0, 1, 2]
     rates = [value for _, value in points(run, "learning_rate")]
     assert rates[0] == pytest.approx(0.025) and rates == sorted(rates, reverse=True)
 
