@@ -28,7 +28,8 @@ class Level:
 
 
 class Backbone(nn.Module):
-    """Images (N, 3, H, W), normalised → ordered {name: (N, channels, ⌈H/stride⌉, ⌈W/stride⌉)}.
+    """Images (N, 3, H, W), normalised → ordered {name: (N, channels, H/stride, W/stride)}, odd sides rounded up,
+    by MobileNeXt's own first versions (b0, b1) down.
 
     Args:
         trunk: images → all feature maps by name.

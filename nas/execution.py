@@ -73,14 +73,17 @@ class Execution:
         """That of a resumed run: what is empty as the run was begun; threads, as far as they go, and storage always so.
 
         Raises:
-            UsageError: what is always so was given.
+            UsageError: what is always so was given, or a run on an object store has no cluster to go on with.
         """
         if given := next((name for name in KEPT if getattr(self, name) != getattr(Execution, name)), None):
             raise UsageError(f"a resumed run keeps its {given}: {getattr(self, given)} cannot be given with it")
+        if begun.storage and not self.cluster:
+            raise UsageError(f"the run's checkpoints are on {begun.storage}: go on with --cluster (local will do)")
+        threads = begun.threads
         return replace(
             self,
             device=self.device or begun.device,
-            threads=begun.threads and at_most(begun.threads),
+            threads=threads if self.cluster or threads is None else at_most(threads),
             data_root=self.data_root or begun.data_root,
             workers=self.workers or begun.workers,
             storage=begun.storage,

@@ -33,6 +33,13 @@ def test_a_run_from_a_larger_machine_goes_on_with_the_threads_that_there_are() -
     torch.set_num_threads(own)
 
 
+def test_on_a_cluster_threads_are_its_own_and_a_store_needs_one() -> None:
+    begun = Execution("cpu", threads=10**4, storage="s3://bucket")
+    assert Execution(cluster="local").going_on(begun).threads == 10**4
+    with pytest.raises(UsageError, match="checkpoints are on s3://bucket: go on with --cluster"):
+        Execution().going_on(begun)
+
+
 @pytest.mark.parametrize("given", [{"threads": 2}, {"backend": "library"}, {"storage": "s3://x"}])
 def test_what_a_resumed_run_keeps_is_not_ignored(given: dict) -> None:
     with pytest.raises(UsageError, match=f"a resumed run keeps its {next(iter(given))}"):

@@ -38,10 +38,8 @@ def _work(perform: Callable[[Any, Callable[..., Any]], Any], job: Any, relay: An
 
     try:
         return perform(job, lambda *question: ray.get(relay.call.remote(*question)))
-    except BrokenProcess:
-        os._exit(1)  # and the task is begun again in another
-    except Interrupted as stopped:
-        raise RuntimeError(str(stopped)) from None  # which Ray knows how to hand on
+    except (BrokenProcess, Interrupted):
+        os._exit(1)  # and the task is begun again in another, unless it was cancelled
 
 
 class RayPool(Generic[Job, Outcome]):
@@ -50,6 +48,7 @@ class RayPool(Generic[Job, Outcome]):
     Args:
         cluster: see :func:`nas.cluster.connect.connected`.
         parallel: tasks at once; None: as many as there is room for.
+        threads: of a task, and so many CPUs are its own.
         gpus: share of a GPU that a task takes; None: a whole one where the cluster has any.
         perform: does a job, and is given what it may ask.
         answer: what it asks, called on this node. Both must be importable where tasks run.
@@ -63,25 +62,26 @@ class RayPool(Generic[Job, Outcome]):
         self,
         cluster: str,
         parallel: int | None,
+        threads: int,
         gpus: float | None,
         perform: Callable[[Job, Callable[..., Any]], Outcome],
         answer: Callable[..., Any],
         lost: Callable[[int], Outcome],
     ) -> None:
-        self._cluster, self._parallel, self._gpus = cluster, parallel, gpus
+        self._cluster, self._parallel, self._threads, self._gpus = cluster, parallel, threads, gpus
         self._perform, self._answer, self._lost = perform, answer, lost
         self._connection = ExitStack()
         self._tasks: list[Any] = []
 
     def __enter__(self) -> Self:
-        self._connection.enter_context(connected(self._cluster, self._parallel))
+        self._connection.enter_context(connected(self._cluster, self._parallel and self._parallel * self._threads))
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         relay = ray.remote(Relay).options(num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=-1)
         self._relay: Any = relay.remote(self._answer)
-        self._task: Any = ray.remote(_work).options(num_cpus=1, num_gpus=self._share, max_retries=ATTEMPTS - 1)
+        self._task: Any = ray.remote(_work).options(num_cpus=self._cpus, num_gpus=self._share, max_retries=ATTEMPTS - 1)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
@@ -105,6 +105,14 @@ class RayPool(Generic[Job, Outcome]):
             ray.cancel(task, force=True)
 
     @property
+    def _cpus(self) -> float:
+        """Of a task: no more than the largest node has, or it would wait for ever."""
+        import ray
+
+        largest: float = max(node["Resources"].get("CPU", 1.0) for node in ray.nodes())
+        return min(float(self._threads), largest)
+
+    @property
     def _share(self) -> float:
         import ray
 
@@ -118,7 +126,7 @@ class RayPool(Generic[Job, Outcome]):
         if self._parallel:
             return self._parallel
         resources, share = ray.cluster_resources(), self._share
-        return max(1, int(resources.get("GPU", 0) / share if share else resources.get("CPU", 1)))
+        return max(1, int(resources.get("GPU", 0) / share if share else resources.get("CPU", 1) / self._cpus))
 
     def submit(self, job: Job) -> "Future[Outcome]":
         """The outcome of a job."""

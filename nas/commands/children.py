@@ -51,14 +51,14 @@ def continue_all(children: Sequence[Run], execution: Execution, continue_one: Co
 def continue_any(
     run: Run, execution: Execution, kind: type[AnySpec], *, one: Do[AnySpec], several: Do[AnySpec], again: Continue
 ) -> None:
-    """Does what is left of a run: as a job on a cluster, as its children, as a task of the cluster, or here.
+    """Does what is left of a run: as its children, as a task of the cluster, or here.
 
     Args:
         kind: of its spec.
         one, several: does it here; does it by its children, where it has several seeds.
         again: does what is left of it in the task.
     """
-    if run.finished or as_job(run, execution):
+    if run.finished:
         return
     spec = run.spec(kind)
     if spec.seeds:
@@ -70,8 +70,8 @@ def continue_any(
 
 
 def as_job(run: Run, execution: Execution) -> bool:
-    """Whether a job on a cluster has done what was left of a run: none does where it is done from here."""
-    if not elsewhere(execution):
+    """Whether a job on a cluster has done what was left of a run; a tuning's driver is never one."""
+    if run.finished or run.command == "tune" or not execution.cluster:
         return False
     from nas.cluster import job
 
@@ -91,22 +91,14 @@ def advice(run: Run, execution: Execution) -> Iterator[None]:
 
 
 def carry_out(run: Run, execution: Execution, continue_one: Continue) -> Run:
-    """The run, once what was left of it is done, here and by no other process.
+    """The run, once what was left of it is done: by a job on a cluster, or here and by no other process.
 
     Raises:
         UsageError, Interrupted: another process works on it; as of ``continue_one``.
     """
     run.check_documents()
-    free = run.finished or elsewhere(execution)
-    with advice(run, execution), nullcontext() if free else working(run):
-        continue_one(run, execution)
+    with advice(run, execution):
+        if not as_job(run, execution):
+            with nullcontext() if run.finished else working(run):
+                continue_one(run, execution)
     return run
-
-
-def elsewhere(execution: Execution) -> bool:
-    """Whether a job on a cluster does the work."""
-    if not execution.cluster:
-        return False
-    from nas.cluster import job
-
-    return job.possible(execution)

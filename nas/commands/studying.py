@@ -10,7 +10,7 @@ import tomli_w
 from nas import plugins
 from nas.commands.arms import ArmRuns, space_file
 from nas.commands.begin import check_data, check_seeds, label
-from nas.commands.children import as_job, carry_out, continue_all
+from nas.commands.children import carry_out, continue_all
 from nas.commands.retraining import continue_retraining
 from nas.commands.searching import check_search, continue_search
 from nas.errors import UsageError
@@ -111,10 +111,10 @@ def to_toml(settings: StudySettings) -> str:
 
 def continue_study(run: Run, execution: Execution) -> None:
     """Does what is left of a study; a finished one is left as it is."""
-    if run.finished or as_job(run, execution):
+    if run.finished:
         return
     spec = run.spec(StudySpec)
-    execution = replace(execution, threads=spec.execution.threads)
+    execution = replace(execution, threads=execution.threads or spec.execution.threads)
     arms = [ArmRuns(run, spec, arm, execution) for arm in spec.arms]
     try:
         write_rows(run, spec, arms, execution)

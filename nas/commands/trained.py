@@ -134,7 +134,9 @@ def export(run: Run, to: str, execution: Execution, *, out: Path | None = None, 
     file = plugins.allow(run.spec(TrainSpec).ops, ops)
     if file and to == "torch":
         raise UsageError(f"--to torch: a folder cannot hold the operations of {file.path}, only their names")
-    trained = Trained(run.path, load(run.path, ops), dataset, settings.seed)
+    part = dataset.limited(settings.limit, settings.seed)
+    part = replace(part, train=part.divided(settings.validation, settings.seed)[0])
+    trained = Trained(run.path, load(run.path, ops), part, settings.seed)
     openings = count_opening(run) if form.reads_test else None  # whatever comes of it
     return replace(form.write(trained, out), test_openings=openings)
 

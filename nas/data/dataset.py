@@ -42,7 +42,8 @@ class Dataset:
         classes: class names in label order.
         train, test: the two splits.
         mean, std: per channel, of the training images in [0, 1].
-        padding: pixels of zero around an image before a random crop of its size.
+        padding: pixels of the mean colour around an image before a random crop of its size; the published code,
+            which pads before it normalises, has black ones.
         flip: whether mirrored images are as good.
         official: whether its files are those that were published; None: there are none to hold them against.
     """
@@ -63,11 +64,12 @@ class Dataset:
         Raises:
             UsageError: they are no larger than that now.
         """
-        if side >= self.shape[1]:
+        shorter = min(self.shape[1:])
+        if side >= shorter:
             raise UsageError(
-                f"--image-size {side}: the images of {self.name} have {self.shape[1]} pixels and are only made smaller"
+                f"--image-size {side}: the images of {self.name} have {shorter} pixels and are only made smaller"
             )
-        padding = round(self.padding * side / self.shape[1])
+        padding = round(self.padding * side / shorter)
         return replace(self, train=_shrunk(self.train, side), test=_shrunk(self.test, side), padding=padding)
 
     def __post_init__(self) -> None:
@@ -124,9 +126,12 @@ class Dataset:
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation per channel of uint8 images (n, 3, H, W), in [0, 1], over at most 50,000 images."""
+    """Mean and deviation per channel of uint8 images (n, 3, H, W), in [0, 1], over some 50,000 of them at most.
+
+    They are taken from all over, as images may lie class by class.
+    """
     total, square, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0
-    for chunk in images[:50_000].split(1000):
+    for chunk in images[:: -(-len(images) // 50_000) or 1].split(1000):
         scaled = chunk.double() / 255
         total += scaled.sum((0, 2, 3)).cpu()
         square += scaled.square().sum((0, 2, 3)).cpu()

@@ -1,6 +1,7 @@
 """Images of one's own as one file of tensors, so that a run on them can be resumed and repeated."""
 
 import json
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def pack(train: Any, test: Any, folder: Path) -> Path:
     splits = (first, split_of(test)) if test is not None else divided(first)
     labels = torch.cat([split.labels for split in splits])
     classes = [str(name) for name in getattr(train, "classes", range(int(labels.max()) + 1))]
+    if (others := getattr(test, "classes", None)) and [str(name) for name in others] != classes:
+        raise UsageError("data: training and test images have other classes, or the same in another order")
     if not 0 <= labels.min() <= labels.max() < len(classes) or len({split.images.shape[1:] for split in splits}) > 1:
         raise UsageError(f"data: labels must be 0 to {len(classes) - 1}, training and test images of one size")
     path = folder / f"images-{_dataset('', classes, *splits).digest}.safetensors"
@@ -74,13 +77,15 @@ def split_of(given: Any) -> Split:
         if isinstance(given, tuple | list) and len(given) == 2 and isinstance(given[0], Tensor):
             images, labels = given[0], torch.as_tensor(given[1])
         else:
-            items = [given[index] for index in range(len(given))]
+            items = [given[place] for place in range(len(given))]
             images = torch.stack([_tensor(image) for image, _ in items])
-            labels = torch.tensor([int(label) for _, label in items])
+            labels = torch.tensor([index(label) for _, label in items])
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"data: no (image, label) of one size: {str(error).splitlines()[0]}") from None
     if images.dim() != 4 or images.shape[1] not in (1, 3) or labels.shape != images.shape[:1]:
         raise UsageError(f"data: images {tuple(images.shape)}, labels {tuple(labels.shape)}: not (n, 3, H, W), (n,)")
+    if labels.is_floating_point():
+        raise UsageError(f"data: labels are {labels.dtype}: they must be whole numbers")
     return Split(_bytes(images).expand(-1, 3, -1, -1).contiguous(), labels.long())
 
 

@@ -25,14 +25,14 @@ class Line:
 
     Args:
         model: its file's name without ending, which says of how many it is one: operation-07-of-62, network-03-of-24.
-        what: an operation's signature, or a network's settings.
+        what: an operation's signature, or a network's settings; empty: all are the published ones.
         parts: of a network, its operations' numbers with spaces between; empty: it is an operation.
         mean_ms, deviation_ms, count: of one image.
         device, soc, runtime, threads: where; lines after the first may leave it empty.
     """
 
     model: Annotated[str, Field(pattern=r"^(operation|network)-\d+-of-\d+$")]
-    what: str
+    what: str = ""
     parts: Annotated[str, Field(pattern=r"^[\d ]*$")] = ""
     mean_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     deviation_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0

@@ -17,7 +17,8 @@ def on(run: Run, *words: str | Path) -> str:
 def resumption(run: Run, execution: Execution = Execution()) -> str:  # noqa: B008 - frozen
     """The command that goes on with a run, or that which it lies in, on the cluster of ``execution``, if any."""
     *_, run = around(run.path) or [run]
-    words = ["--cluster", execution.cluster] if execution.cluster else []
+    cluster = execution.cluster or ("local" if run.spec(Spec).execution.storage else "")
+    words = ["--cluster", cluster] if cluster else []
     words += ["--workers", str(execution.workers)] if execution.cluster and execution.workers else []
     return on(run, run.command, "--resume", run.path, *words)
 

@@ -229,6 +229,8 @@ class Session(Generic[AnyEpoch]):
             checkpoint.save(self.run.path / names.CHECKPOINT, self.step, self._state())
             self.run.publish()
         except UsageError as error:
+            if self.run.copy:  # this folder is a worker's own
+                raise
             raise UsageError(f"{error}; once that is mended, go on with: {resumption(self.run)}") from None
         self._saved = time.monotonic()
 

@@ -38,7 +38,10 @@ class StopSignal:
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """A context in which the two signals raise Interrupted, for drivers that only wait for others."""
+    """A context in which the two signals raise Interrupted, for drivers that only wait for others; see StopSignal."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.signal(number, after_imports(interrupt)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

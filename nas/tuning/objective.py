@@ -62,7 +62,12 @@ class Job:
     @property
     def runs(self) -> list[Run]:
         """One a seed."""
-        return [Run(self.root / name) for name in names_of(self.name, self.settings.seed, self.seeds)]
+        return [Run(one.folder) for one in self.trainings]
+
+    @property
+    def trainings(self) -> list["Job"]:
+        """One a seed."""
+        return [self, *(_again(self, index) for index in range(1, self.seeds))]
 
 
 def names_of(name: str, seed: int, seeds: int) -> list[str]:
@@ -139,10 +144,15 @@ def mean(results: Sequence[TrainResult]) -> TrainResult:
     return replace(results[0], valid_accuracy=fmean(accuracies), seconds=sum(result.seconds for result in results))
 
 
-def _result(job: Job, watch: Callable[[Epoch], None]) -> TrainResult:
+def run_of(job: Job) -> Run:
+    """The run of a job's first seed, made if it is not there."""
     spec = TrainSpec(command="trial", settings=job.settings, execution=job.execution)
     documents = {names.ARCHITECTURE: job.architecture.document()}
-    run = Run(job.folder.parent).child(job.folder.name, spec, documents)
+    return Run(job.folder.parent).child(job.folder.name, spec, documents)
+
+
+def _result(job: Job, watch: Callable[[Epoch], None]) -> TrainResult:
+    run = run_of(job)
     if not run.finished:
         last_state(run)  # whose log may be damaged
         for epoch in run.log(Epoch):  # a worker that died may not have asked

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import prod
 from pathlib import Path
 from time import perf_counter
@@ -315,6 +316,6 @@ def _snap(knob: Knob, value: Level) -> Level:
 
 
 def _scale(knob: Knob) -> tuple[float, float]:
-    """(first value, step) of an ordered knob."""
-    low, high = cast(float, knob.values[0]), cast(float, knob.values[-1])
-    return low, (high - low) / (len(knob.values) - 1)
+    """(first value, step) of an ordered knob; the step as a decimal, or Optuna would not reach the last value."""
+    low, second = knob.values[:2]
+    return cast(float, low), float(Fraction(str(second)) - Fraction(str(low)))

@@ -17,7 +17,7 @@ from nas.settings import recipe_hash
 from nas.train.stopping import interrupting
 from nas.tuning import plan, report
 from nas.tuning.front import best, final, label, pareto, winners
-from nas.tuning.objective import Job, perform
+from nas.tuning.objective import Job, perform, run_of
 from nas.tuning.progress import Progress
 from nas.tuning.pruning import stops
 from nas.tuning.results import Final, Outcome, TrialResult, TuneResult
@@ -69,7 +69,7 @@ class Tuner:
             from nas.cluster.trials import RayPool
 
             gpus = 0.0 if gpus is None and self.execution.device == "cpu" else gpus
-            return RayPool(self.cluster, parallel, gpus, perform, stops, lost)
+            return RayPool(self.cluster, parallel, self.execution.threads or 1, gpus, perform, stops, lost)
         return Processes(parallel) if parallel and parallel > 1 else nullcontext(InProcess())
 
     def _train(self, pool: Pool, next_job: Callable[[], Job | None]) -> None:
@@ -88,10 +88,10 @@ class Tuner:
         if study and job.trial:
             study.tell(job.trial.id, outcome)
         elif outcome.result:
-            for run in job.runs:
-                if not run.finished:  # made where this folder is not seen
-                    run.path.mkdir(parents=True, exist_ok=True)
-                    run.finish(outcome.result)
+            seconds = outcome.result.seconds / job.seeds
+            for training in job.trainings:
+                if not Run(training.folder).finished:  # made where this folder is not seen
+                    run_of(training).finish(replace(outcome.result, seconds=seconds))
         drop_checkpoints(job.folder)
         self.progress.done(job.name, study, outcome)
 

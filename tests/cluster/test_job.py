@@ -1,5 +1,6 @@
 """The driver as a Ray job, against a client that records what it is asked."""
 
+import json
 import os
 import re
 import signal
@@ -16,12 +17,14 @@ from typing import Any
 import pytest
 
 from nas.cluster import job
+from nas.commands import children
 from nas.errors import Interrupted, UsageError
 from nas.execution import Execution
 from nas.run.folder import Run, create
 from nas.run.log import Epoch
 from nas.run.names import RESULT
 from nas.run.spec import OpsFile, TrainSpec
+from nas.run.state import busy
 from nas.settings import TrainSettings
 from tests.cluster.test_trainings import ended, once, resumed, start
 
@@ -117,6 +120,28 @@ def test_a_cluster_without_jobs(run: Run, monkeypatch: pytest.MonkeyPatch, capsy
         f"must stay open; if it closes, go on with: nas retrain --resume {run.path} --cluster"
         in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("command", ["retrain", "tune"])
+def test_what_no_job_does_is_done_under_a_lock(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that takes no jobs; a tuning, whose driver stays here whatever it takes."""
+    spec = TrainSpec(settings=TrainSettings(), execution=Execution())
+    run = create(tmp_path, command, spec)
+    document = json.loads((run.path / "settings.json").read_text())
+    (run.path / "settings.json").write_text(json.dumps({**document, "command": command}))
+    (run.path / "environment.json").unlink()  # which has the digest
+    monkeypatch.setattr(job, "client_of", lambda address: Client(run) if command == "tune" else None)
+    monkeypatch.setattr(job, "check_answers", lambda address: None)
+    seen: list[bool] = []
+    children.carry_out(run, AWAY, lambda run, execution: seen.append(busy(run)))
+    assert seen == [True]
+
+
+def test_a_job_needs_no_lock_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "client_of", lambda address: Client(run))
+    monkeypatch.setattr(job, "check_answers", lambda address: None)
+    monkeypatch.setattr(children, "working", None)
+    assert children.carry_out(run, AWAY, lambda run, execution: pytest.fail("done here")).finished
 
 
 def test_what_the_job_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,9 +162,19 @@ def test_a_dataset_is_packed_as_it_is(tmp_path: Path) -> None:
     assert (len(divided.train), len(divided.test)) == (16, 4) and divided.test.labels.bincount().tolist() == [2, 2]
 
 
+def test_classes_of_a_test_set_are_those_of_its_training_set(tmp_path: Path) -> None:
+    pixels, labels = images(8, 2)
+    train = Listed(list(zip(pixels, labels.tolist(), strict=True)))
+    test = Listed(train.items)
+    test.classes = ("dog", "cat")
+    with pytest.raises(UsageError, match="other classes"):
+        pack(train, test, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ((torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.tensor([0.7, 1.2, 0.0, 1.0])), "whole numbers"),
         ((torch.randn(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64)), "not normalised"),
         ((torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)), r"\(n, 3, H, W\)"),
         (Listed([(torch.zeros(3, side, side, dtype=torch.uint8), 0) for side in (8, 9)]), "of one size"),

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional
 
 from nas import data
 from nas.data.batches import Augmentation, Stream, plain_batches
-from nas.data.dataset import Dataset, Split
+from nas.data.dataset import Dataset, Split, statistics
 from nas.data.jitter import ORDERS, jitter
 from nas.errors import UsageError
 from nas.rng import generator
@@ -204,6 +204,19 @@ def test_each_pass_sees_each_image_once() -> None:
     for start in (0, 5):
         seen = torch.cat([stream.at(start + step)[1] for step in range(5)])
         assert sorted(seen.tolist()) == list(range(40))
+
+
+def test_statistics_of_images_that_lie_class_by_class() -> None:
+    images = torch.cat([torch.zeros(50_000, 3, 1, 1), torch.full((50_000, 3, 1, 1), 255)]).to(torch.uint8)
+    mean, std = statistics(images)
+    assert mean == pytest.approx((0.5,) * 3, abs=1e-3) and std == pytest.approx((0.5,) * 3, abs=1e-3)
+
+
+def test_images_that_are_not_square_are_only_made_smaller() -> None:
+    images = torch.zeros(4, 3, 48, 24, dtype=torch.uint8)
+    split = Split(images, torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(UsageError, match="have 24 pixels and are only made smaller"):
+        Dataset("wide", ("a", "b"), split, split, (0.5,) * 3, (0.5,) * 3).shrunk(32)
 
 
 def test_batch_larger_than_the_data() -> None:

@@ -35,6 +35,7 @@ def affine(channels: int) -> nn.Module:
 CHAINS = {
     "3x3": lambda: [nn.ReLU(), depthwise(8, 3), pointwise(8, 8), norm(8)],
     "5x5, stride 2": lambda: [nn.ReLU(), depthwise(8, 5, stride=2), pointwise(8, 8), norm(8)],
+    "from 0 to 6": lambda: [nn.ReLU6(), depthwise(8, 3), pointwise(8, 8), norm(8)],
     "7x7": lambda: [depthwise(4, 7), norm(4)],
     "dilated": lambda: [nn.ReLU(), depthwise(4, 5, dilation=2), pointwise(4, 4), norm(4)],
     "dilated, stride 2": lambda: [depthwise(4, 3, stride=2, dilation=2), norm(4)],

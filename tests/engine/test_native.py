@@ -88,6 +88,23 @@ def test_affine_in_evaluation(name: str, backend: type[Backend]) -> None:
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11 * max(1.0, float(theirs.detach().abs().max())))
 
 
+@needs_compiler
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("backend", [Native, library.Library])
+def test_the_states_gradient_where_no_weight_has_one(backend: type[Backend], name: str) -> None:
+    """As in the alphas' half of a step."""
+    torch.manual_seed(0)
+    chains = [nn.Sequential(*CHAINS[name]()).double().requires_grad_(False) for _ in range(EDGES)]
+    merged = chain_of(chains)
+    x = (4 * torch.randn(3, merged[0].channels[0], 8, 8, dtype=torch.float64)).requires_grad_()
+    expected = [chain(x) for chain in chains]
+    grads = [torch.randn_like(each) for each in expected]
+    (wanted,) = torch.autograd.grad(expected, x, grads)
+    found = summed(merged, x.contiguous(memory_format=torch.channels_last), torch.ones(1, EDGES).double(), backend)
+    (mine,) = torch.autograd.grad(found, x, grads)
+    torch.testing.assert_close(mine, wanted, rtol=0, atol=1e-11 * max(1.0, float(wanted.abs().max())))
+
+
 def summed(chain: Chain, x: Tensor, weights: Tensor, backend: type[Backend] = Native) -> Sequence[Tensor]:
     """The chain alone, by a back end; weights (1, edges)."""
     return backend(x, weights.shape[1]).maps(chain, weights[0])

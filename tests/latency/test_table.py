@@ -215,3 +215,10 @@ def test_a_device_fills_its_sheet(tmp_path: Path) -> None:
     (filled,) = sheet.read(tmp_path / "table.csv")
     assert filled.mean_ms and filled.count == 8 and str(filled.runtime).startswith("onnxruntime")
     assert (filled.what, filled.device, filled.soc, filled.threads) == (part.signature, "board", "chip", 1)
+
+
+def test_a_sheet_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    """A mark at its start; a network whose settings are all the published ones has an empty cell."""
+    lines = [Line(model="network-01-of-20", what="", parts="1 2", mean_ms=1.5)]
+    (tmp_path / "table.csv").write_text("\ufeff" + sheet.text(lines))
+    assert sheet.read(tmp_path / "table.csv") == lines

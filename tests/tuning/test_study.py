@@ -3,7 +3,9 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
+import optuna
 import pytest
 
 from nas.errors import UsageError
@@ -14,7 +16,7 @@ from nas.tuning.pruning import stops, storage
 from nas.tuning.report import draws, importances, results, summary
 from nas.tuning.results import Outcome
 from nas.tuning.space import Restriction, family_space
-from nas.tuning.study import Study
+from nas.tuning.study import Study, _scale, _suggest
 
 KNOBS = [numbers("expansion", 1.0, 6.0, 0.5), Knob("resolution", (1.0, 0.75))]
 SPACE = family_space("small", "mobilenet_v2", {}, KNOBS, Restriction())
@@ -52,6 +54,26 @@ def test_results_are_the_complete_trials_and_draws_are_all(tmp_path: Path) -> No
     whole = summary(one)
     assert (whole.trials, whole.trained, whole.stopped, sum(whole.rejected.values())) == (4, 4, 1, len(rows) - 4)
     assert not importances(one)  # three complete trials
+
+
+@pytest.mark.parametrize(("low", "high", "step"), [(0.7, 1.0, 0.1), (0.85, 1.0, 0.05), (0.35, 2.0, 0.05), (1, 6, 1)])
+def test_the_last_level_is_drawn_as_others_are(low: float, high: float, step: float, tmp_path: Path) -> None:
+    from optuna.distributions import FloatDistribution
+    from optuna.trial import FixedTrial
+
+    knob = numbers("expansion", low, high, step)
+    for level in knob.values:
+        assert _suggest(cast(optuna.Trial, FixedTrial({"expansion": level})), knob) == level
+    first, size = _scale(knob)
+    assert FloatDistribution(first, float(knob.values[-1]), step=size).high == knob.values[-1]
+
+
+def test_a_path_with_a_question_mark_is_no_url(tmp_path: Path) -> None:
+    (tmp_path / "a?%41").mkdir(), (tmp_path / "a?2").mkdir()
+    finish(study(tmp_path / "a?%41"), [0.5])
+    assert not study(tmp_path / "a?2").trials and len(study(tmp_path / "a?%41").trained) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a?%41", "a?2"]
+    assert (tmp_path / "a?%41" / "study.db").is_file()
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])

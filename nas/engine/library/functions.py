@@ -54,7 +54,8 @@ class SegmentFunction(torch.autograd.Function):
         statistics, y_needs, weights_need = ctx.statistics, ctx.needs_input_grad[0], ctx.needs_input_grad[7:]
         grad = grad.contiguous(memory_format=LAST)
         if y.shape != ctx.shapes[0]:
-            y = spread(y, ctx.shapes[0][1] // y.shape[1]) if any(weights_need) else blank(y, ctx.shapes[0])
+            reads = any(weights_need) or ctx.activation is not None
+            y = spread(y, ctx.shapes[0][1] // y.shape[1]) if reads else blank(y, ctx.shapes[0])
         inputs = [activate(y, statistics, ctx.activation)]
         for geometry, weight, shape in zip(ctx.geometries[:-1], weights[:-1], ctx.shapes[1:], strict=True):
             inputs.append(convolve(inputs[-1], geometry, weight) if any(weights_need) else blank(y, shape))
