@@ -66,7 +66,7 @@ def no_measuring(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Steps are not measured before the first epoch, which takes as long as a small search; @measuring has it done."""
     if not request.node.get_closest_marker("measuring"):
         for module in (bilevel_loop, train_loop):
-            monkeypatch.setattr(module, "measure", lambda *_: preflight.Estimate(0.01, 2**30))
+            monkeypatch.setattr(module, "measure", lambda *_, **__: preflight.Estimate(0.01, 2**30))
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(F, "cross_entropy", noted)
     for loop in ("nas.bilevel.loop", "nas.train.loop"):
-        monkeypatch.setattr(f"{loop}.measure", lambda *_: Estimate(seconds=0.1, peak_bytes=0))
+        monkeypatch.setattr(f"{loop}.measure", lambda *_, **__: Estimate(seconds=0.1, peak_bytes=0))
     return values
 
 

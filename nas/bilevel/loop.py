@@ -191,7 +191,7 @@ class Course:
         seconds, peak, epochs = 0.0, 0, 0
         for stage in (step.stage, *later):
             own = step if stage is step.stage else self.begin(stage, lambda _: dict.fromkeys(self.space.kinds, guess))
-            part = measured(own, self.halves.dataset, self.device, self.settings.batch // self.group.world_size)
+            part = measured(own, self.halves.dataset, self.device, self.settings.batch, self.group.world_size)
             length = stage.last - stage.first
             seconds, peak, epochs = seconds + length * part.seconds, max(peak, part.peak_bytes), epochs + length
         return Estimate(seconds / epochs, peak)
@@ -323,20 +323,20 @@ def open_session(
     return session
 
 
-def measured(step: Step, dataset: Dataset, device: str, images: int) -> Estimate:
+def measured(step: Step, dataset: Dataset, device: str, batch: int, workers: int = 1) -> Estimate:
     """What a step costs, of a recorded one the recording; nothing is changed by it.
 
     Args:
-        images: this worker's of a batch.
+        batch: of all workers.
 
     Raises:
         UsageError: it will not fit.
     """
-    settings = step.learner.settings
+    settings, images = step.learner.settings, batch // workers
     if not step.recordable:
-        return measure(rehearsal(step, dataset, device), images, device)
+        return measure(rehearsal(step, dataset, device), images, device, workers=workers)
     moment, before = Moment(settings.seed, step.stage.last - 1, settings.epochs), copies(step.changed())
-    estimate = measure(rehearsal(step, dataset, device), images, device, lambda: step(moment))
+    estimate = measure(rehearsal(step, dataset, device), images, device, lambda: step(moment), workers=workers)
     restore(step.changed(), before)
     return estimate
 

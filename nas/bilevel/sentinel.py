@@ -125,8 +125,9 @@ def mean(history: Sequence[tuple[int, float]]) -> float:
 
 
 def earliest(stage: Stage) -> float:
-    """The first epoch of a stage that the rules look at."""
-    return stage.first + EARLIEST * (stage.last - stage.first)
+    """The first epoch of a stage that the rules look at: a share of those in which the alphas learn is over."""
+    learning = stage.first + stage.settings.alphas_from
+    return learning + EARLIEST * (stage.last - learning)
 
 
 def sentence(alarm: Alarm) -> str:

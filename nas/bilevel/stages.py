@@ -17,7 +17,6 @@ from nas.run import names
 from nas.run.folder import Run
 from nas.run.log import SearchEpoch
 from nas.settings import SearchSettings, numbers
-from nas.skeleton import SKELETONS
 from nas.space import CellSpace
 
 
@@ -85,9 +84,9 @@ def space_of_stage(space: CellSpace, plan: Sequence[Stage], stage: Stage, alphas
 def restrict(space: CellSpace, alphas: Alphas, keep: int) -> CellSpace:
     """The space with the ``keep`` operations of highest alpha on each edge; ties go to the earlier operation.
 
-    A single one is not ``none``, where that cannot be in a cell.
+    A single one is not ``none``: an edge that has nothing else is no edge of a space.
     """
-    names, unwanted = list(space.ops), "none" if keep == 1 and SKELETONS[space.skeleton].inputs_kept else ""
+    names, unwanted = list(space.ops), "none" if keep == 1 else ""
 
     def edge(kind: str, row: int) -> tuple[str, ...]:
         order = sorted(

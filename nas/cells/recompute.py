@@ -45,13 +45,14 @@ def still(cell: nn.Module) -> Iterator[None]:
     norms = [module for module in cell.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     counters, rewind = [norm.get_buffer("num_batches_tracked") for norm in norms], noise_rewinder(cell)
-    counts = torch._foreach_add(counters, 0)
+    counts = list(torch._foreach_add(counters, 0)) if counters else []
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        torch._foreach_copy_(counters, counts)
+        if counters:
+            torch._foreach_copy_(counters, counts)
         rewind()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

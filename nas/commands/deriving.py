@@ -127,6 +127,8 @@ def resolve_derive(settings: DeriveSettings, search: SearchSettings) -> DeriveSe
         raise UsageError(f"--select {select}: {BUDGET_ALONE}")
     if "perturbation" in selections and search.relaxation == "path":
         raise UsageError("--select perturbation: a search of drawn paths has no mixture to take an operation from")
+    if "perturbation" in selections and (search.partial > 1 or search.stage_partials):
+        raise UsageError("--select perturbation: of a search with --partial it would weaken what passes by too")
     if settings.images is not None and settings.images < search.batch:
         raise UsageError(f"--images {settings.images}: at least a batch of the search is needed, {search.batch} images")
     limiting: DeriveSettings | SearchSettings = settings if given or "budget" not in selections else search

@@ -33,8 +33,9 @@ def watching(
 ) -> Iterator[Callable[[AnyEpoch], None] | None]:
     """What writes each epoch to RUN/tensorboard, if that is wanted.
 
-    Losses, accuracies and the learning rate; of a search also entropy, skip share, the mixing weights as histograms and
-    heat maps, and the cells' picture. The first epoch of a run that goes on writes the earlier ones too.
+    Losses, accuracies and the learning rate; of a search also entropy, skip share, the alphas' softmax as histograms
+    and heat maps, and the cells' picture. An epoch that does not follow the last one, as after a resumption or where
+    a search has gone back, has all written anew.
 
     Args:
         kind: of the log's entries.
@@ -49,19 +50,23 @@ def watching(
 
     with contextlib.ExitStack() as opened:
         writer: SummaryWriter | None = None
+        last = -1
 
-        def watch(entry: AnyEpoch) -> None:
-            nonlocal writer
-            entries = [entry]
-            if writer is None:
+        def write(entries: Sequence[AnyEpoch]) -> None:
+            nonlocal writer, last
+            if writer is None or entries[0].epoch != last + 1:
+                opened.close()
                 shutil.rmtree(run.path / TENSORBOARD, ignore_errors=True)
                 writer = opened.enter_context(SummaryWriter(run.path / TENSORBOARD, purge_step=0))
                 entries = run.log(kind)
             for each in entries:
                 write_epoch(writer, each, rate(each.epoch), operations)
+                last = each.epoch
             writer.flush()
 
-        yield watch
+        yield lambda entry: write([entry])
+        if writer and (log := run.log(kind)) and log[-1].epoch != last:  # a search has gone back, and stopped
+            write(log)
 
 
 def write_epoch(writer: "SummaryWriter", entry: Epoch, rate: float, operations: Sequence[str]) -> None:
@@ -75,7 +80,8 @@ def write_epoch(writer: "SummaryWriter", entry: Epoch, rate: float, operations: 
         return
     for kind, alphas in entry.alphas.items():
         weights = torch.tensor(alphas).softmax(-1)
-        writer.add_histogram(f"alphas, softmax/{kind}", weights, epoch)
+        if weights.isfinite().all():
+            writer.add_histogram(f"alphas, softmax/{kind}", weights, epoch)
         writer.add_figure(f"alphas, softmax/{kind}", heat_map(weights, operations), epoch)
     picture = io.BytesIO()
     draw(from_document(entry.genotype), picture, "png")

@@ -159,9 +159,10 @@ class Run:
             raise UsageError(f"cannot write {self.path / name}: {error.strerror or error}") from None
 
     def write_log(self, lines: Sequence[str], abandoned: Sequence[str] = ()) -> None:
-        """Writes log.jsonl anew; lines that were undone are added to abandoned.jsonl."""
-        if abandoned:
-            self._append(names.ABANDONED, abandoned)
+        """Writes log.jsonl anew; lines that were undone are added to abandoned.jsonl, if they are not there already."""
+        known = set(read_lines(self.path / names.ABANDONED))
+        if new := [line for line in abandoned if line not in known]:
+            self._append(names.ABANDONED, new)
         self.write(names.LOG, "".join(f"{line}\n" for line in lines))
 
 

@@ -141,11 +141,12 @@ def measured(step: TrainStep, dataset: Dataset) -> Estimate:
     Raises:
         UsageError: it will not fit.
     """
-    images, trial = step.settings.batch // step.group.world_size, rehearsal(step, dataset)
+    workers, trial = step.group.world_size, rehearsal(step, dataset)
+    images = step.settings.batch // workers
     if not step.recordable:
-        return measure(trial, images, step.device)
+        return measure(trial, images, step.device, workers=workers)
     before = copies(step.changed())
-    estimate = measure(trial, images, step.device, lambda: step(step.settings.epochs - 1, 1))
+    estimate = measure(trial, images, step.device, lambda: step(step.settings.epochs - 1, 1), workers=workers)
     restore(step.changed(), before)
     return estimate
 

@@ -30,7 +30,12 @@ class Estimate:
 
 
 def measure(
-    step: Callable[[int], None], batch: int, device: str, whole: Callable[[], object] | None = None
+    step: Callable[[int], None],
+    batch: int,
+    device: str,
+    whole: Callable[[], object] | None = None,
+    *,
+    workers: int = 1,
 ) -> Estimate:
     """Runs ``step(images)`` at an eighth and a quarter of the batch, and, if the whole will fit, once at the whole.
 
@@ -38,7 +43,9 @@ def measure(
 
     Args:
         step: does what a step does, on a copy that may be thrown away.
+        batch: this worker's images.
         whole: the same at the whole batch, recorded for instance; None: ``step(batch)``.
+        workers: so many share a ``--batch``.
 
     Raises:
         OutOfMemory: it will not fit; the message names a batch that does.
@@ -60,8 +67,8 @@ def measure(
     if (need > free or device != "cpu") and per_image:
         fits = min(batch - 1, 2 * eighth + (free - used[1]) // per_image)
         raise OutOfMemory(
-            f"--batch {batch} needs about {need / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free: "
-            f"--batch {max(2, fits // 8 * 8)} fits"
+            f"--batch {batch * workers} needs about {need / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free: "
+            f"--batch {max(2, fits // 8 * 8) * workers} fits"
         )
     seconds = min(timed(whole, device) for _ in range(2 if batch <= 128 else 1))
     return Estimate(seconds, peak(device))

@@ -64,6 +64,12 @@ def test_nothing_goes_off_in_the_first_fifth() -> None:
     assert heard(FLAT, SKIPS)[0].epoch == 10
 
 
+def test_alphas_that_have_not_learnt_say_nothing() -> None:
+    """By hand: of 50 epochs alphas learn in the last 35, a fifth of them is over after epoch 22."""
+    assert heard(FLAT, SKIPS, alphas_from=15)[0].epoch == 22
+    assert heard(FLAT, SKIPS, alphas_from=50, select="perturbation") == []
+
+
 def test_skips_of_the_normal_cell() -> None:
     (alarm,) = heard(FLAT, SKIPS)
     assert (alarm.rule, alarm.action, alarm.value, alarm.back) == ("skips", "warn", 2, 10)

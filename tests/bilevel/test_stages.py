@@ -42,6 +42,13 @@ def test_the_strongest_operations_stay() -> None:
     assert again.choices["normal"][1] == ("avg_pool_3x3", "sep_conv_3x3"), "of those that were left"
 
 
+@pytest.mark.parametrize("name", ["darts", "nasbench201"])
+def test_a_single_operation_is_not_none(name: str) -> None:
+    space = load(name)
+    alphas = {kind: [[float(op == "none") for op in space.ops]] * space.edges for kind in space.kinds}
+    assert all("none" not in names for edges in restrict(space, alphas, 1).choices.values() for names in edges)
+
+
 def test_the_space_of_each_stage_comes_from_the_log() -> None:
     plan = stages(SearchSettings(epochs=6, keep="3,1"))
     rows = {

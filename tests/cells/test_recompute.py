@@ -56,6 +56,13 @@ def test_noise_that_stands_still_is_the_same_again() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
+def test_a_cell_without_batch_norm() -> None:
+    space = replace(load("nasbench201"), choices={"normal": (("none", "skip_connect"),) * 6})
+    supernet = Supernet(space, channels=4, cells=3, recompute=True)
+    supernet(torch.randn(2, 3, 8, 8)).sum().backward()
+    assert all(weights.grad is not None for weights in supernet.alphas.values())
+
+
 def test_momentum_is_put_back_and_evaluation_keeps_nothing() -> None:
     _, supernet = pair({}, "darts")
     loss(supernet, batch(8, dtype=torch.float32)).backward()

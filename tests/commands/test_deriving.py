@@ -84,6 +84,12 @@ def test_selections_side_by_side(nas: Nas, tmp_path: Path) -> None:
     assert nas("runs")[0] == 0
 
 
+def test_partial_channels_are_not_perturbed() -> None:
+    """As nas search refuses it."""
+    with pytest.raises(UsageError, match="would weaken what passes by"):
+        resolve_derive(DeriveSettings(select="perturbation"), make(SearchSettings, {"partial": 4}))
+
+
 def test_it_computes_with_the_back_end_that_is_wanted(
     nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def unmeasured(patch: pytest.MonkeyPatch) -> None:
     """Without the steps that measure time and memory before the first."""
     for loop in ("nas.bilevel.loop", "nas.train.loop"):
-        patch.setattr(f"{loop}.measure", lambda *_: Estimate(seconds=0.1, peak_bytes=0))
+        patch.setattr(f"{loop}.measure", lambda *_, **__: Estimate(seconds=0.1, peak_bytes=0))
 
 
 def test_a_row_a_training(whole: Run) -> None:

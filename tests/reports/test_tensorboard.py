@@ -1,5 +1,6 @@
 """--tensorboard: what is written, and that a run that goes on doubles nothing."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,17 @@ from typing import Any
 import pytest
 
 from nas import extras
-from nas.run.folder import Run, find
+from nas.execution import Execution
+from nas.reports.tensorboard import watching
+from nas.run.documents import as_json
+from nas.run.folder import Run, create, find
 from nas.run.log import Epoch, SearchEpoch
 from nas.run.results import TrainResult
+from nas.run.spec import SearchSpec, Size
+from nas.settings import SearchSettings
+from nas.space import load
 from nas.train import session
+from tests.pages.made import genotype_of
 
 Nas = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.filterwarnings("ignore:data cifar10")
@@ -56,6 +64,33 @@ def test_search(nas: Nas, tmp_path: Path) -> None:
     assert [event.step for event in events.Histograms("alphas, softmax/normal")] == [0, 1, 2]
     rates = [value for _, value in points(run, "learning_rate")]
     assert rates[0] == pytest.approx(0.025) and rates == sorted(rates, reverse=True)
+
+
+def test_what_a_search_has_undone_is_not_there(tmp_path: Path) -> None:
+    """Epochs 0 to 3, back to 1, and on to 2; NaN alphas have no histogram. The second goes back last of all."""
+    entries = [
+        SearchEpoch(
+            epoch=epoch,
+            seconds=1.0,
+            train_loss=float(number),
+            train_accuracy=0.5,
+            alphas={"normal": [[float("nan")] * 2]},
+            entropy=1.0,
+            skip_share=0.0,
+            genotype=genotype_of(load("darts"), 0).document(),
+        )
+        for number, epoch in enumerate((0, 1, 2, 3, 1, 2))
+    ]
+    for name, order, left in (("again", range(6), (0, 4, 5)), ("stopped", range(4), (0, 1))):
+        run = create(tmp_path, name, SearchSpec(settings=SearchSettings(), execution=Execution(), final=Size(8, 3)))
+        with watching(run, True, SearchEpoch, lambda epoch: 0.1, ["a", "b"]) as watch:
+            assert watch is not None
+            for place in order:
+                kept = (*range(place + 1),) if place < 4 else (0, *range(4, place + 1))
+                run.write_log([json.dumps(as_json(entries[each])) for each in kept])
+                watch(entries[place])
+            run.write_log([json.dumps(as_json(entries[each])) for each in left])
+        assert points(run, "train/loss") == [(entries[each].epoch, float(each)) for each in left]
 
 
 def test_goes_on_without_doubled_points(nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

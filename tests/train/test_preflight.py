@@ -41,3 +41,8 @@ def test_what_does_not_fit_names_what_does(gpu: list[int]) -> None:
     with pytest.raises(UsageError, match=r"--batch 256 needs .* --batch 96 fits"):
         measure(lambda images: step_into(gpu, images), 256, "cuda")
     assert gpu == [32, 64]
+
+
+def test_of_several_workers_the_whole_batch_is_named(gpu: list[int]) -> None:
+    with pytest.raises(UsageError, match=r"--batch 1024 needs .* --batch 384 fits"):
+        measure(lambda images: step_into(gpu, images), 256, "cuda", workers=4)

@@ -167,7 +167,9 @@ def test_a_recorded_course_is_the_eager_one(variant: str, capturable_cpu: None) 
 def test_measuring_a_recorded_step_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     step = as_on_a_gpu(step_on("cpu", "fast"))
     before = state_of(step)
-    monkeypatch.setattr(loop, "measure", lambda trial, images, device, whole: (whole(), measure(trial, images, device)))
+    monkeypatch.setattr(
+        loop, "measure", lambda trial, images, device, whole, workers: (whole(), measure(trial, images, device))
+    )
     measured(step, data.load("digits"))
     assert step.recorded is not None
     for name, value in step.changed().items():
