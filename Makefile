@@ -17,7 +17,7 @@ demo: .venv/installed
 	@echo "look at runs/cells.png and at the newest folders in runs/"
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3
 
 test-gpu: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python $(GPU_TESTS)
