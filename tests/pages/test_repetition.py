@@ -105,9 +105,10 @@ def test_a_tuning_of_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise Stop
 
     monkeypatch.setattr("nas.commands.tuning.continue_tuning", stop)
-    text = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().split("DARTS_V2 = ")[1].splitlines()[0]
+    pairs = [("sandglass_3x3", 0), ("skip_connect", 1)]
+    text = f"Genotype(normal={pairs}, normal_concat=[2], reduce={pairs}, reduce_concat=[2])"
     (tmp_path / "cell.txt").write_text(text)
-    words = ["tune", "--genotype", str(tmp_path / "cell.txt"), "--budget", "20M", "--data", "digits"]
+    words = ["tune", "--genotype", str(tmp_path / "cell.txt"), "--budget", "5M", "--data", "digits", "--set", "cells=3"]
     with pytest.raises(Stop):
         cli.run([*words, "--runs", str(tmp_path)])
     (tmp_path / "cell.txt").unlink()
