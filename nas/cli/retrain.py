@@ -76,7 +76,7 @@ def retrain(
     else:
         if not targets and not init:
             raise UsageError("nas retrain needs a run, a genotype or an architecture (or --init, or --resume RUN)")
-        start = pretrained(init, runs) if init else None
+        start = pretrained(init, runs, ops) if init else None
         networks = retraining.targets_of(targets or [], runs, preset, best, channels=channels, cells=cells, ops=ops)
         run = train(
             networks,

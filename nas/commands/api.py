@@ -66,9 +66,10 @@ def retrain(
     objects = {str(place): network for place, each in enumerate(targets, 1) if (network := as_network(each, preset))}
     size: dict[str, Any] = {"channels": channels, "cells": cells}
     networks = [retraining.Target(network.changed(**size), name) for name, network in objects.items()]
-    if texts := [text for each in targets if (text := as_text(each))]:
+    texts = [text for each in targets if (text := as_text(each))]
+    if texts or not objects:
         networks += retraining.targets_of(texts, runs, preset, best, ops=own.get("ops"), **size)
-    start = pretrained(as_text(own.pop("init")), runs) if "init" in own else None
+    start = pretrained(as_text(own.pop("init")), runs, own.get("ops")) if "init" in own else None
     return view_of(train(networks, rest, own.pop("preset", None), init=start, **own))
 
 

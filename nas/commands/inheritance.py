@@ -84,7 +84,7 @@ def train(
         UsageError, Interrupted: as :func:`training_of` and that function.
     """
     if not targets and init:
-        targets = [Target(init.architecture, init.where)]
+        targets = [Target(init.architecture, init.where, ops=init.ops)]
     training = training_of(targets, given, preset, execution)
     for note in training.notes:
         print(note, file=sys.stderr, flush=True)

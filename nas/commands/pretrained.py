@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from nas.architecture import Architecture, of_network, read_architecture
+from nas.commands.targets import allow_ops
 from nas.errors import UsageError, nearest
 from nas.macro.torchvision_weights import MODELS, tensor_names
 from nas.run import names
 from nas.run.folder import Run, find, runs_root
-from nas.run.spec import TrainSpec, absolute
+from nas.run.spec import OpsFile, TrainSpec, absolute
 from nas.train.weights import read_weights, weights_of
 
 TORCHVISION = "torchvision:"
@@ -27,20 +28,22 @@ class Pretrained:
         where: as ``--init`` names them.
         architecture: the network that they are of.
         data: the data that its classifier is for; empty: whatever has as many classes.
+        ops: the file of the user's own operations, if it has any.
     """
 
     where: str
     weights: Mapping[str, Tensor]
     architecture: Architecture
     data: str = ""
+    ops: OpsFile | None = None
 
     def new_head(self, classes: int, data: str) -> bool:
         """Whether its classifier is no start for these classes of this data."""
         return classes != self.architecture.classes or bool(self.data and absolute(self.data) != absolute(data))
 
 
-def pretrained(name: str, runs: Path | None = None) -> Pretrained:
-    """The weights of ``torchvision:mobilenet_v2``, of a file, or of a run.
+def pretrained(name: str, runs: Path | None = None, ops: Path | None = None) -> Pretrained:
+    """The weights of ``torchvision:mobilenet_v2``, of a file, or of a run, which may have the user's own operations.
 
     Raises:
         UsageError: there are none, they cannot be downloaded or read, or they are of no known network.
@@ -50,13 +53,14 @@ def pretrained(name: str, runs: Path | None = None) -> Pretrained:
     path = Path(name)
     if path.is_file() and not (path.name == names.WEIGHTS and (path.parent / names.SETTINGS).is_file()):
         return of_file(path)
-    return of_run(Run(path.parent) if path.is_file() else find(name, runs_root(runs)))
+    return of_run(Run(path.parent) if path.is_file() else find(name, runs_root(runs)), ops)
 
 
-def of_run(run: Run) -> Pretrained:
-    """The weights of a finished training."""
+def of_run(run: Run, ops: Path | None = None) -> Pretrained:
+    """The weights of a finished training; errors as of :func:`pretrained`."""
+    file = allow_ops(run.path, ops)
     weights, network = weights_of(run.path), read_architecture(run.path / names.ARCHITECTURE)
-    return Pretrained(str(run.path), weights, network, run.spec(TrainSpec).settings.data)
+    return Pretrained(str(run.path), weights, network, run.spec(TrainSpec).settings.data, file)
 
 
 def of_torchvision(model: str) -> Pretrained:

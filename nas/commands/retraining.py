@@ -169,8 +169,12 @@ def targets_of(
         ops: a file of the user's own operations, which the networks may have.
 
     Raises:
-        UsageError: a source that is no network, that is named twice, or that has no ranking, or one that is too short.
+        UsageError: a source that is no network, that is named twice, or that has no ranking, or one that is too short;
+            sizes of none.
     """
+    wanted = {"best": best, "channels": channels, "cells": cells}
+    if not sources and (given := [name for name, value in wanted.items() if value is not None]):
+        raise UsageError(f"--{given[0]} needs a RUN or an architecture: a network that weights are of has its size")
     paths = [path for source in sources for path in ([source] if best is None else best_of(source, best, runs))]
     files = [file_of(path, runs).resolve() for path in paths]
     if twice := [path for path, file in zip(paths, files, strict=True) if files.count(file) > 1]:

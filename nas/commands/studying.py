@@ -16,7 +16,7 @@ from nas.commands.searching import check_search, continue_search
 from nas.errors import UsageError
 from nas.execution import Execution
 from nas.presets import TRAIN_PRESETS, final_size, resolve, resolve_search
-from nas.reports.studies import StudyDocument, StudySummary, differences, markdown, summarise
+from nas.reports.studies import StudyDocument, StudySummary, differences, markdown, summarise, without_control
 from nas.run import live, names
 from nas.run.environment import hardware
 from nas.run.folder import Run, create, runs_root
@@ -149,6 +149,7 @@ def summary_of(spec: StudySpec, document: StudyDocument) -> StudySummary:
         hardware=hardware(),
         seconds=round(seconds, 1),
         device_hours=round(seconds / 3600, 4),
+        left_out=without_control(document.rows),
     )
 
 

@@ -178,7 +178,8 @@ def outcome(record: Record) -> Outcome:
     whole = outcome_of(record.run)
     several = bool(record.spec.seeds) or record.spec.command not in ("search", "retrain")
     said = [f"{leaf.name}: {sentence(alarm)}" for leaf in searches(record) for alarm in alarms_of(leaf)]
-    return Outcome([*(whole.tables if several else ()), chances(record)], said or whole.notes, whole.about)
+    notes = [*said, *whole.notes] if several else said or whole.notes
+    return Outcome([*(whole.tables if several else ()), chances(record)], notes, whole.about)
 
 
 def alarms_of(search: Record) -> tuple[Alarm, ...]:

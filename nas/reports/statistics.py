@@ -174,7 +174,7 @@ def compare_pairs(first: Sequence[float], second: Sequence[float]) -> Difference
     """The mean difference of paired values (those of one seed, say), and what may be said of it."""
     from scipy.stats import ttest_rel
 
-    differences = [one - other for one, other in zip(first, second, strict=True)]
+    differences = [round(one - other, 12) for one, other in zip(first, second, strict=True)]  # else equal ones are not
     value, spread = statistics.fmean(differences), deviation(differences)
     if not spread:
         return Difference(value, None, len(differences), None)

@@ -143,7 +143,11 @@ class StudyDifference:
 
 @dataclass(frozen=True, kw_only=True, config=DOCUMENT)
 class StudySummary:
-    """What a study came to: its result.json."""
+    """What a study came to: its result.json.
+
+    Args:
+        left_out: arms of which no random cell could be drawn.
+    """
 
     about: str
     groups: tuple[CellsSummary, ...]
@@ -153,6 +157,7 @@ class StudySummary:
     hardware: str
     seconds: float
     device_hours: float
+    left_out: tuple[str, ...] = ()
 
 
 ROLES: dict[Role, str] = {"retrain": "{}", "control": "random cells, {}"}
@@ -199,6 +204,15 @@ def _cells(name: str, role: Role, rows: Sequence[StudyRow]) -> CellsSummary:
         tolerance=max((row.tolerance for row in firsts if row.tolerance is not None), default=None),
         left_out=len(left_out),
     )
+
+
+def without_control(rows: Sequence[StudyRow]) -> tuple[str, ...]:
+    """The arms whose random cells were all left out."""
+    arms: dict[str, list[StudyRow]] = {}
+    for row in rows:
+        if row.role == "control":
+            arms.setdefault(f"{row.space} by {row.method}", []).append(row)
+    return tuple(name for name, own in arms.items() if all(row.status == "left out" for row in own))
 
 
 def differences(rows: Sequence[StudyRow]) -> list[StudyDifference]:
@@ -287,6 +301,8 @@ def notes(summary: StudySummary) -> list[str]:
         "n counts cells, each the mean of its trainings; deviation (n − 1) and interval (Student's t) are over cells, "
         "their deviation is over the trainings of one cell"
     )
+    for arm in summary.left_out:
+        lines.append(f"random cells, {arm}: all left out, as too few cost as much as the found cell")
     for group in summary.groups:
         if group.tolerance and group.tolerance > 0.03:
             lines.append(f"{group.name}: too few within 3 % of the multiply-adds, drawn within {group.tolerance:.0%}")

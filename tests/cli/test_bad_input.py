@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from torchvision.models import get_model
 
 Nas = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.filterwarnings("ignore:data cifar10")
@@ -55,6 +56,7 @@ TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().spli
         ("search --runs /dev/null/runs --data digits --preset quick", "cannot make run folder"),
         ("retrain", "needs a run"),
         ("retrain nothing", "nothing"),
+        ("retrain --init half.pth --channels 8", "--channels needs a RUN"),
         ("retrain cell.txt --validation 100", "0 images left"),
         ("retrain cell.txt --channels 0", "channels"),
         ("retrain cell.txt --preset quik", "did you mean quick"),
@@ -86,6 +88,8 @@ TEXT = (Path(__file__).parents[1] / "golden" / "genotypes.txt").read_text().spli
 def test_one_line_and_status_2(line: str, said: str, nas: Nas, tmp_path: Path) -> None:
     (tmp_path / "cell.txt").write_text(TEXT)
     (tmp_path / "bad.json").write_text("{}")
+    if "half.pth" in line:
+        torch.save(get_model("mobilenet_v2", width_mult=0.35).state_dict(), tmp_path / "half.pth")
     (tmp_path / "half.json").write_text('{"format": "nas/architecture/1", "kind": "ce')
     status, out, err = nas(*line.split())
     lines = [text for text in err.splitlines() if not text.startswith("warning:")]

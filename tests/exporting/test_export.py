@@ -22,6 +22,7 @@ from nas.exporting.fold import folded
 from nas.exporting.onnx import predictor, to_onnx
 from nas.run.folder import Run, find
 from nas.run.results import TrainResult
+from nas.run.spec import TrainSpec
 from nas.train.weights import pack
 from tests.exporting.trained import cell, short, trained
 
@@ -202,6 +203,7 @@ def test_users_operations(nas: Nas, cifar: Path, tmp_path: Path, monkeypatch: py
     words = ("--channels", "4", "--cells", "3", "--epochs", "1", "--batch", "20", "--ops", "mine.py")
     status, _, err = nas("retrain", "cell.txt", "--preset", "quick", *words)
     assert status == 0, err
+    init = ("retrain", "--preset", "quick", "--epochs", "1", "--batch", "20", "--init")
     run, asking = find("last", tmp_path / "runs").path, (("export", "last", "--to", "onnx"), ("evaluate", "last"))
     monkeypatch.setenv("NAS_TRUSTED", str(tmp_path / "trusted"))
     for given, works in (((), False), (("--ops", "mine.py"), True), ((), False)):
@@ -214,8 +216,16 @@ def test_users_operations(nas: Nas, cifar: Path, tmp_path: Path, monkeypatch: py
     for load in (library.load, library.features):
         with pytest.raises(UsageError, match="--ops"):
             load(run)
+    for given, works in (((), False), (("--ops", "mine.py"), True)):
+        monkeypatch.setattr(plugins, "_registered", {})
+        monkeypatch.delitem(OPS, "plain", raising=False)
+        status, _, err = nas(*init, str(run), *given)
+        assert status == (0 if works else 2) and works != ("name their file, --ops" in err), err
+    assert find("last", tmp_path / "runs").spec(TrainSpec).ops is not None, "to be resumed with"
+    monkeypatch.setattr(plugins, "_registered", {})
+    monkeypatch.delitem(OPS, "plain")
     (tmp_path / "trusted").write_text(f"{plugins.digest_of(tmp_path / 'mine.py')}  mine.py")
     library.load(run)
     library.features(run, ops="mine.py")
-    assert "cannot hold" in one_line(nas, "last", "--to", "torch", "--ops", "mine.py")
+    assert "cannot hold" in one_line(nas, run.name, "--to", "torch", "--ops", "mine.py")
     monkeypatch.delitem(OPS, "plain")

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -12,8 +14,9 @@ from nas import cli
 from nas.commands.reporting import report
 from nas.errors import UsageError
 from nas.pages.charts import Axis, Chart, Series
-from nas.pages.page import inline, render
-from nas.pages.records import record_of
+from nas.pages.outcomes import Outcome
+from nas.pages.page import inline, outcome, render
+from nas.pages.records import Record, record_of
 from nas.pages.replay import replay_of
 from nas.run import names
 from nas.run.folder import Run, find
@@ -135,6 +138,16 @@ def test_what_a_sentinel_has_seen(tmp_path: Path) -> None:
     check(page)
     assert "5 skip connections in the normal cell" in page.words["p"]
     assert "Percentiles of the untrained cell" in page.words["p"] and "100809494" in page.words["td"]
+
+
+def test_an_alarm_takes_no_verdict_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made.search(tmp_path)
+    alarm = Alarm("skips", 2, 5.0, 2.0, "warn", 0)
+    run.write(names.RESULT, replace(run.result(SearchResult), alarms=(alarm,)))
+    monkeypatch.setattr("nas.pages.page.outcome_of", lambda _: Outcome([], ["darts is better than random cells"], ""))
+    record = SimpleNamespace(run=run, leaves=[record_of(run)], spec=SimpleNamespace(seeds=None, command="study"))
+    alarms, verdict = outcome(cast(Record, record)).notes
+    assert "5 skip connections" in alarms and verdict == "darts is better than random cells"
 
 
 def test_weights_are_the_mixing_weights(tmp_path: Path) -> None:

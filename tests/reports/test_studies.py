@@ -2,11 +2,21 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from scipy import stats
 
-from nas.reports.studies import StudyRow, StudySummary, differences, markdown, notes, summarise, table
+from nas.reports.studies import (
+    StudyRow,
+    StudySummary,
+    differences,
+    markdown,
+    notes,
+    summarise,
+    table,
+    without_control,
+)
 
 
 def row(role: str, space: str, cell: str, seed: int, accuracy: float | None = None, **more: object) -> StudyRow:
@@ -108,6 +118,14 @@ def test_windows_are_told() -> None:
     said = notes(summary_of(rows))
     assert any("drawn within 10%" in line for line in said)
     assert any("1 left out, as too few cost as much" in line for line in said)
+
+
+def test_an_arm_without_any_random_cell_is_told() -> None:
+    nothing = {"status": "left out", "params": None, "madds": None, "seconds": 0.0}
+    rows = [row("control", "darts", f"darts-c{cell}", 0, None, **nothing) for cell in range(3)]
+    assert without_control([*rows_of("pc", FOUND, RANDOM), *rows]) == ("darts by darts",)
+    summary = replace(summary_of(rows_of("pc", FOUND, RANDOM)), left_out=without_control(rows))
+    assert "random cells, darts by darts: all left out, as too few cost as much as the found cell" in notes(summary)
 
 
 def test_the_table_in_markdown() -> None:
