@@ -21,7 +21,7 @@ for time in range(20):
     if time >= 15:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
-"""Page faults of the process so far, after each of the last maps of 64 MiB; the first find no gap that is large enough."""
+"""Page faults of the process so far, after each of the last maps of 64 MiB; the first find no gap of that size."""
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
