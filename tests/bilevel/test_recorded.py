@@ -18,7 +18,7 @@ from nas.bilevel.budget import Budget
 from nas.bilevel.build import ENGINES, build_supernet
 from nas.bilevel.derivation import EdgeCosts
 from nas.bilevel.gradients import Learner, fit
-from nas.bilevel.loop import Step, measured
+from nas.bilevel.loop import Step, measured, rehearsal
 from nas.bilevel.stages import carry, stages
 from nas.cells.supernet import Supernet
 from nas.data.batches import Augmentation, Stream
@@ -230,3 +230,14 @@ def test_seeding_touches_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.random._fork_rng_warned_already", False)
     build_supernet(settings_of(), SPACE, 10)
+
+
+@pytest.mark.parametrize(("changes", "halves"), [({"alphas_from": 5, "select": "perturbation"}, 0), ({}, 1)])
+def test_a_step_is_measured_as_the_last_ones_are(
+    changes: dict[str, object], halves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alphas that never learn have no half of it."""
+    seen: list[int] = []
+    monkeypatch.setattr(Learner, "step_alphas", lambda *_: seen.append(1))
+    rehearsal(step_of(settings_of(**changes)), random_dataset(), "cpu")(4)
+    assert len(seen) == halves

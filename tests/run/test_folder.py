@@ -12,6 +12,7 @@ from nas.errors import UsageError
 from nas.execution import Execution
 from nas.run import folder as run
 from nas.run.environment import Environment
+from nas.run.hints import resumption
 from nas.run.log import Epoch
 from nas.run.results import Figures
 from nas.run.spec import Candidate, Init, SearchSpec, Size, TrainSpec
@@ -154,6 +155,12 @@ def test_a_torn_last_line_is_cut(tmp_path: Path, torn: str) -> None:
     assert [entry.epoch for entry in made.log(Epoch, "abandoned.jsonl")] == [2]
     rest = ', "seconds": 1.0, "train_loss": 0.5, "train_accuracy": 0.25}\n'
     assert (made.path / "log.jsonl").read_text() == f'{{"epoch": 0{rest}{{"epoch": 1{rest}'
+
+
+def test_a_run_on_an_object_store_goes_on_with_a_cluster(tmp_path: Path) -> None:
+    made = run.create(tmp_path, "x", replace(SPEC, execution=Execution(storage="s3://bucket")))
+    assert resumption(made).endswith(f"--resume {made.path} --cluster local")
+    assert "--cluster head:6379" in resumption(made, Execution(cluster="head:6379"))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
