@@ -64,12 +64,12 @@ def retrain(
     **values: Any,
 ) -> None:
     """Train found cells' networks (or any architectures) and test each once: nas retrain RUN --seeds 0,1,2."""
-    from nas.cluster.storage import place
+    from nas.cluster.storage import storage_of
     from nas.commands import retraining
     from nas.commands.inheritance import train
     from nas.commands.pretrained import pretrained
 
-    runs, url = place(runs, cluster, workers, storage)
+    runs, url = storage_of(runs, cluster, workers, storage)
     execution = common.execution(device, threads, data_root, cluster, workers, url, backend=backend)
     if resume:
         run = common.resume(context, resume, runs, execution, ops)

@@ -49,11 +49,11 @@ def search(
     **values: Any,
 ) -> None:
     """Search a cell by gradient: nas search --space darts+sandglass."""
-    from nas.cluster.storage import place
+    from nas.cluster.storage import storage_of
     from nas.commands import searching
     from nas.presets import resolve_search
 
-    runs, url = place(runs, cluster, workers, storage)
+    runs, url = storage_of(runs, cluster, workers, storage)
     execution = common.execution(device, threads, data_root, cluster, workers, url, backend)
     if resume:
         run = common.resume(context, resume, runs, execution, ops)

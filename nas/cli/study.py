@@ -75,10 +75,10 @@ def study(
 ) -> None:
     """Hold searches against random cells of the same cost: nas study --space darts --space darts+sandglass."""
     from nas.cli.plan_output import print_plan
-    from nas.cluster.storage import place
+    from nas.cluster.storage import storage_of
     from nas.commands import planning, studying
 
-    runs, url = place(runs, cluster, None, storage)
+    runs, url = storage_of(runs, cluster, None, storage)
     execution = common.execution(device, threads, data_root, cluster, None, url, backend=backend)
     if resume:
         run = common.resume(context, resume, runs, execution, ops)

@@ -67,7 +67,9 @@ def copies(folders: Sequence[Path], storage: str) -> Iterator[None]:
             store.pull(folder)
 
 
-def place(runs: Path | None, cluster: str | None, workers: int | None, storage: str | None) -> tuple[Path | None, str]:
+def storage_of(
+    runs: Path | None, cluster: str | None, workers: int | None, storage: str | None
+) -> tuple[Path | None, str]:
     """(Folder of run folders, URL of the object store or nothing): ``--storage`` is one or the other.
 
     Raises:

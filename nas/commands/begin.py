@@ -17,9 +17,8 @@ def check_data(settings: SearchSettings | TrainSettings, execution: Execution) -
         UsageError: data that cannot be used, or fewer images than that.
     """
     dataset = load_data(settings, execution)
-    held_out = len(dataset.train) // 2 if isinstance(settings, SearchSettings) else settings.validation
-    left = max(0, len(dataset.train) - held_out)
-    left = min(left, held_out) if isinstance(settings, SearchSettings) else left  # each half gives whole batches
+    images = len(dataset.train)
+    left = images // 2 if isinstance(settings, SearchSettings) else max(0, images - settings.validation)
     if settings.batch > left:
         raise UsageError(f"--batch {settings.batch} is larger than the {left} images left to train on")
     return dataset

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from nas.cluster.storage import place
+from nas.cluster.storage import storage_of
 from nas.data.tensors import pack
 from nas.errors import UsageError, nearest
 from nas.execution import Execution
@@ -63,7 +63,7 @@ def divided(values: dict[str, Any], command: Command, *kinds: type) -> tuple[dic
         values["data"] = in_a_file(values["data"], values.get("runs"))
     taken, own = inspect.signature(command).parameters, dict[str, Any]()
     if "runs" in taken and "execution" in taken:
-        runs, storage = place(*(values.get(name) for name in ("runs", "cluster", "workers", "storage")))
+        runs, storage = storage_of(*(values.get(name) for name in ("runs", "cluster", "workers", "storage")))
         values |= {"storage": storage} | ({"runs": runs} if runs else {})
     if "execution" in taken:
         places = [field.name for field in fields(Execution) if field.name in values]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from nas.pages.records import Record
 from nas.pages.stages import FINALS, duration, stages
 from nas.pages.trainings import rows_of
-from nas.run.results import TrainResult
+from nas.run.results import Terms, TrainResult
 from nas.run.spec import SearchSpec, TrainSpec
 from nas.settings import recipe_hash
 from nas.tuning.front import CONTROL
@@ -100,8 +100,8 @@ def same_protocol(records: Sequence[Record]) -> tuple[str, str]:
 
 def unequal(trainings: Sequence[Record], *terms: str) -> str:
     """Those of the terms of finished trainings that are not the same in all; empty: all are."""
-    known = [one.figures.fingerprint for one in trainings if one.figures.fingerprint]
-    return " and ".join(term for term in terms if len({getattr(one, term) for one in known}) > 1)
+    every = [one.run.result(Terms).fingerprint for one in trainings if one.run.finished]
+    return " and ".join(term for term in terms if len({getattr(one, term) for one in every if one}) > 1)
 
 
 def same_data(records: Sequence[Record]) -> tuple[str, str]:

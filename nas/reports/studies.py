@@ -166,13 +166,19 @@ ROLES: dict[Role, str] = {"retrain": "{}", "control": "random cells, {}"}
 
 def summarise(rows: Sequence[StudyRow]) -> list[CellsSummary]:
     """Per arm its found cells, then its random ones; those of which no training is finished are left out."""
-    groups, several = [], len({row.method for row in rows}) > 1
-    for space, method in dict.fromkeys((row.space, row.method) for row in rows):
-        own = [row for row in rows if (row.space, row.method) == (space, method)]
+    groups = []
+    for arm, called in arms_of(rows).items():
+        own = [row for row in rows if (row.space, row.method) == arm]
         for role, name in ROLES.items():
             if any(row.role == role and row.accuracy is not None for row in own):
-                groups.append(_cells(name.format(f"{space} by {method}" if several else space), role, own))
+                groups.append(_cells(name.format(called), role, own))
     return groups
+
+
+def arms_of(rows: Sequence[StudyRow]) -> dict[tuple[str, str], str]:
+    """(Space, method) of each arm, and what it is called: the method is named where there are several."""
+    arms, several = dict.fromkeys((row.space, row.method) for row in rows), len({row.method for row in rows}) > 1
+    return {(space, method): f"{space} by {method}" if several else space for space, method in arms}
 
 
 def _cells(name: str, role: Role, rows: Sequence[StudyRow]) -> CellsSummary:
@@ -208,11 +214,11 @@ def _cells(name: str, role: Role, rows: Sequence[StudyRow]) -> CellsSummary:
 
 def without_control(rows: Sequence[StudyRow]) -> tuple[str, ...]:
     """The arms whose random cells were all left out."""
-    arms: dict[str, list[StudyRow]] = {}
+    statuses: dict[str, set[str]] = {}
     for row in rows:
         if row.role == "control":
-            arms.setdefault(f"{row.space} by {row.method}", []).append(row)
-    return tuple(name for name, own in arms.items() if all(row.status == "left out" for row in own))
+            statuses.setdefault(f"{row.space} by {row.method}", set()).add(row.status)
+    return tuple(arm for arm, own in statuses.items() if own == {"left out"})
 
 
 def differences(rows: Sequence[StudyRow]) -> list[StudyDifference]:

@@ -160,9 +160,9 @@ class Run:
 
     def write_log(self, lines: Sequence[str], abandoned: Sequence[str] = ()) -> None:
         """Writes log.jsonl anew; lines that were undone are added to abandoned.jsonl, if they are not there already."""
-        known = set(read_lines(self.path / names.ABANDONED))
-        if new := [line for line in abandoned if line not in known]:
-            self._append(names.ABANDONED, new)
+        if abandoned:
+            known = set(read_lines(self.path / names.ABANDONED))
+            self._append(names.ABANDONED, [line for line in abandoned if line not in known])
         self.write(names.LOG, "".join(f"{line}\n" for line in lines))
 
 

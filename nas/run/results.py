@@ -204,4 +204,10 @@ class Figures:
     valid_accuracy: Real | None = None
     params: int | None = None
     madds: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=DOCUMENT)
+class Terms:
+    """The terms of a result of any kind."""
+
     fingerprint: Fingerprint | None = None

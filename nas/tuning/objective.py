@@ -65,6 +65,11 @@ class Job:
         return [Run(one.folder) for one in self.trainings]
 
     @property
+    def finished(self) -> bool:
+        """Whether all of them are."""
+        return all(run.finished for run in self.runs)
+
+    @property
     def trainings(self) -> list["Job"]:
         """One a seed."""
         return [self, *(_again(self, index) for index in range(1, self.seeds))]

@@ -6,7 +6,7 @@ import json
 import statistics
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.architecture import Architecture
@@ -86,8 +86,24 @@ def importances(study: Study) -> dict[str, float]:
     return {name: round(share, 4) for name, share in shares.items()}
 
 
-def published_result(space: str, budget_madds: int, job: Job) -> PublishedResult:
+@dataclass(frozen=True)
+class Baseline:
+    """A published setting that is trained beside the studies.
+
+    Args:
+        space: it is of.
+        budget_madds: its multiply-adds as the space's budget counts.
+        job: its trainings.
+    """
+
+    space: str
+    budget_madds: int
+    job: Job
+
+
+def published_result(baseline: Baseline) -> PublishedResult:
     """The outcome of a published setting's trainings."""
+    job = baseline.job
     result, values = mean([run.result(TrainResult) for run in job.runs]), job.architecture.body["settings"]
     assert result.valid_accuracy is not None, "images are held out in every tuning"
     return PublishedResult(
@@ -97,8 +113,8 @@ def published_result(space: str, budget_madds: int, job: Job) -> PublishedResult
         madds=result.madds,
         params=result.params,
         seconds=result.seconds,
-        space=space,
-        budget_madds=budget_madds,
+        space=baseline.space,
+        budget_madds=baseline.budget_madds,
     )
 
 

@@ -41,7 +41,7 @@ class Tuner:
         self.root, self.budgets = run.path.resolve(), self.spec.budgets_of()
         self.studies = {study.name: study for study in plan.studies(self.spec, self.budgets, self.root / "study.db")}
         self.progress = Progress(list(self.studies.values()))
-        self.beside = list(self._published(published)) if self.spec.tune.published else []
+        self.baselines = list(self._published(published)) if self.spec.tune.published else []
 
     def tune(self) -> None:
         """Does what is left of the run, and writes its results.
@@ -52,7 +52,7 @@ class Tuner:
         """
         seeds = self.spec.seeds or ()
         with self._pool() as pool, self.progress, interrupting():
-            beside = _unfinished([job for _, _, job in self.beside])
+            beside = _unfinished([baseline.job for baseline in self.baselines])
             self._train(pool, lambda: self._trial() or next(beside, None))
             trials = [trial for study in self.studies.values() for trial in report.results(study)]
             if not trials and (failures := [why for study in self.studies.values() for why in study.failures]):
@@ -104,12 +104,12 @@ class Tuner:
                 return replace(job, latency="latency" in study.objectives, table=self.spec.latency_table)
         return None
 
-    def _published(self, published: plan.Published) -> Iterator[tuple[str, int, Job]]:
-        """(Space, multiply-adds as its budget counts, training) of each published setting."""
+    def _published(self, published: plan.Published) -> Iterator[report.Baseline]:
         for space, budgets in self.budgets.items():
             for name, values in plan.nearest_published(budgets, self.spec.budgets, published).items():
                 job = self._job(f"published/{space}-{name}", budgets.architecture(values))
-                yield space, budgets.point(values).madds, replace(job, seeds=self.spec.tune.trial_seeds)
+                job = replace(job, seeds=self.spec.tune.trial_seeds)
+                yield report.Baseline(space, budgets.point(values).madds, job)
 
     def _final(self, winner: TrialResult, seed: int) -> Job:
         """A training of a winner on all training images, at whose end the test set is read."""
@@ -133,7 +133,7 @@ class Tuner:
             budgets=spec.budgets,
             image=spec.image,
             best=tuple(best(trials)),
-            published=tuple(report.published_result(*each) for each in self.beside if _finished(each[-1])),
+            published=tuple(report.published_result(each) for each in self.baselines if each.job.finished),
             front=tuple(pareto(trial for trial in trials if trial.sampler == spec.tune.sampler)),
             finals=tuple(finals),
             seed=spec.settings.seed,
@@ -151,11 +151,7 @@ class Tuner:
 
 
 def _unfinished(jobs: Sequence[Job]) -> Iterator[Job]:
-    return (job for job in jobs if not _finished(job))
-
-
-def _finished(job: Job) -> bool:
-    return all(run.finished for run in job.runs)
+    return (job for job in jobs if not job.finished)
 
 
 def drop_checkpoints(folder: Path) -> None:
